@@ -1,0 +1,25 @@
+"""Predictions of every patch of images too large for memory.
+
+In a notebook::
+
+    from quadrat import open_predictions
+
+    predictions = open_predictions("results")
+    predictions["north/scene_01.tif"]
+"""
+
+__version__ = "0.1.0"
+
+# Part of every version: raise it when the same image and configuration give other results than before.
+RESULTS_VERSION = 1
+
+__all__ = ["RESULTS_VERSION", "__version__", "open_predictions"]
+
+
+def __getattr__(name: str):
+    # Imported on first use: a job that predicts an image must not pay for it.
+    if name == "open_predictions":
+        from quadrat.predictions import open_predictions
+
+        return open_predictions
+    raise AttributeError(f"module 'quadrat' has no attribute {name!r}")

@@ -1,0 +1,174 @@
+"""Content ids: what tells an image that changed from one that was touched, copied or restored.
+
+An image that was never seen is named by its size and modification time, at no cost. From then on its
+signature decides: while that stays, so does the content id, and no byte is read. When the signature
+changes, the file is hashed, and the hash is looked for among the results that the image already has:
+where one was made from the same bytes its content id holds again; where none was, the hash is the new
+content id.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import orjson
+
+from quadrat.contents import Signature, hash_file, signature
+from quadrat.errors import ResultsError
+from quadrat.inventory import FoundImage
+from quadrat.store import read_footer, replace_file
+
+
+class ContentLog:
+    """The content id and signature that each file had when it was last looked at.
+
+    A file of JSON lines, of which the last on a name holds: what was found out is kept line by line, so
+    that planning which is stopped goes on where it was.
+
+    Parameters
+    ----------
+    path : Path
+        Where the log is kept; need not exist.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._entries: dict[str, tuple[Signature, str]] = {}
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                name, recorded, content_id = orjson.loads(line)
+            except (orjson.JSONDecodeError, ValueError):
+                continue  # the line that a killed run did not finish
+            self._entries[name] = (tuple(recorded), content_id)
+        self._lines = len(lines)
+
+    def get(self, name: str) -> tuple[Signature, str] | None:
+        """Give the signature and content id last recorded for a name."""
+        return self._entries.get(name)
+
+    def record(self, entries: Iterable[tuple[str, Signature, str]]) -> None:
+        """Keep the signature and content id of each name, on disk when this returns."""
+        lines = []
+        for name, found, content_id in entries:
+            if self._entries.get(name) != (found, content_id):
+                self._entries[name] = (found, content_id)
+                lines.append(orjson.dumps([name, found, content_id], option=orjson.OPT_APPEND_NEWLINE))
+        if not lines:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            # A killed run may have left half a line.
+            file.write(b"\n" * bool(file.tell() and not self._ends_with_newline()) + b"".join(lines))
+        self._lines += len(lines)
+
+    def compact(self) -> None:
+        """Rewrite the log when most of its lines are out of date."""
+        if self._lines > 2 * len(self._entries) + 100:
+            lines = (
+                orjson.dumps([name, *entry], option=orjson.OPT_APPEND_NEWLINE)
+                for name, entry in self._entries.items()
+            )
+            replace_file(self._path, b"".join(lines))
+            self._lines = len(self._entries)
+
+    def _ends_with_newline(self) -> bool:
+        with self._path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+
+def hash_known(path: str, log: ContentLog) -> str:
+    """Give the hash of a model file or source file, reading it only when its signature changed."""
+    name = "file:" + os.path.abspath(path)
+    found = signature(os.stat(path))
+    entry = log.get(name)
+    if entry is None or entry[0] != found:
+        log.record([(name, found, hash_file(path))])
+    return log.get(name)[1]
+
+
+def identify(
+    images: list[FoundImage],
+    results_of: Callable[[str], list[str]],
+    log: ContentLog,
+    verify: str,
+    announce: Callable[[str], None],
+) -> dict[str, str]:
+    """Give the content id of each image.
+
+    Parameters
+    ----------
+    images : list of FoundImage
+        Images without a problem.
+    results_of : callable
+        Gives the paths of the results that an image, by filename, already has, of any version.
+    log : ContentLog
+        What earlier runs found out; what this one finds out is recorded there.
+    verify : {'content', 'stat'}
+        Whether files whose signature changed are hashed, or named by size and modification time.
+    announce : callable
+        Takes lines that tell how far hashing is.
+
+    Returns
+    -------
+    dict of str to str
+        Filename to content id.
+    """
+    content_ids, first_seen, changed = {}, [], []
+    for image in images:
+        found, entry = signature(image.stat), log.get(image.filename)
+        if entry and entry[0] == found:
+            content_ids[image.filename] = entry[1]
+        elif entry and verify == "stat" and entry[0][:2] == found[:2]:
+            first_seen.append((image.filename, found, entry[1]))
+        elif verify == "stat" or (entry is None and not results_of(image.filename)):
+            first_seen.append((image.filename, found, _stat_id(found)))
+        else:
+            changed.append(image)
+    log.record(first_seen)
+    content_ids.update((filename, content_id) for filename, _, content_id in first_seen)
+    content_ids.update(_hash_changed(changed, results_of, log, announce))
+    log.compact()
+    return content_ids
+
+
+def _stat_id(found: Signature) -> str:
+    return f"{found[0]}-{found[1]}"
+
+
+def _hash_changed(
+    images: list[FoundImage],
+    results_of: Callable[[str], list[str]],
+    log: ContentLog,
+    announce: Callable[[str], None],
+) -> dict[str, str]:
+    content_ids: dict[str, str] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pending = {pool.submit(_content_id, image, results_of): image for image in images}
+        for done, future in enumerate(as_completed(pending), start=1):
+            image = pending[future]
+            content_id = future.result()
+            content_ids[image.filename] = content_id or _stat_id(signature(image.stat))
+            if content_id:
+                log.record([(image.filename, signature(image.stat), content_id)])
+            if done == len(images) or done % 1000 == 0:
+                announce(f"looked into {done:,} of {len(images):,} files that were touched or replaced")
+    return content_ids
+
+
+def _content_id(image: FoundImage, results_of: Callable[[str], list[str]]) -> str | None:
+    """Hash an image and look for the hash among its results; None where the file cannot be read."""
+    try:
+        content_hash = hash_file(image.path)
+    except OSError:
+        return None  # its job meets the same error and records it
+    for path in results_of(image.filename):
+        try:
+            footer, _ = read_footer(path)
+        except ResultsError:
+            continue  # not a result; the merge refuses it where it is asked for
+        if footer.get("content_hash") == content_hash:
+            return footer["content_id"]
+    return content_hash

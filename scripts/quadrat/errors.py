@@ -1,0 +1,72 @@
+"""Every error that quadrat raises on purpose, in one tree.
+
+::
+
+    QuadratError
+    ├── ConfigError        stops the run before its first job
+    ├── ResultsError       the results folder does not hold what it should; stops planning or the merge
+    ├── ImageError         its file cannot be predicted; recorded, and tried again when the file changes
+    │   └── MemoryBudgetError   nor in the memory of its job; tried again by the next run
+    ├── PredictorError     the user's model failed; tried again by Snakemake, then by the next run
+    └── ImageChangedError  the file was written to meanwhile; tried again likewise
+"""
+
+
+class QuadratError(Exception):
+    """Base of all errors that quadrat raises on purpose; its text is one line a user can act on."""
+
+
+class ConfigError(QuadratError):
+    """A configuration value, or a file that it names, is not usable."""
+
+
+class ResultsError(QuadratError):
+    """The results folder holds a file that quadrat cannot trust, or is in use by another run."""
+
+
+class ImageError(QuadratError):
+    """An image cannot be predicted because of what its file holds.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong with the file, with the value found and the value expected.
+    hint : str, optional
+        What the user can do about it.
+    """
+
+    kind = "data"
+
+    def __init__(self, reason: str, hint: str = ""):
+        super().__init__(reason)
+        self.hint = hint
+
+
+class MemoryBudgetError(ImageError):
+    """An image cannot be predicted within the memory of its job; it may be when the job is given more."""
+
+    kind = "memory"
+
+
+class PredictorError(QuadratError):
+    """The predictor could not be loaded, raised on a patch, or returned what cannot be stored.
+
+    Parameters
+    ----------
+    reason : str
+        What went wrong.
+    patch : int, optional
+        Index of the patch in the batch that was predicted, where it is known.
+    """
+
+    kind = "predictor"
+
+    def __init__(self, reason: str, patch: int | None = None):
+        super().__init__(reason)
+        self.patch = patch
+
+
+class ImageChangedError(QuadratError):
+    """An image was written to while it was predicted."""
+
+    kind = "changed"

@@ -1,0 +1,108 @@
+"""The grid of patches that is laid over one image."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+EDGES = ("drop", "pad", "partial", "shift")
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels of the level that is read; it may reach past the image's bottom and right."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """All windows of one image, in row-major order.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the image at the level that is read, in pixels.
+    patch_size : int
+        Height and width of a patch in pixels.
+    stride : int
+        Distance between the origins of neighbouring patches in pixels.
+    edge : {'drop', 'pad', 'partial', 'shift'}
+        What becomes of the last patch of a row or column when it does not fit: it is left out, it is
+        kept and its window reaches past the image, its window is cut at the image, or its window is
+        moved inside the image (an image smaller than a patch then has none).
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive or `edge` is unknown.
+    """
+
+    height: int
+    width: int
+    patch_size: int = 512
+    stride: int = 512
+    edge: str = "drop"
+
+    def __post_init__(self):
+        for name in ("height", "width", "patch_size", "stride"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: must be at least 1 px")
+        if self.edge not in EDGES:
+            raise ValueError(f"edge {self.edge!r}: must be one of {', '.join(EDGES)}")
+
+    @property
+    def ys(self) -> list[int]:
+        """Top of each grid row, in pixels."""
+        return self._origins(self.height)
+
+    @property
+    def xs(self) -> list[int]:
+        """Left of each grid column, in pixels."""
+        return self._origins(self.width)
+
+    @property
+    def rows(self) -> int:
+        """Number of grid rows."""
+        return len(self.ys)
+
+    @property
+    def cols(self) -> int:
+        """Number of grid columns."""
+        return len(self.xs)
+
+    def __len__(self) -> int:
+        return self.rows * self.cols
+
+    def _origins(self, length: int) -> list[int]:
+        whole = list(range(0, length - self.patch_size + 1, self.stride))
+        if self.edge == "drop" or (self.edge == "shift" and not whole):
+            return whole
+        covered = whole[-1] + self.patch_size if whole else 0
+        following = len(whole) * self.stride
+        if covered >= length or following >= length:
+            return whole
+        return [*whole, length - self.patch_size if self.edge == "shift" else following]
+
+    def extent(self, origin: int, length: int) -> int:
+        """Size in pixels, along one axis of `length` pixels, of the window that starts at `origin`."""
+        return min(self.patch_size, length - origin) if self.edge == "partial" else self.patch_size
+
+    def windows(self) -> Iterator[Window]:
+        """Yield the window of each patch in row-major order."""
+        for y in self.ys:
+            for x in self.xs:
+                yield Window(y, x, self.extent(y, self.height), self.extent(x, self.width))
+
+    @property
+    def dropped(self) -> float:
+        """Share of the image's pixels, 0 to 1, that lie beyond the last patch of their row or column.
+
+        Gaps that a stride larger than the patch leaves between patches are wanted, and not counted.
+        """
+        kept = self._reach(self.ys, self.height) * self._reach(self.xs, self.width)
+        return 1 - kept / (self.height * self.width)
+
+    def _reach(self, origins: list[int], length: int) -> int:
+        return min(length, origins[-1] + max(self.patch_size, self.stride)) if origins else 0

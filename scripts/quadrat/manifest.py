@@ -1,0 +1,72 @@
+"""The manifest: the plan of a run as a table, for the jobs that read it and for whoever looks."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quadrat.store import replace_file
+
+FIELDS = ("filename", "key", "version", "content_id", "path", "problem", "hint")
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image of a run.
+
+    Attributes
+    ----------
+    filename, path : str
+        As the inventory found it.
+    key : str
+        The filename as a wildcard.
+    version : str
+        What its result is made from; empty where it has a problem.
+    content_id : str
+        What tells its content; empty where it has a problem.
+    problem, hint : str
+        Why it is listed as failed without a job; empty where it has one.
+    columns : dict of str to str
+        The user's own columns.
+    """
+
+    filename: str
+    key: str
+    version: str
+    content_id: str
+    path: str
+    problem: str = ""
+    hint: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+def write_manifest(path: str, images: Iterable[PlannedImage]) -> None:
+    """Write the manifest, whole or not at all.
+
+    Parameters
+    ----------
+    path : str
+    images : iterable of PlannedImage
+        In order of their filenames; all have the same user's columns.
+    """
+    images = list(images)
+    own = list(images[0].columns) if images else []
+    rows = ([getattr(image, name) for name in FIELDS] + list(image.columns.values()) for image in images)
+    replace_file(path, table_bytes([*FIELDS, *own], rows))
+
+
+def read_manifest(path: str) -> list[PlannedImage]:
+    """Read the manifest back."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return [PlannedImage(**{name: row.pop(name) for name in FIELDS}, columns=row) for row in rows]
+
+
+def table_bytes(header: list[str], rows: Iterable[list]) -> bytes:
+    """Give a table as tab-separated text; values with tabs, quotes or line breaks are quoted."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,185 @@
+"""The plan of a run: which images there are, what each result is made from, and which are missing."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from quadrat import keys, versions
+from quadrat.config import Settings
+from quadrat.content_ids import ContentLog, hash_known, identify
+from quadrat.errors import ConfigError
+from quadrat.inventory import find_images, is_chosen
+from quadrat.manifest import PlannedImage, read_manifest, write_manifest
+from quadrat.results import ResultsFolder
+from quadrat.store import replace_file
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to make.
+
+    Attributes
+    ----------
+    settings : Settings
+    images : list of PlannedImage
+        In order of their filenames.
+    recipe : dict
+        What all versions are made from besides the images.
+    there : frozenset of str
+        Paths of the results, of any version, that there were when the plan was made.
+    """
+
+    settings: Settings
+    images: list[PlannedImage]
+    recipe: dict[str, Any]
+    there: frozenset[str] = frozenset()
+
+    @cached_property
+    def results(self) -> list[str]:
+        """Paths of the versioned results, in order of the images."""
+        folder = ResultsFolder(self.settings.results)
+        return [folder.version_path(image.key, image.version) for image in self.images if image.version]
+
+    @cached_property
+    def missing(self) -> set[str]:
+        """Paths of the results that are yet to be computed."""
+        return set(self.results) - self.there
+
+    @cached_property
+    def superseded(self) -> list[str]:
+        """Paths of results that belong to other images, contents or configurations."""
+        return sorted(self.there - set(self.results))
+
+    @cached_property
+    def state(self) -> str:
+        """What the merged files are to hold, as 12 hex digits."""
+        rows = [
+            versions.StateRow(image.filename, image.version, image.problem, image.columns)
+            for image in self.images
+        ]
+        return versions.state(rows, self.settings.json_max_values)
+
+    def image(self, key: str, version: str) -> PlannedImage:
+        """Give the image that a key names.
+
+        Raises
+        ------
+        ConfigError
+            If the plan has no such image or another version of it.
+        """
+        image = self._by_key.get(key)
+        if image is None or image.version != version:
+            raise ConfigError(
+                f"{key}.{version}: not in the plan of this run; "
+                "the image or the configuration changed since it was made: run again"
+            )
+        return image
+
+    @cached_property
+    def _by_key(self) -> dict[str, PlannedImage]:
+        return {image.key: image for image in self.images}
+
+
+def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
+    """Find out what there is to do, and write it down when there is something.
+
+    Whenever what the merged files are to hold differs from what they hold, or one of the results that
+    they are made from is missing, manifest and plan are written anew. They are then newer than the merged
+    files, and that alone makes Snakemake merge: nothing depends on its own records.
+
+    Parameters
+    ----------
+    settings : Settings
+    announce : callable
+        Takes the lines that a person reads before the first job.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ConfigError
+        If there are no images, more than half of those known have vanished, or a file that the
+        configuration names is missing.
+    """
+    folder = ResultsFolder(settings.results)
+    found = find_images(settings)
+    merged = folder.read_merged()
+    vanished = _vanished(set(merged.get("images", {})), {image.filename for image in found}, settings)
+    log = ContentLog(Path(folder.content_log))
+    recipe = versions.recipe(settings, lambda path: hash_known(path, log))
+    on_disk = folder.list_versions()
+    content_ids = identify(
+        [image for image in found if not image.problem],
+        lambda filename: on_disk.get(keys.encode(filename), []),
+        log,
+        settings.verify,
+        announce,
+    )
+    recipe_digest = versions.digest(recipe)
+    images = [
+        PlannedImage(
+            filename=image.filename,
+            key=keys.encode(image.filename),
+            version=versions.version(content_ids[image.filename], recipe_digest) if not image.problem else "",
+            content_id=content_ids.get(image.filename, ""),
+            path=image.path,
+            problem=image.problem,
+            hint=image.hint,
+            columns=image.columns,
+        )
+        for image in found
+    ]
+    plan = Plan(settings, images, recipe, frozenset(path for paths in on_disk.values() for path in paths))
+    for line in _announcement(plan, merged, vanished):
+        announce(line)
+    is_current = merged.get("state") == plan.state and not plan.missing
+    if not is_current or not (Path(folder.manifest).exists() and Path(folder.plan).exists()):
+        write_manifest(folder.manifest, images)
+        # The time makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
+        replace_file(folder.plan, orjson.dumps({"recipe": recipe, "planned_ns": time.time_ns()}))
+    return plan
+
+
+def read_plan(settings: Settings) -> Plan:
+    """Read the plan that the main process made, in a job of its own process."""
+    folder = ResultsFolder(settings.results)
+    recipe = orjson.loads(Path(folder.plan).read_bytes())["recipe"]
+    return Plan(settings, read_manifest(folder.manifest), recipe)
+
+
+def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:
+    """Give the known images that are gone, and stop when that looks like an accident."""
+    vanished = {filename for filename in known - found if is_chosen(filename, settings)}
+    if len(vanished) * 2 > len(known) and not settings.allow_removed:
+        raise ConfigError(
+            f"images {settings.images}: {len(vanished):,} of the {len(known):,} images of the last run are "
+            f"gone, such as {min(vanished)}; is a disk not mounted? If they are meant to be gone: "
+            "--config allow_removed=true (config.yaml: images, allow_removed)"
+        )
+    return vanished
+
+
+def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> list[str]:
+    known = merged.get("images", {})
+    new = sum(image.filename not in known for image in plan.images)
+    changed = sum(known.get(image.filename, image.content_id) != image.content_id for image in plan.images)
+    lines = [
+        f"{len(plan.images):,} images: {new:,} new, {changed:,} changed, "
+        f"{len(plan.images) - new - changed:,} unchanged, {len(vanished):,} removed; "
+        f"{len(plan.missing):,} to predict"
+    ]
+    before = merged.get("recipe", plan.recipe)
+    causes = [key for key in plan.recipe if before.get(key) != plan.recipe[key]]
+    if causes and plan.missing:
+        lines.append(
+            f"{', '.join(causes)} changed since the last run: its results stay, "
+            "and hold again when the change is taken back"
+        )
+    return lines

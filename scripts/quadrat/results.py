@@ -1,0 +1,156 @@
+"""The results folder: where each of its files is, and who may write there."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from quadrat.errors import ResultsError
+
+VERSION_DIGITS = 12
+_SUFFIX = ".parquet"
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Names of the files in a results folder.
+
+    Attributes
+    ----------
+    path : str
+        The folder, as the configuration gives it: Snakemake compares paths as text.
+    """
+
+    path: str
+
+    @property
+    def predictions(self) -> str:
+        """The dictionary, a row group an image."""
+        return f"{self.path}/predictions.parquet"
+
+    @property
+    def json(self) -> str:
+        """The dictionary as JSON."""
+        return f"{self.path}/predictions.json"
+
+    @property
+    def images(self) -> str:
+        """The table of all images found."""
+        return f"{self.path}/images.tsv"
+
+    @property
+    def run(self) -> str:
+        """Configuration and software that the dictionary was made with."""
+        return f"{self.path}/run.yaml"
+
+    @property
+    def manifest(self) -> str:
+        """The plan: a row for each image of the run."""
+        return f"{self.path}/manifest.tsv"
+
+    @property
+    def links(self) -> str:
+        """Folder of the current results under their images' plain names."""
+        return f"{self.path}/predictions"
+
+    @property
+    def versions(self) -> str:
+        """Folder of the results of every version."""
+        return f"{self.path}/versions"
+
+    @property
+    def merged(self) -> str:
+        """The record of what the merged files hold; written last of them."""
+        return f"{self.path}/.quadrat/merged.json"
+
+    @property
+    def plan(self) -> str:
+        """What the versions of the plan are made from besides the images, and when it was made."""
+        return f"{self.path}/.quadrat/plan.json"
+
+    @property
+    def content_log(self) -> str:
+        """The record of signatures and content ids."""
+        return f"{self.path}/.quadrat/contents.jsonl"
+
+    @property
+    def lock(self) -> str:
+        """The file that a run locks."""
+        return f"{self.path}/.quadrat/lock"
+
+    @property
+    def checked(self) -> str:
+        """Made by the last rule when no image failed."""
+        return f"{self.path}/.quadrat/checked"
+
+    def version_path(self, key: str, version: str) -> str:
+        """Path of the result of one image in one version."""
+        return f"{self.versions}/{key}.{version}{_SUFFIX}"
+
+    def log(self, rule: str, *names: str) -> str:
+        """Path of the log of a rule's job."""
+        return f"{self.path}/logs/{'/'.join([rule, *names])}.log"
+
+    def list_versions(self) -> dict[str, list[str]]:
+        """List the results of every version that are there.
+
+        Returns
+        -------
+        dict of str to list of str
+            Key to paths, sorted.
+        """
+        listed: dict[str, list[str]] = {}
+        for folder, _, names in os.walk(self.versions):
+            for name in names:
+                path = f"{folder}/{name}"
+                parts = split_version_path(path)
+                if parts:
+                    listed.setdefault(os.path.relpath(parts[0], self.versions), []).append(path)
+        return {key: sorted(paths) for key, paths in listed.items()}
+
+    def read_merged(self) -> dict[str, Any]:
+        """Read the record of the last merge; empty where there is none."""
+        try:
+            return orjson.loads(Path(self.merged).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except orjson.JSONDecodeError as error:
+            raise ResultsError(f"{self.merged}: {error}; delete the file and run again") from error
+
+
+def split_version_path(path: str) -> tuple[str, str] | None:
+    """Give what stands before the version in a path, and the version; None for any other file."""
+    stem = path.removesuffix(_SUFFIX)
+    head, _, version = stem.rpartition(".")
+    is_version = len(version) == VERSION_DIGITS and set(version) <= set("0123456789abcdef")
+    hidden = os.path.basename(path).startswith(".") and path.endswith(".tmp")
+    return (head, version) if stem != path and head and is_version and not hidden else None
+
+
+class RunLock:
+    """The right to write to a results folder, held until the process ends.
+
+    Parameters
+    ----------
+    path : path
+        The lock file; made where it is missing.
+
+    Raises
+    ------
+    ResultsError
+        If another run holds it.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a")  # noqa: SIM115  held until the process ends
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ResultsError(
+                f"{Path(path).parents[1]}: another run is writing there; "
+                "wait for it, or give this one another folder (config.yaml: results)"
+            ) from None

@@ -1,0 +1,94 @@
+"""Versions: what a result was made from, as 12 hex digits; and states: what all of a run are made from."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from quadrat import RESULTS_VERSION
+from quadrat.config import Settings
+from quadrat.errors import ConfigError
+
+DIGITS = 12
+
+
+class StateRow(NamedTuple):
+    """What the merged files hold of one image.
+
+    Attributes
+    ----------
+    filename : str
+    version : str
+        Empty where the image had no job.
+    problem : str
+        Why it had none.
+    columns : dict of str to str
+        The user's own columns.
+    """
+
+    filename: str
+    version: str
+    problem: str
+    columns: dict[str, str]
+
+
+def digest(value: Any) -> str:
+    """Give 12 hex digits that name a value made of JSON's types."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
+
+
+def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any]:
+    """Give all that predictions are made from but the images themselves.
+
+    Threads, memory, profiles and the places of files are not part of it: they do not change results.
+
+    Parameters
+    ----------
+    settings : Settings
+    hash_path : callable
+        Gives the content hash of the file at a path.
+
+    Returns
+    -------
+    dict
+        Configuration key to value, with hashes in place of the files that the predictor is made from.
+
+    Raises
+    ------
+    ConfigError
+        If a file that the predictor names is missing.
+    """
+    predictor = dict(settings.predictor)
+    if "path" in predictor:
+        predictor["path"] = _hash_named(predictor["path"], "path", hash_path)
+        predictor["depends"] = [
+            _hash_named(path, "depends", hash_path) for path in predictor.get("depends", [])
+        ]
+        predictor.setdefault("options", {})
+    return {
+        "results_version": RESULTS_VERSION,
+        "patch_size": settings.patch_size,
+        "stride": settings.stride,
+        "edge": settings.edge,
+        "channels": settings.channels,
+        "level": settings.level,
+        "predictor": predictor,
+    }
+
+
+def version(content_id: str, recipe_digest: str) -> str:
+    """Give the version of the result that a recipe makes from a content."""
+    return digest([content_id, recipe_digest])
+
+
+def state(rows: Iterable[StateRow], json_max_values: int) -> str:
+    """Give 12 hex digits that name what the merged files of these images hold."""
+    return digest([sorted(rows, key=lambda row: row.filename), json_max_values])
+
+
+def _hash_named(path: str, key: str, hash_path: Callable[[str], str]) -> str:
+    if not os.path.isfile(path):
+        raise ConfigError(f"{path}: no such file (config.yaml: predictor: {key})")
+    return hash_path(path)
