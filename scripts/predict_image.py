@@ -1,0 +1,23 @@
+"""Predict every patch of one image."""
+
+from quadrat.task import ImageTask
+from quadrat.worker import run_recorded
+
+
+def main(job):
+    """Hand the job of rule predict_image to the library.
+
+    Parameters
+    ----------
+    job : snakemake.script.Snakemake
+    """
+    task = ImageTask(
+        **job.params.task,
+        output=job.output[0],
+        threads=job.threads,
+        memory_mb=job.resources.get("mem_mb"),
+    )
+    run_recorded(task, log=job.log[0], is_last_attempt=job.resources.attempt > job.params.retries)
+
+
+main(snakemake)

@@ -1,0 +1,143 @@
+"""The prediction of one image: open it, stream its patches, predict them, store the result."""
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+import quadrat
+from quadrat.contents import hash_file
+from quadrat.errors import ImageChangedError, ImageError, PredictorError
+from quadrat.grid import PatchGrid, Window
+from quadrat.predictors import Predictor, load_predictor
+from quadrat.readers import open_image
+from quadrat.readers.reader import ImageInfo, Reader
+from quadrat.store import PredictionWriter, write_failure
+from quadrat.stream import PatchRun, stream_batches, stream_patches
+from quadrat.task import ImageTask
+
+
+def predict_image(task: ImageTask) -> None:
+    """Predict every patch of an image and write its Parquet.
+
+    An image that cannot be predicted because of what its file holds gets an empty Parquet whose footer
+    holds the failure.
+
+    Parameters
+    ----------
+    task : ImageTask
+
+    Raises
+    ------
+    PredictorError
+        If the predictor fails; nothing is written.
+    ImageChangedError
+        If the file is written to meanwhile; nothing is written.
+    OSError
+        If the result cannot be written.
+    """
+    print(f"quadrat {quadrat.__version__} from {os.path.dirname(quadrat.__file__)}", file=sys.stderr)
+    before = os.stat(task.path)
+    with ThreadPoolExecutor(1) as pool:
+        # Hashed while it is decoded: what one reads, the other finds in the page cache.
+        hashing = pool.submit(_hash, task.path)
+        try:
+            with PredictionWriter(task.output) as writer:
+                made_from = _predict_patches(task, writer)
+                writer.finish(task.identity() | made_from | {"content_hash": hashing.result()})
+                _refuse_changed(task.path, before)
+        except ImageError as error:
+            _refuse_changed(task.path, before)
+            print(f"{task.filename}: {error}", file=sys.stderr)
+            content_hash = None if hashing.exception() else hashing.result()
+            failure = {"kind": error.kind, "message": str(error), "hint": error.hint}
+            write_failure(task.output, task.identity() | {"content_hash": content_hash}, failure)
+
+
+def _hash(path: str) -> str:
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+
+
+def _refuse_changed(path: str, before: os.stat_result) -> None:
+    after = os.stat(path)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ImageChangedError("the file was written to while it was read")
+
+
+def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any]:
+    """Write the prediction of each patch, and give what the footer tells of them."""
+    channels = tuple(task.channels) if task.channels else None
+    with open_image(task.path, channels=channels, level=task.level, memory_mb=task.memory_mb) as reader:
+        info = reader.info
+        grid = PatchGrid(info.height, info.width, task.patch_size, task.stride, task.edge)
+        predictor = load_predictor(task.predictor)
+        counts = {"patches": 0, "skipped": 0, "nan": 0, "infinite": 0}
+        for run in _runs(reader, grid, predictor, task.threads):
+            predictions = _predict(predictor, run)
+            writer.append(
+                [(row, col, _at_level_0(window, info)) for row, col, window in run.positions], predictions
+            )
+            counts["patches"] += len(predictions)
+            if predictions.dtype.kind == "f":
+                by_patch = predictions.reshape(len(predictions), -1)
+                counts["nan"] += int(np.isnan(by_patch).any(axis=1).sum())
+                counts["infinite"] += int(np.isinf(by_patch).any(axis=1).sum())
+        return {
+            "image": _described(info),
+            "grid": {
+                "patch_size": grid.patch_size,
+                "stride": grid.stride,
+                "edge": grid.edge,
+                "rows": grid.rows,
+                "cols": grid.cols,
+            },
+            "channels": task.channels,
+            "predictor": predictor.describe(),
+            "counts": counts | {"dropped": grid.dropped},
+            "software": {"quadrat": quadrat.__version__, "numpy": np.__version__} | info.decoders,
+        }
+
+
+def _runs(reader: Reader, grid: PatchGrid, predictor: Predictor, threads: int) -> Iterator[PatchRun]:
+    info = reader.info
+    runs = stream_patches(reader, grid, threads)
+    size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
+    return runs if size is None else stream_batches(runs, size)
+
+
+def _predict(predictor: Predictor, run: PatchRun) -> np.ndarray:
+    try:
+        return predictor.predict(run.patches)
+    except PredictorError as error:
+        positions = run.positions if error.patch is None else [run.positions[error.patch]]
+        (row, col, _), (last_row, last_col, _) = positions[0], positions[-1]
+        where = f"patch row {row}, col {col}"
+        if len(positions) > 1:
+            where = f"a patch from row {row}, col {col} to row {last_row}, col {last_col}"
+        raise PredictorError(f"{where}: {error}") from error
+
+
+def _at_level_0(window: Window, info: ImageInfo) -> Window:
+    return window if info.downsample == 1 else Window(*(round(size * info.downsample) for size in window))
+
+
+def _described(info: ImageInfo) -> dict[str, Any]:
+    return {
+        "format": info.format,
+        "height": info.height,
+        "width": info.width,
+        "channels": info.channels,
+        "dtype": str(info.dtype),
+        "level": info.level,
+        "downsample": info.downsample,
+        "crs": info.crs,
+        "transform": info.transform,
+        "mpp": info.mpp,
+        "notes": info.notes,
+    }

@@ -1,0 +1,50 @@
+"""What every predictor is."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Predictor(Protocol):
+    """Turns batches of patches into predictions."""
+
+    def batch_size(self, patch_bytes: int) -> int | None:
+        """Give the number of patches in a batch.
+
+        Parameters
+        ----------
+        patch_bytes : int
+            Size of a patch in memory.
+
+        Returns
+        -------
+        int or None
+            None where each patch is predicted by itself, so that any number does, and a view of patches
+            that overlap or are not contiguous does too. Never made from threads or memory, since
+            predictions may differ with it.
+        """
+        ...
+
+    def predict(self, patches: np.ndarray) -> np.ndarray:
+        """Predict each patch of a batch.
+
+        Parameters
+        ----------
+        patches : (n, height, width, channel) array
+            Not to be written to.
+
+        Returns
+        -------
+        (n, ...) array
+            A prediction for each patch.
+
+        Raises
+        ------
+        PredictorError
+            If a patch cannot be predicted.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Give what the footer tells of the predictor, in JSON's types."""
+        ...

@@ -1,0 +1,154 @@
+"""The predictor `python`: the user's own function or class."""
+
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from quadrat.errors import PredictorError
+
+# A batch of patches takes about as much; small ones are at most so many.
+BATCH_BYTES = 1 << 24
+MOST_PATCHES = 32
+
+METHODS = ("predict_patch", "predict_batch")
+
+
+class PythonPredictor:
+    """Predicts by the function or class of a Python file.
+
+    Parameters
+    ----------
+    path : str
+        The Python file. Modules beside it can be imported from it.
+    name : str
+        `predict_patch`, a function of one patch, (height, width) if it has one channel, else
+        (height, width, channel); `predict_batch`, a function of (n, height, width, channel); or a class
+        with one of these as a method, made once with the options.
+    options : dict, optional
+        Keyword arguments of the class, or of each call of the function.
+    depends : list of str, optional
+        Files that the predictions depend on besides `path`; they are part of the version.
+    batch_size : int, optional
+        Patches in a batch; default as many as 16 MiB hold, at most 32.
+
+    Raises
+    ------
+    PredictorError
+        If the file cannot be imported, or has no such function or class.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        options: dict[str, Any] | None = None,
+        depends: list[str] | None = None,
+        batch_size: int | None = None,
+    ):
+        self._description = {"kind": "python", "name": name, "options": options or {}}
+        self._configured_batch_size = batch_size
+        module = _import_file(path)
+        if not hasattr(module, name):
+            raise PredictorError(f"{path}: has no {name} (config.yaml: predictor: name)")
+        self._call, self._by_patch = _callable(getattr(module, name), name, path, options or {})
+
+    def batch_size(self, patch_bytes: int) -> int:
+        """Give the number of patches in a batch; it follows from their size and the configuration alone."""
+        if self._configured_batch_size is not None:
+            return self._configured_batch_size
+        return min(MOST_PATCHES, max(1, BATCH_BYTES // patch_bytes))
+
+    def predict(self, patches: np.ndarray) -> np.ndarray:
+        """Call the user's code.
+
+        Parameters
+        ----------
+        patches : (n, height, width, channel) array
+
+        Returns
+        -------
+        (n, ...) array
+            Of the dtype and shape that the code returns.
+
+        Raises
+        ------
+        PredictorError
+            If the code raises, or returns another number of predictions, or ones of different shapes.
+        """
+        predictions = self._predict_each(patches) if self._by_patch else self._predict_batch(patches)
+        if predictions.ndim == 0 or len(predictions) != len(patches):
+            raise PredictorError(
+                f"{self._description['name']} returned an array of shape {predictions.shape} "
+                f"for {len(patches)} patches: must be ({len(patches)}, ...)"
+            )
+        return predictions
+
+    def describe(self) -> dict[str, Any]:
+        """Give the name and options of the user's code."""
+        return self._description
+
+    def _predict_each(self, patches: np.ndarray) -> np.ndarray:
+        predictions = []
+        for index, patch in enumerate(patches):
+            try:
+                predictions.append(self._call(patch[:, :, 0] if patch.shape[2] == 1 else patch))
+            except Exception as error:
+                raise PredictorError(_told(error), patch=index) from error
+        return _as_array(predictions)
+
+    def _predict_batch(self, patches: np.ndarray) -> np.ndarray:
+        try:
+            predictions = self._call(patches)
+        except Exception as error:
+            raise PredictorError(_told(error)) from error
+        return _as_array(predictions)
+
+
+def _import_file(path: str) -> ModuleType:
+    # What lies beside the file can be imported from it; last, so that it hides no library.
+    sys.path.append(os.path.dirname(os.path.abspath(path)))
+    spec = importlib.util.spec_from_file_location("quadrat_predictor", path)
+    if spec is None:
+        raise PredictorError(f"{path}: must be a Python file, ending in .py (config.yaml: predictor: path)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise PredictorError(f"{path}: cannot be imported: {_told(error)}") from error
+    return module
+
+
+def _callable(found: Any, name: str, path: str, options: dict[str, Any]) -> tuple[Callable, bool]:
+    """Give what predicts, and whether it takes one patch or a batch."""
+    if isinstance(found, type):
+        methods = [method for method in METHODS if hasattr(found, method)]
+        if len(methods) != 1:
+            raise PredictorError(f"{path}: class {name} must have one method of {' and '.join(METHODS)}")
+        try:
+            predictor = found(**options)
+        except Exception as error:
+            raise PredictorError(f"{path}: {name}(**options) failed: {_told(error)}") from error
+        return getattr(predictor, methods[0]), methods[0] == "predict_patch"
+    if name not in METHODS:
+        raise PredictorError(
+            f"{path}: a function must be called {' or '.join(METHODS)}, which says what it takes, not {name} "
+            "(config.yaml: predictor: name)"
+        )
+    return functools.partial(found, **options), name == "predict_patch"
+
+
+def _as_array(predictions: Any) -> np.ndarray:
+    try:
+        return np.asarray(predictions)
+    except ValueError as error:
+        raise PredictorError(f"predictions of one image must have one shape: {error}") from error
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

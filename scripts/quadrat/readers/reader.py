@@ -1,0 +1,103 @@
+"""What every reader is, and what it tells about its image."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from quadrat.grid import Window
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What is known of one image from its metadata alone.
+
+    Attributes
+    ----------
+    format : str
+        The file's format: 'TIFF', 'PNG', 'JPEG', or a GDAL driver's name.
+    height, width : int
+        Size in pixels of the level that is read.
+    channels : int
+        Number of channels that are read.
+    dtype : numpy.dtype
+        Type of a sample, in native byte order.
+    segment_height, segment_width : int
+        Size in pixels of a stored segment (a strip or a tile) of that level.
+    level, level_count : int
+        Pyramid level that is read, 0 is full resolution, and how many the file has.
+    downsample : float
+        Level-0 pixels per pixel of the level that is read, along an axis; 1.0 at level 0.
+    fill : int or float
+        Value of pixels that the file does not hold: its nodata value, or 0.
+    crs : str or None
+        Coordinate reference system of a georeferenced image ('EPSG:32612', or WKT).
+    transform : tuple of 6 float or None
+        Affine transform of level-0 pixel corners to the CRS, as (a, b, c, d, e, f) with
+        x = a * column + b * row + c and y = d * column + e * row + f.
+    mpp : tuple of 2 float or None
+        Micrometres per level-0 pixel along y and x.
+    decoders : dict of str to str
+        Versions of the libraries that decode the pixels.
+    notes : tuple of str
+        What was done to the pixels or chosen among them that a reader of the results should know.
+    """
+
+    format: str
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype
+    segment_height: int
+    segment_width: int
+    level: int = 0
+    level_count: int = 1
+    downsample: float = 1.0
+    fill: int | float = 0
+    crs: str | None = None
+    transform: tuple[float, ...] | None = None
+    mpp: tuple[float, float] | None = None
+    decoders: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Reader(Protocol):
+    """An open image whose pixels are read block by block.
+
+    A reader holds a file and buffers: use it as a context manager. It is used by one thread at a
+    time, which may be another than the one that opened it; the threads it starts are its own.
+    """
+
+    info: ImageInfo
+
+    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+        """Yield the pixels of each block while the next ones are read.
+
+        Parameters
+        ----------
+        blocks : iterable of Window
+            In the order in which they are yielded: row-major, the tops of rows ascending, and of one
+            height within a row. A block may reach past the bottom and right of the image.
+        threads : int
+            Threads that decode.
+
+        Yields
+        ------
+        block : (height, width, channel) array
+            Pixels of the window, `info.fill` outside the image. A view, valid until the next one.
+
+        Raises
+        ------
+        ImageError
+            If a segment cannot be decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the file and free the buffers."""
+        ...
+
+    def __enter__(self) -> "Reader": ...
+
+    def __exit__(self, *exc_info) -> None: ...

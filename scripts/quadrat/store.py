@@ -1,0 +1,241 @@
+"""The store: one Parquet an image, whose footer tells what it was made from."""
+
+import json
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quadrat.errors import PredictorError, ResultsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import pyarrow as pa
+
+    from quadrat.grid import Window
+
+# Row groups of single grid rows cost 40 times as much to write and to read.
+ROW_GROUP_ROWS = 1 << 16
+
+FOOTER_KEY = b"quadrat"
+
+GRID_COLUMNS = {"row": "int32", "col": "int32"}
+PIXEL_COLUMNS = {"y": "int64", "x": "int64", "height": "int32", "width": "int32"}
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> "Iterator[Path]":
+    """Give a path to write to, beside `path`, that takes its place when the block ends without an error.
+
+    The file is on disk before it is renamed: whoever finds `path` finds a whole file.
+
+    Parameters
+    ----------
+    path : path
+        File to make or replace. Its folder is made where it is missing.
+
+    Yields
+    ------
+    Path
+        A file of unique name in the same folder, removed when the block raises.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        # mkstemp makes private files; results are as open as the user's umask says.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.fchmod(handle, 0o666 & ~umask)
+        yield temporary
+        os.fsync(handle)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: str | os.PathLike, content: bytes) -> None:
+    """Write a small file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
+    """Read what a result was made from.
+
+    Parameters
+    ----------
+    path : path
+        A Parquet that quadrat wrote.
+
+    Returns
+    -------
+    footer : dict
+        With the key `rows` for the number of rows that the file holds.
+    schema : pyarrow.Schema
+
+    Raises
+    ------
+    ResultsError
+        If the file is not a whole Parquet of quadrat's.
+    """
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
+
+    try:
+        metadata = pq.read_metadata(path)
+        footer = json.loads(metadata.metadata[FOOTER_KEY])
+    except (ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        raise ResultsError(
+            f"{path}: is not a whole result of quadrat's ({type(error).__name__}: {error}); "
+            "delete the file and run again"
+        ) from error
+    return footer | {"rows": metadata.num_rows}, metadata.schema.to_arrow_schema()
+
+
+class PredictionWriter:
+    """Writes the Parquet of one image row group by row group; a context manager.
+
+    Nothing of it can be found under its name before `close` has written the footer.
+
+    Parameters
+    ----------
+    path : path
+        File to write.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._replacing = replacing(path)
+        self._rows: list[tuple] = []
+        self._predictions: list[np.ndarray] = []
+        self._writer = None
+        self._like: tuple | None = None
+
+    def __enter__(self) -> "PredictionWriter":
+        self._temporary = self._replacing.__enter__()
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        except BaseException:
+            self._replacing.__exit__(*sys.exc_info())
+            raise
+        self._replacing.__exit__(*exc_info)
+
+    def append(self, positions: "list[tuple[int, int, Window]]", predictions: "np.ndarray") -> None:
+        """Add the predictions of some patches.
+
+        Parameters
+        ----------
+        positions : list of (row, col, Window)
+            Grid row, grid column, and window in level-0 pixels of each patch.
+        predictions : (n, ...) array
+            A prediction for each; all of an image have one dtype and shape.
+
+        Raises
+        ------
+        PredictorError
+            If the dtype or shape is not that of the image's first prediction, or cannot be stored.
+        """
+        like = (predictions.dtype.kind == "U" or predictions.dtype, predictions.shape[1:])
+        if self._like is None:
+            self._like = like
+        elif like != self._like:
+            raise PredictorError(
+                f"patch row {positions[0][0]}, col {positions[0][1]}: prediction is {_described(*like)}, "
+                f"that of the first patch {_described(*self._like)}: all of an image must be alike"
+            )
+        self._rows += [(row, col, *window) for row, col, window in positions]
+        # A copy, since a predictor may return a view of the batch it was given.
+        self._predictions.append(predictions.copy())
+        if len(self._rows) >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def finish(self, footer: dict[str, Any]) -> None:
+        """Write what is left, and the footer.
+
+        Parameters
+        ----------
+        footer : dict
+            What the result was made from, in JSON's types.
+        """
+        if self._rows or self._writer is None:
+            self._flush()
+        shape = self._like[1] if self._like else ()
+        text = json.dumps(footer | {"prediction_shape": shape}, sort_keys=True)
+        self._writer.add_key_value_metadata({FOOTER_KEY: text.encode()})
+
+    def _flush(self) -> None:
+        import pyarrow.parquet as pq
+
+        table = _table(self._rows, self._predictions)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._temporary, table.schema, compression="zstd")
+        self._writer.write_table(table, row_group_size=max(1, len(table)))
+        self._rows, self._predictions = [], []
+
+
+def write_failure(path: str | os.PathLike, footer: dict[str, Any], failure: dict[str, str]) -> None:
+    """Write an empty result that holds why its image could not be predicted.
+
+    Parameters
+    ----------
+    path : path
+        File to write.
+    footer : dict
+        What is known of the image and of what the result was to be made from.
+    failure : dict of str to str
+        `kind`, `message` and `hint`.
+    """
+    with PredictionWriter(path) as writer:
+        writer.finish(footer | {"failure": failure})
+
+
+def _table(rows: list[tuple], predictions: "list[np.ndarray]") -> "pa.Table":
+    import pyarrow as pa
+
+    columns = list(zip(*rows, strict=True)) or [()] * 6
+    names = [*GRID_COLUMNS, *PIXEL_COLUMNS]
+    types = GRID_COLUMNS | PIXEL_COLUMNS
+    arrays = {name: pa.array(column, types[name]) for name, column in zip(names, columns, strict=True)}
+    return pa.table(
+        {
+            **{name: arrays[name] for name in GRID_COLUMNS},
+            "prediction": _prediction_array(predictions),
+            **{name: arrays[name] for name in PIXEL_COLUMNS},
+            "skipped": pa.nulls(len(rows), pa.string()),
+        }
+    )
+
+
+def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
+    import numpy as np
+    import pyarrow as pa
+
+    if not predictions:
+        return pa.array([], pa.float64())
+    values = np.concatenate(predictions)
+    if values.dtype.kind not in "biufU" or 0 in values.shape:
+        raise PredictorError(
+            f"predictions are {_described(values.dtype, values.shape[1:])}: "
+            "must be numbers, booleans or strings, or arrays of them"
+        )
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)  # few tools read half floats
+    flat = pa.array(values.reshape(-1))
+    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values[0].size)
+
+
+def _described(dtype: "np.dtype | bool", shape: tuple) -> str:
+    name = "text" if dtype is True else str(dtype)
+    return f"{name} of shape {shape}" if shape else name

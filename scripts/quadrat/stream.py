@@ -1,0 +1,166 @@
+"""The stream of patches: an image, block by block, cut into the patches of its grid."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+from quadrat.grid import PatchGrid, Window
+from quadrat.readers.reader import ImageInfo, Reader
+
+# Blocks hold about as much: enough to keep every thread decoding, little beside what a job needs anyway.
+BLOCK_BYTES = 1 << 24
+
+
+class PatchRun(NamedTuple):
+    """Neighbouring patches of one grid row.
+
+    Attributes
+    ----------
+    positions : list of (row, col, Window)
+        Grid row, grid column, and window in pixels of the level that is read.
+    patches : (n, height, width, channel) array
+        Their pixels.
+    """
+
+    positions: list[tuple[int, int, Window]]
+    patches: np.ndarray
+
+
+class Block(NamedTuple):
+    """Neighbouring grid cells of one row that are read together."""
+
+    row: int
+    cols: range
+    window: Window
+
+
+def plan_blocks(grid: PatchGrid, info: ImageInfo) -> list[Block]:
+    """Cut a grid into blocks so that no stored segment belongs to two of them, where that can be.
+
+    Where the segments of the file do not meet the grid's own lines a block is a whole grid row: the
+    reader then keeps what two rows share. Where they do, rows are cut into blocks of about 16 MiB, and
+    memory does not grow with the width of the image.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    info : ImageInfo
+
+    Returns
+    -------
+    list of Block
+        In row-major order.
+    """
+    xs = grid.xs
+    if not xs:
+        return []
+    groups = [range(len(xs))]
+    if not _share_segments(grid.ys, grid.patch_size, info.segment_height):
+        column_bytes = grid.patch_size * info.channels * info.dtype.itemsize
+        groups = _column_groups(xs, grid.patch_size, info.segment_width, BLOCK_BYTES // column_bytes)
+    blocks = []
+    for row, y in enumerate(grid.ys):
+        for cols in groups:
+            x, last = xs[cols[0]], xs[cols[-1]]
+            height = grid.extent(y, grid.height)
+            blocks.append(Block(row, cols, Window(y, x, height, last + grid.extent(last, grid.width) - x)))
+    return blocks
+
+
+def stream_patches(reader: Reader, grid: PatchGrid, threads: int) -> Iterator[PatchRun]:
+    """Yield all patches of an image in row-major order while the next ones are decoded.
+
+    Parameters
+    ----------
+    reader : Reader
+    grid : PatchGrid
+        Laid over the level that the reader reads.
+    threads : int
+        Threads that decode.
+
+    Yields
+    ------
+    PatchRun
+        Views of the reader's buffers, valid until the next one.
+    """
+    blocks = plan_blocks(grid, reader.info)
+    arrays = reader.read_blocks([block.window for block in blocks], threads)
+    for block, array in zip(blocks, arrays, strict=True):
+        yield from _cut(block, array, grid)
+
+
+def stream_batches(runs: Iterator[PatchRun], size: int) -> Iterator[PatchRun]:
+    """Yield patches in contiguous batches.
+
+    What a batch holds follows from the grid and `size` alone, never from blocks: predictions that
+    depend on their batch are the same on every machine.
+
+    Parameters
+    ----------
+    runs : iterator of PatchRun
+        Patches in row-major order.
+    size : int
+        Patches in a batch; one that would mix patches of different sizes is cut.
+
+    Yields
+    ------
+    PatchRun
+        `patches` is C-contiguous, and reused for the next batch.
+    """
+    buffer, positions = np.empty((0,)), []
+    for run in runs:
+        patch_shape = run.patches.shape[1:]
+        if buffer.shape[1:] != patch_shape or buffer.dtype != run.patches.dtype:
+            if positions:
+                yield PatchRun(positions, buffer[: len(positions)])
+            buffer, positions = np.empty((size, *patch_shape), run.patches.dtype), []
+        start = 0
+        while start < len(run.positions):
+            take = min(size - len(positions), len(run.positions) - start)
+            buffer[len(positions) : len(positions) + take] = run.patches[start : start + take]
+            positions = positions + run.positions[start : start + take]
+            start += take
+            if len(positions) == size:
+                yield PatchRun(positions, buffer)
+                positions = []
+    if positions:
+        yield PatchRun(positions, buffer[: len(positions)])
+
+
+def _share_segments(origins: list[int], patch_size: int, segment: int) -> bool:
+    """Tell whether two neighbouring patches along an axis need the same segment."""
+    ends = ((origin + patch_size - 1) // segment for origin in origins)
+    return any(end >= following // segment for end, following in zip(ends, origins[1:], strict=False))
+
+
+def _column_groups(xs: list[int], patch_size: int, segment: int, width: int) -> list[range]:
+    groups, first = [], 0
+    for col in range(1, len(xs)):
+        is_wide_enough = xs[col] - xs[first] >= width
+        if is_wide_enough and not _share_segments(xs[col - 1 : col + 1], patch_size, segment):
+            groups.append(range(first, col))
+            first = col
+    return [*groups, range(first, len(xs))]
+
+
+def _cut(block: Block, array: np.ndarray, grid: PatchGrid) -> Iterator[PatchRun]:
+    """Cut a block where the size of its patches, or the distance between them, changes."""
+    xs = grid.xs
+    regular = [col for col in block.cols if xs[col] == col * grid.stride]
+    cells = [(col, grid.extent(xs[col], grid.width), col in regular) for col in block.cols]
+    for (width, _), group in groupby(cells, key=lambda cell: cell[1:]):
+        cols = [cell[0] for cell in group]
+        x = xs[cols[0]] - block.window.x
+        y_step, x_step, channel_step = array.strides
+        patches = np.lib.stride_tricks.as_strided(
+            array[:, x:],
+            (len(cols), block.window.height, width, array.shape[2]),
+            (grid.stride * x_step, y_step, x_step, channel_step),
+            writeable=False,
+        )
+        positions = [
+            (block.row, col, Window(block.window.y, xs[col], block.window.height, width)) for col in cols
+        ]
+        yield PatchRun(positions, patches)

@@ -1,0 +1,122 @@
+"""The worker: a job's work in a process of its own, whose end is recorded however it comes."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NamedTuple
+
+from quadrat.errors import QuadratError
+from quadrat.task import ImageTask
+
+
+class Ending(NamedTuple):
+    """How the work ended without success."""
+
+    kind: str
+    message: str
+
+
+def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
+    """Predict an image in a child process; when the last attempt fails, record why in place of a result.
+
+    Parameters
+    ----------
+    task : ImageTask
+    log : str
+        Takes all that the work prints, and the traceback of an error.
+    is_last_attempt : bool
+        Whether the job will not be tried again.
+
+    Raises
+    ------
+    SystemExit
+        If the work failed and the job will be tried again.
+    """
+
+    def work() -> None:
+        # Imported by the child: the parent stays small, and safe to fork.
+        from quadrat.predict import predict_image
+
+        predict_image(task)
+
+    ending = run_in_child(work, log)
+    if ending is None:
+        return
+    line = f"{task.filename}: {ending.message} (log: {log})"
+    if not is_last_attempt:
+        raise SystemExit(line)
+    from quadrat.store import write_failure
+
+    print(line, file=sys.stderr)
+    failure = {"kind": ending.kind, "message": ending.message, "hint": f"see {log}"}
+    write_failure(task.output, task.identity() | {"content_hash": None}, failure)
+
+
+def run_in_child(work: Callable[[], None], log: str) -> Ending | None:
+    """Do the work in a child process that writes to a log.
+
+    A codec that crashes, or the kernel when memory runs out, ends the child and not the job.
+
+    Parameters
+    ----------
+    work : callable
+        Takes and returns nothing.
+    log : path
+        Takes all that the work prints, and the traceback of an error.
+
+    Returns
+    -------
+    Ending or None
+        None where the work was done.
+    """
+    receiver, sender = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(receiver)
+        _work(work, log, sender)
+    os.close(sender)
+    _pass_on_signals(child)
+    with os.fdopen(receiver, "rb") as told:
+        kind, _, message = told.read().decode("utf-8", "replace").partition("\n")
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        hint = "; perhaps it ran out of memory" if name == "SIGKILL" else ""
+        return Ending("crash", f"the worker was ended by {name}{hint}")
+    if os.waitstatus_to_exitcode(status) != 0:
+        return Ending(kind or "crash", message or "the worker ended without a word")
+    return None
+
+
+def _work(work: Callable[[], None], log: str, sender: int) -> None:
+    """Work, tell how it ended, and leave the process."""
+    status = 1
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        work()
+        status = 0
+    except BaseException as error:  # noqa: BLE001  the child ends here whatever comes: all of it is told
+        traceback.print_exc()
+        kind = getattr(error, "kind", "error")
+        message = str(error) if isinstance(error, QuadratError) else f"{type(error).__name__}: {error}"
+        os.write(sender, f"{kind}\n{message}".encode("utf-8", "backslashreplace")[:65536])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _pass_on_signals(child: int) -> None:
+    def pass_on(number: int, _frame: object) -> None:
+        os.kill(child, number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, pass_on)
