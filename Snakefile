@@ -1,0 +1,28 @@
+# From a folder of images to {filename: [prediction of each patch]}; the README says how to run it.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/merge.smk"
+include: "workflow/rules/superseded.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        results.predictions,
+        results.checked if settings.on_failure == "fail" else [],
+
+
+onsuccess:
+    tell_summary()
+
+
+onerror:
+    tell_summary()

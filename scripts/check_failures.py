@@ -1,0 +1,26 @@
+"""Fail when an image failed, after all others are in the dictionary."""
+
+from quadrat.store import replace_file
+from quadrat.summary import failure_lines
+
+
+def main(job):
+    """Hand the job of rule check_failures to the library.
+
+    Parameters
+    ----------
+    job : snakemake.script.Snakemake
+
+    Raises
+    ------
+    SystemExit
+        If images failed; the summary, which comes last, tells which.
+    """
+    lines = failure_lines(job.input[0])
+    replace_file(job.log[0], "".join(f"{line}\n" for line in lines).encode())
+    if lines:
+        raise SystemExit(lines[0].rstrip(":"))
+    replace_file(job.output[0], b"")
+
+
+main(snakemake)

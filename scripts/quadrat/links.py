@@ -1,0 +1,50 @@
+"""Plain-name links: the current result of each image under the image's own name."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from quadrat.keys import COMPONENT_BYTES, encode
+
+
+def link_results(targets: dict[str, str], folder: str) -> None:
+    """Make a folder hold a link for each image and nothing else.
+
+    Parameters
+    ----------
+    targets : dict of str to str
+        Filename to the path of its current result.
+    folder : str
+        The folder `predictions`; all in it is this function's to replace and to remove.
+    """
+    wanted = {f"{folder}/{_plain(filename)}.parquet": path for filename, path in targets.items()}
+    for parent, folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            if f"{parent}/{name}" not in wanted:
+                os.unlink(f"{parent}/{name}")
+        for name in folders:
+            if not os.listdir(f"{parent}/{name}"):
+                os.rmdir(f"{parent}/{name}")
+    os.makedirs(folder, exist_ok=True)
+    for link, target in wanted.items():
+        _link(link, os.path.relpath(target, os.path.dirname(link)), target)
+
+
+def _plain(filename: str) -> str:
+    """Give the filename, or its key where it is too long to take another suffix."""
+    longest = max(len(os.fsencode(part)) for part in filename.split("/"))
+    return filename if longest <= COMPONENT_BYTES else encode(filename)
+
+
+def _link(link: str, relative: str, target: str) -> None:
+    if os.path.islink(link) and os.readlink(link) == relative:
+        return
+    os.makedirs(os.path.dirname(link), exist_ok=True)
+    temporary = tempfile.mktemp(prefix=".", suffix=".tmp", dir=os.path.dirname(link))
+    try:
+        os.symlink(relative, temporary)
+    except OSError:
+        # Some file systems have no links; a copy serves as well.
+        shutil.copyfile(target, temporary)
+    os.replace(temporary, Path(link))

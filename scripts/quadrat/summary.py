@@ -1,0 +1,97 @@
+"""What a person reads at the end of a run."""
+
+import csv
+from fnmatch import fnmatchcase
+from glob import escape
+from pathlib import Path
+
+import orjson
+
+from quadrat.config import Settings
+from quadrat.results import ResultsFolder
+
+# Longer lists are cut: images.tsv has them whole.
+MOST_SHOWN = 20
+
+
+def summarise(settings: Settings, planned: list[str], seconds: float) -> list[str]:
+    """Tell what a run made of its images.
+
+    Parameters
+    ----------
+    settings : Settings
+    planned : list of str
+        Paths of the versioned results that the run was to make or find.
+    seconds : float
+        Duration of the run.
+
+    Returns
+    -------
+    list of str
+        Lines; failures come last.
+    """
+    folder = ResultsFolder(settings.results)
+    merged = folder.read_merged()
+    there = {path for paths in folder.list_versions().values() for path in paths}
+    if not merged:
+        return _waiting(set(planned) - there, folder)
+    counts = merged["summary"]
+    lines = [
+        f"{counts['images']:,} images: {counts['ok']:,} ok, {counts['failed']:,} failed, "
+        f"{counts['no_patch']:,} without a patch; {counts['patches']:,} patches; {seconds:,.0f} s",
+        f"{counts['dropped']:.1%} of the pixels dropped at the edges"
+        + (" (edge: pad keeps them)" if counts["dropped"] and settings.edge == "drop" else ""),
+    ]
+    superseded = there - set(planned)
+    if superseded:
+        lines.append(
+            f"{len(superseded):,} superseded results: `snakemake superseded` lists them, "
+            "`snakemake prune` removes them"
+        )
+    lines.append(f"the dictionary: {folder.predictions} and {folder.json}; the table: {folder.images}")
+    return lines + failure_lines(folder.images)
+
+
+def failure_lines(table: str) -> list[str]:
+    """Tell which images failed and why, and how to leave them out; nothing where none failed.
+
+    Parameters
+    ----------
+    table : str
+        Path of images.tsv.
+
+    Returns
+    -------
+    list of str
+    """
+    with Path(table).open(encoding="utf-8", newline="") as file:
+        failed = [row for row in csv.DictReader(file, delimiter="\t") if row["status"] == "failed"]
+    if not failed:
+        return []
+    lines = [f"{len(failed):,} images failed:"]
+    for row in failed[:MOST_SHOWN]:
+        hint = f" ({row['hint']})" if row["hint"] else ""
+        lines.append(f"  {row['filename']}: {row['message']}{hint}")
+    if len(failed) > MOST_SHOWN:
+        lines.append(f"  and {len(failed) - MOST_SHOWN:,} more: see {table}")
+    globs = orjson.dumps([_as_glob(row["filename"]) for row in failed]).decode()
+    return [*lines, "to leave them out, in config.yaml:", f"exclude: {globs}"]
+
+
+def _as_glob(filename: str) -> str:
+    """Give a glob that matches this filename alone."""
+    return filename if fnmatchcase(filename, filename) else escape(filename)
+
+
+def _waiting(missing: set[str], folder: ResultsFolder) -> list[str]:
+    lines = ["the results were not merged; what is computed stays, and the same command goes on"]
+    for path in sorted(missing)[:MOST_SHOWN]:
+        lines.append(f"  not computed: {path}")
+    if len(missing) > MOST_SHOWN:
+        lines.append(f"  and {len(missing) - MOST_SHOWN:,} more")
+    if missing:
+        lines.append(
+            f"their logs are in {folder.path}/logs; to give them more memory: "
+            "--set-resources predict_image:mem_mb=8000; to leave images out: exclude in config.yaml"
+        )
+    return lines

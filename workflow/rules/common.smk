@@ -1,0 +1,102 @@
+"""What all rules share: the settings, the names of results, and the plan.
+
+Required: `config`. Gives `settings`, `results`, `plan()`, the input and params functions of the rules, and
+`tell_summary()`.
+"""
+
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+from snakemake.logging import logger
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from quadrat.config import load_settings
+from quadrat.errors import QuadratError
+from quadrat.plan import make_plan, read_plan
+from quadrat.progress import ProgressHandler
+from quadrat.results import ResultsFolder, RunLock
+from quadrat.summary import summarise
+
+STARTED = time.monotonic()
+SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
+
+
+def announce(line):
+    """Show a line to the person who waits."""
+    print(line, file=sys.stderr, flush=True)
+
+
+try:
+    settings = load_settings(config, SCHEMA)
+except QuadratError as error:
+    raise SystemExit(f"quadrat: {error}")
+
+results = ResultsFolder(settings.results)
+
+
+def is_run():
+    """Tell whether jobs are to be executed, rather than listed, drawn or rehearsed."""
+    return workflow.executor_plugin is not None and not workflow.dryrun
+
+
+@cache
+def plan():
+    """Make the plan, once, in the main process; other processes read it."""
+    if not workflow.is_main_process:
+        return read_plan(settings)
+    try:
+        if is_run():
+            globals()["run_lock"] = RunLock(results.lock)
+        made = make_plan(settings, announce)
+    except QuadratError as error:
+        raise SystemExit(f"quadrat: {error}")
+    if is_run():
+        logger.addHandler(ProgressHandler("predict_image", len(made.missing)))
+    return made
+
+
+def planned_image(wildcards):
+    """Give the planned image of a job."""
+    return plan().image(wildcards.key, wildcards.version)
+
+
+def image_task(wildcards):
+    """Give what the job of an image needs to know."""
+    image = planned_image(wildcards)
+    return {
+        "filename": image.filename,
+        "path": image.path,
+        "version": image.version,
+        "content_id": image.content_id,
+        "patch_size": settings.patch_size,
+        "stride": settings.stride,
+        "edge": settings.edge,
+        "channels": settings.channels,
+        "level": settings.level,
+        "predictor": settings.predictor,
+    }
+
+
+def job_threads(wildcards):
+    """Give a few images all cores, and many images one each."""
+    return max(1, (workflow.cores or 1) // max(1, len(plan().missing)))
+
+
+def planned(wildcards):
+    """Give the files of the plan, once it is made."""
+    plan()
+    return {"manifest": results.manifest, "plan": results.plan}
+
+
+def versioned_results(wildcards):
+    """Give the Parquet of each image in the version that the plan wants."""
+    return plan().results
+
+
+def tell_summary():
+    """Show what became of the images."""
+    for line in summarise(settings, plan().results, time.monotonic() - STARTED):
+        announce(line)

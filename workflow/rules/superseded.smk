@@ -1,0 +1,25 @@
+"""List or remove results that do not belong to the current images and configuration.
+
+Required: to be asked for by name. Such results are never removed otherwise.
+"""
+
+
+rule superseded:
+    log:
+        results.log("superseded"),
+    localrule: True
+    conda:
+        "../../envs/quadrat.yaml"
+    params:
+        paths=lambda wildcards: plan().superseded,
+        unlink=False,
+    script:
+        "../../scripts/superseded.py"
+
+
+use rule superseded as prune with:
+    log:
+        results.log("prune"),
+    params:
+        paths=lambda wildcards: plan().superseded,
+        unlink=True,
