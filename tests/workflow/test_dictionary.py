@@ -1,0 +1,138 @@
+"""From a folder of images to the dictionary: what it holds, under which names."""
+
+import os
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from PIL import Image
+
+from conftest import means, write_image
+from quadrat import open_predictions
+
+NOISE = np.random.default_rng(0)
+RGB = NOISE.integers(0, 256, (90, 130, 3), np.uint8)
+PLANES = RGB.transpose(2, 0, 1)
+DEEP = NOISE.integers(0, 65536, (90, 130), np.uint16)
+SMOOTH = np.add.outer(np.arange(90), np.arange(130)).astype(np.uint8)[..., None].repeat(3, 2)
+
+DEFLATE = {"compression": "zlib", "predictor": True}
+
+LAYOUTS = {
+    "strips.tif": (RGB, {"photometric": "rgb", "rowsperstrip": 7}),
+    "deflate_tiles.tif": (RGB, {"photometric": "rgb", "tile": (16, 32), **DEFLATE}),
+    "lzw.tif": (DEEP, {"tile": (32, 32), "compression": "lzw"}),
+    "planar.tif": (PLANES, {"photometric": "rgb", "planarconfig": "separate", "rowsperstrip": 9}),
+    "jpeg.tif": (SMOOTH, {"photometric": "rgb", "tile": (32, 32), "compression": "jpeg"}),
+    "bigtiff.tif": (DEEP, {"bigtiff": True}),
+    "big_endian.tif": (DEEP, {"byteorder": ">", **DEFLATE}),
+}
+
+
+@pytest.fixture(scope="module")
+def all_formats(tmp_path_factory):
+    """Give a study of one image of each layout, run on two cores, and the pixels of each image."""
+    from conftest import PATCH_SIZE, Study
+
+    study = Study(tmp_path_factory.mktemp("formats") / "study")
+    study.images.mkdir(parents=True)
+    study.configure(patch_size=PATCH_SIZE)
+    for name, (pixels, options) in LAYOUTS.items():
+        tifffile.imwrite(study.images / name, pixels, **options)
+    Image.fromarray(RGB).save(study.images / "rgb.png")
+    Image.fromarray(DEEP).save(study.images / "deep.png")
+    Image.fromarray(SMOOTH).save(study.images / "baseline.jpg", quality=90)
+    Image.fromarray(SMOOTH).save(study.images / "progressive.jpg", quality=90, progressive=True)
+    run = study.run()
+    assert run.code == 0, run.output
+    loaded = {name: tifffile.imread(study.images / name) for name in LAYOUTS}
+    loaded["planar.tif"] = loaded["planar.tif"].transpose(1, 2, 0)
+    for name in ("rgb.png", "deep.png", "baseline.jpg", "progressive.jpg"):
+        loaded[name] = np.asarray(Image.open(study.images / name))
+    return study, loaded
+
+
+def test_every_layout_gives_the_means_of_the_plain_loop_bit_for_bit(all_formats):
+    study, loaded = all_formats
+    assert study.dictionary == {name: means(loaded[name]) for name in sorted(loaded)}
+
+
+def test_the_parquet_and_the_mapping_hold_what_the_json_holds(all_formats):
+    study, _ = all_formats
+    predictions = open_predictions(study.results)
+    assert predictions.to_dict() == study.dictionary
+    table = pq.read_table(study.results / "predictions.parquet").to_pandas()
+    grouped = table.groupby("filename", sort=False).prediction.apply(list).to_dict()
+    assert grouped == study.dictionary
+
+
+def test_one_core_and_two_give_the_same_bytes(all_formats):
+    study, _ = all_formats
+    before = study.merged_bytes()
+    study.configure(results="one_core")
+    run = study.run(cores=1)
+    assert run.code == 0, run.output
+    study.results = study.path / "one_core"
+    assert study.merged_bytes() == before
+
+
+def test_files_come_out_under_their_own_names(study):
+    names = [
+        *(
+            "a b.tif",
+            "a.tif",
+            "a.png",
+            "x/a.tif",
+            "y/a.tif",
+            "ü.tif",
+            "100%.tif",
+            "-a.tif",
+            "it's.tif",
+            "#1.tif",
+        ),
+        *(
+            "$HOME.tif",
+            "a&b;c.tif",
+            'quo"te.tif',
+            "back\\slash.tif",
+            "site=1/a.tif",
+            "*.tif",
+            "[a].tif",
+            "_a.tif",
+        ),
+        *("n" * 240 + ".tif", "deep/" + "ü" * 110 + ".tif", "tab\there.tif"),
+    ]
+    pixels = {}
+    for seed, name in enumerate(names):
+        if name.endswith(".png"):
+            pixels[name] = np.full((40, 40), seed, np.uint8)
+            Image.fromarray(pixels[name]).save(study.images / name)
+        else:
+            pixels[name] = write_image(study.images / name, seed, 40, 70)
+    (study.images / "{a}.tif").write_bytes((study.images / "a.tif").read_bytes())
+    run = study.run()
+    assert study.dictionary == {name: means(pixels[name]) for name in sorted(names)}
+    assert run.code == 1
+    failed = [line for line in run.output.splitlines() if line.startswith("  {a}.tif:")]
+    assert len(failed) == 1
+    assert "rename" in failed[0]
+    links = {
+        os.path.relpath(os.path.join(folder, name), study.results / "predictions")
+        for folder, _, found in os.walk(study.results / "predictions")
+        for name in found
+    }
+    assert {f"{name}.parquet" for name in names if len(os.fsencode(name)) < 180} <= links
+    assert len(links) == len(names)
+    assert study.run().predicted == 0
+
+
+def test_a_users_function_equals_the_built_in_mean_bit_for_bit(all_formats):
+    study, _ = all_formats
+    expected = study.dictionary
+    (study.path / "model.py").write_text("from numpy import mean as predict_patch\n")
+    predictor = {"kind": "python", "path": "model.py", "name": "predict_patch"}
+    study.configure(results="by_function", predictor=predictor)
+    run = study.run()
+    assert run.code == 0, run.output
+    assert open_predictions(study.path / "by_function").to_dict() == expected
