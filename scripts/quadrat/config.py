@@ -104,8 +104,11 @@ def _parse(text: str) -> Any:
 def _check(key: str, value: Any, rule: dict[str, Any]) -> None:
     # Imported here: jobs carry their settings with them and check nothing.
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
-    if Draft202012Validator(rule).is_valid(value):
+    # JSON Schema takes 512.0 for an integer; a range does not.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, number: type(number) is int)
+    if extend(Draft202012Validator, type_checker=types)(rule).is_valid(value):
         return
     line = f"{key} {_shown(value)}: must be {rule['expected']}"
     if key == "channels" and isinstance(value, list) and 0 in value:
@@ -123,4 +126,4 @@ def _is_text(rule: dict[str, Any]) -> bool:
 
 def _shown(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return " ".join(text.removesuffix("\n...\n").split())

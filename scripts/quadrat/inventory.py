@@ -1,6 +1,7 @@
 """The inventory: which images there are."""
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from quadrat.config import Settings
 from quadrat.errors import ConfigError
+from quadrat.results import TABLE_COLUMNS
 
 # Folders that file servers and backup tools leave among the images.
 FOREIGN_FOLDERS = ("@eaDir",)
@@ -141,8 +143,9 @@ def _inspect(filename: str, path: str, columns: dict[str, str]) -> Iterator[Foun
     """Give the image unless it is a folder or a device, with the problem that keeps it from being read."""
     problem = _unusable_name(filename, path)
     if problem:
-        # Undecodable bytes are shown, since tables and terminals cannot hold them.
+        # Undecodable bytes and line breaks are shown, since tables and terminals cannot hold them.
         shown = filename.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        shown = shown.replace("\n", r"\n").replace("\r", r"\r")
         yield FoundImage(shown, path, problem=problem, hint=RENAME_HINT, columns=columns)
         return
     try:
@@ -170,12 +173,8 @@ def _in_table(path: str) -> list[FoundImage]:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"images {path}: cannot be read: {error} (config.yaml: images)") from error
-    table = csv.DictReader(text.splitlines(), delimiter="\t")
-    if "filename" not in (table.fieldnames or []):
-        raise ConfigError(
-            f"images {path}: has the columns {', '.join(table.fieldnames or []) or 'none'}; "
-            f"must have a column `filename`, separated by tabs ({path}: line 1)"
-        )
+    table = csv.DictReader(io.StringIO(text), delimiter="\t")
+    _check_columns(list(table.fieldnames or []), path)
     images, lines = [], {}
     for row in table:
         if None in row or None in row.values():
@@ -191,6 +190,20 @@ def _in_table(path: str) -> list[FoundImage]:
         lines[filename] = table.line_num
         images += _listed(filename, os.path.join(os.path.dirname(path), filename), row)
     return images
+
+
+def _check_columns(columns: list[str], path: str) -> None:
+    if "filename" not in columns:
+        raise ConfigError(
+            f"images {path}: has the columns {', '.join(columns) or 'none'}; "
+            f"must have a column `filename`, separated by tabs ({path}: line 1)"
+        )
+    own = [column for column in columns if column in TABLE_COLUMNS[1:] or columns.count(column) > 1]
+    if own:
+        raise ConfigError(
+            f"images {path}: column {own[0]}: must be there once, and not be a column of images.tsv; "
+            f"rename it ({path}: line 1)"
+        )
 
 
 def _checked_filename(filename: str, path: str, line: int) -> str:

@@ -59,8 +59,16 @@ def write_manifest(path: str, images: Iterable[PlannedImage]) -> None:
 def read_manifest(path: str) -> list[PlannedImage]:
     """Read the manifest back."""
     with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return [PlannedImage(**{name: row.pop(name) for name in FIELDS}, columns=row) for row in rows]
+        header, *rows = csv.reader(file, delimiter="\t")
+    # By place, since a column of the user's may be called as one of these.
+    own = header[len(FIELDS) :]
+    return [
+        PlannedImage(
+            **dict(zip(FIELDS, row, strict=False)),
+            columns=dict(zip(own, row[len(FIELDS) :], strict=True)),
+        )
+        for row in rows
+    ]
 
 
 def table_bytes(header: list[str], rows: Iterable[list]) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 
 import quadrat
 from quadrat.contents import hash_file
-from quadrat.errors import ImageChangedError, ImageError, PredictorError
+from quadrat.errors import ImageChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid, Window
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.readers import open_image
@@ -34,6 +34,8 @@ def predict_image(task: ImageTask) -> None:
     ------
     PredictorError
         If the predictor fails; nothing is written.
+    MemoryBudgetError
+        If the image cannot be predicted in the memory of the job; nothing is written.
     ImageChangedError
         If the file is written to meanwhile; nothing is written.
     OSError
@@ -49,6 +51,8 @@ def predict_image(task: ImageTask) -> None:
                 made_from = _predict_patches(task, writer)
                 writer.finish(task.identity() | made_from | {"content_hash": hashing.result()})
                 _refuse_changed(task.path, before)
+        except MemoryBudgetError:
+            raise  # the next attempt has more memory
         except ImageError as error:
             _refuse_changed(task.path, before)
             print(f"{task.filename}: {error}", file=sys.stderr)

@@ -13,6 +13,11 @@ from quadrat.errors import ResultsError
 VERSION_DIGITS = 12
 _SUFFIX = ".parquet"
 
+# Columns of images.tsv; those of the user's own table follow them.
+TABLE_COLUMNS = (
+    "filename", "status", "patches", "skipped", "nan", "dropped", "content_hash", "kind", "message", "hint",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ResultsFolder:

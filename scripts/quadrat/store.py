@@ -180,7 +180,7 @@ class PredictionWriter:
 
         table = _table(self._rows, self._predictions)
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._temporary, table.schema, compression="zstd")
+            self._writer = pq.ParquetWriter(self._temporary, table.schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
         self._rows, self._predictions = [], []
 

@@ -1,5 +1,6 @@
 """The worker: a job's work in a process of its own, whose end is recorded however it comes."""
 
+import json
 import os
 import signal
 import sys
@@ -10,12 +11,18 @@ from typing import NamedTuple
 from quadrat.errors import QuadratError
 from quadrat.task import ImageTask
 
+# What a pipe holds on Linux, pipe(7), and characters that fit in it however they are escaped: the child must
+# not wait for its parent to read.
+PIPE_BYTES = 1 << 16
+MOST_TOLD = 2000
+
 
 class Ending(NamedTuple):
     """How the work ended without success."""
 
     kind: str
     message: str
+    hint: str = ""
 
 
 def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
@@ -50,7 +57,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     from quadrat.store import write_failure
 
     print(line, file=sys.stderr)
-    failure = {"kind": ending.kind, "message": ending.message, "hint": f"see {log}"}
+    failure = {"kind": ending.kind, "message": ending.message, "hint": ending.hint or f"see {log}"}
     write_failure(task.output, task.identity() | {"content_hash": None}, failure)
 
 
@@ -80,16 +87,26 @@ def run_in_child(work: Callable[[], None], log: str) -> Ending | None:
         _work(work, log, sender)
     os.close(sender)
     _pass_on_signals(child)
-    with os.fdopen(receiver, "rb") as told:
-        kind, _, message = told.read().decode("utf-8", "replace").partition("\n")
     _, status = os.waitpid(child, 0)
+    told = _read_what_is_there(receiver)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         hint = "; perhaps it ran out of memory" if name == "SIGKILL" else ""
         return Ending("crash", f"the worker was ended by {name}{hint}")
     if os.waitstatus_to_exitcode(status) != 0:
-        return Ending(kind or "crash", message or "the worker ended without a word")
+        return Ending(*json.loads(told)) if told else Ending("crash", "the worker ended without a word")
     return None
+
+
+def _read_what_is_there(receiver: int) -> bytes:
+    """Read a pipe, but not to its end: processes that the work left behind may hold it open."""
+    os.set_blocking(receiver, False)
+    try:
+        return os.read(receiver, PIPE_BYTES)
+    except BlockingIOError:
+        return b""
+    finally:
+        os.close(receiver)
 
 
 def _work(work: Callable[[], None], log: str, sender: int) -> None:
@@ -102,14 +119,16 @@ def _work(work: Callable[[], None], log: str, sender: int) -> None:
         work()
         status = 0
     except BaseException as error:  # noqa: BLE001  the child ends here whatever comes: all of it is told
-        traceback.print_exc()
-        kind = getattr(error, "kind", "error")
         message = str(error) if isinstance(error, QuadratError) else f"{type(error).__name__}: {error}"
-        os.write(sender, f"{kind}\n{message}".encode("utf-8", "backslashreplace")[:65536])
+        ending = Ending(getattr(error, "kind", "error"), message[:MOST_TOLD], getattr(error, "hint", ""))
+        os.write(sender, json.dumps(ending).encode())
+        traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 def _pass_on_signals(child: int) -> None:

@@ -1,0 +1,157 @@
+"""The dictionary: the predictions of all images in one Parquet, and as JSON."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from quadrat.errors import ResultsError
+from quadrat.predictions import nested
+from quadrat.result import Result
+from quadrat.results import ResultsFolder
+from quadrat.store import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS, replace_file, replacing
+
+
+def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_values: int) -> None:
+    """Write the predictions of all images, one image in memory at a time.
+
+    Parameters
+    ----------
+    results : list of Result
+        Those that are `ok`, in order of their filenames.
+    folder : ResultsFolder
+    json_max_values : int
+        Largest number of values for which the JSON is written; beyond, it holds a line that says so.
+
+    Raises
+    ------
+    ResultsError
+        If the predictions of two images do not go together.
+    """
+    schema = _schema(results)
+    values = sum(result.counts["patches"] * int(np.prod(result.prediction_shape)) for result in results)
+    with ExitStack() as stack:
+        parquet = stack.enter_context(
+            _ParquetDictionary(stack.enter_context(replacing(folder.predictions)), schema)
+        )
+        as_json = None
+        if values <= json_max_values:
+            as_json = stack.enter_context(_JsonDictionary(stack.enter_context(replacing(folder.json))))
+        for result in results:
+            table = pq.ParquetFile(result.path).read(use_threads=False)
+            parquet.add(result, table)
+            if as_json:
+                as_json.add(result, table)
+    if values > json_max_values:
+        told = (
+            f"{values:,} values are more than json_max_values {json_max_values:,}: "
+            f"use quadrat.open_predictions({folder.path!r})"
+        )
+        replace_file(folder.json, orjson.dumps(told) + b"\n")
+
+
+class _ParquetDictionary:
+    """Writes a row group an image, so that one can be read without the others."""
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        self._schema = schema
+        self._images: dict[str, Any] = {}
+        self._writer = pq.ParquetWriter(path, schema)
+
+    def __enter__(self) -> "_ParquetDictionary":
+        return self
+
+    def add(self, result: Result, table: pa.Table) -> None:
+        filenames = pa.array([result.filename], pa.string()).take(pa.array([0] * len(table), pa.int32()))
+        table = table.replace_schema_metadata(None).add_column(0, "filename", filenames)
+        self._writer.write_table(table.cast(self._schema), row_group_size=len(table))
+        self._images[result.filename] = {
+            "content_hash": result.content_hash,
+            "prediction_shape": result.prediction_shape,
+        }
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            footer = json.dumps({"images": self._images})
+            self._writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
+        self._writer.close()
+
+
+class _JsonDictionary:
+    """Writes a line an image."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("wb")
+        self._separator = b"{\n"
+
+    def __enter__(self) -> "_JsonDictionary":
+        return self
+
+    def add(self, result: Result, table: pa.Table) -> None:
+        predictions = _finite(nested(table["prediction"], result.prediction_shape))
+        self._file.write(self._separator + orjson.dumps(result.filename) + b": " + orjson.dumps(predictions))
+        self._separator = b",\n"
+
+    def __exit__(self, *_: object) -> None:
+        self._file.write(b"{}\n" if self._separator == b"{\n" else b"\n}\n")
+        self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    """Put strings in the place of NaN and infinities, which JSON has not."""
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _schema(results: list[Result]) -> pa.Schema:
+    return pa.schema(
+        [
+            ("filename", pa.string()),
+            *GRID_COLUMNS.items(),
+            ("prediction", _common_type(results)),
+            *PIXEL_COLUMNS.items(),
+            ("skipped", pa.string()),
+        ]
+    )
+
+
+def _common_type(results: list[Result]) -> pa.DataType:
+    """Give the type that holds the predictions of all images."""
+    common, first = pa.float64(), None
+    for result in results:
+        if first is None:
+            common, first = result.prediction_type, result
+        elif result.prediction_type != common:
+            joined = _joined(common, result.prediction_type)
+            if joined is None:
+                raise ResultsError(
+                    f"predictions of {first.filename} are {common}, those of {result.filename} are "
+                    f"{result.prediction_type}: one dictionary cannot hold both; change the predictor, "
+                    "or run the images apart (config.yaml: predictor, images)"
+                )
+            common = joined
+    return common
+
+
+def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    if _is_list(one) and _is_list(other):
+        value = _joined(one.value_type, other.value_type)
+        return value and pa.list_(value)
+    if one == other:
+        return one
+    if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (one, other)):
+        # The smallest type that holds both.
+        return pa.from_numpy_dtype(np.promote_types(one.to_pandas_dtype(), other.to_pandas_dtype()))
+    return None
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)

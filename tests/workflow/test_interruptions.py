@@ -1,0 +1,90 @@
+"""Runs that are killed: nothing half-written is ever taken for a result, and the same command goes on."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import write_image
+
+# Slow enough that a signal finds jobs at work; the numbers do not depend on it.
+MODEL = """
+import time
+def predict_patch(patch):
+    time.sleep(0.02)
+    return patch.mean()
+"""
+
+
+@pytest.fixture
+def slow_study(study):
+    """Give a study of six images that take a third of a second each, and what an undisturbed run makes."""
+    for seed in range(6):
+        write_image(study.images / f"{seed}.tif", seed)
+    (study.path / "model.py").write_text(MODEL)
+    study.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"})
+    undisturbed = study.run()
+    assert undisturbed.code == 0, undisturbed.output
+    study.undisturbed = study.merged_bytes()
+    study.configure(results="disturbed")
+    study.results = study.path / "disturbed"
+    return study
+
+
+def start(study):
+    """Start a run in a process group of its own."""
+    return subprocess.Popen(
+        study.command(),
+        cwd=study.path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def disturb(study, number, seconds, whole_group):
+    """Start a run and send it a signal after a while."""
+    process = start(study)
+    time.sleep(seconds)
+    if whole_group:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    process.wait(60)
+
+
+def leftovers(study):
+    """List temporary files among the results."""
+    return [path for path in study.results.rglob(".*.tmp")]
+
+
+def test_killed_at_ten_random_moments_the_documented_command_ends_with_the_same_bytes(slow_study):
+    moments = random.Random(1)
+    for _ in range(10):
+        disturb(slow_study, signal.SIGKILL, moments.uniform(0.2, 4.0), whole_group=True)
+        unlocked = slow_study.run("--unlock")
+        assert unlocked.code == 0, unlocked.output
+    finished = slow_study.run()
+    assert finished.code == 0, finished.output
+    assert slow_study.merged_bytes() == slow_study.undisturbed
+    assert slow_study.run().nothing_to_be_done
+
+
+def test_killed_alone_its_orphans_do_no_harm(slow_study):
+    disturb(slow_study, signal.SIGKILL, 2.2, whole_group=False)
+    assert slow_study.run("--unlock").code == 0
+    finished = slow_study.run()
+    assert finished.code == 0, finished.output
+    assert slow_study.merged_bytes() == slow_study.undisturbed
+    assert slow_study.run().nothing_to_be_done
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_the_same_command_goes_on(slow_study, number):
+    disturb(slow_study, number, 2.2, whole_group=number == signal.SIGINT)
+    assert leftovers(slow_study) == []
+    finished = slow_study.run()
+    assert finished.code == 0, finished.output
+    assert slow_study.merged_bytes() == slow_study.undisturbed
