@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tifffile
@@ -136,3 +137,34 @@ def test_a_users_function_equals_the_built_in_mean_bit_for_bit(all_formats):
     run = study.run()
     assert run.code == 0, run.output
     assert open_predictions(study.path / "by_function").to_dict() == expected
+
+
+def test_settings_can_be_given_on_the_command_line(study):
+    write_image(study.images / "a.tif", 1)
+    pixels = write_image(study.images / "b.tif", 2)
+    run = study.run("--config", "patch_size=48", "channels=[2,1]", "include=b*", "results=elsewhere")
+    assert run.code == 0, run.output
+    study.results = study.path / "elsewhere"
+    assert study.dictionary == {"b.tif": means(pixels[..., [1, 0]], 48)}
+
+
+def test_columns_of_a_users_table_pass_through(study):
+    pixels = write_image(study.images / "a.tif", 1)
+    write_image(study.images / "b.tif", 2)
+    (study.images / "chosen.tsv").write_text("site\tfilename\tyear\nnorth; wet\ta.tif\t2024\n")
+    study.configure(images="images/chosen.tsv")
+    run = study.run()
+    assert run.code == 0, run.output
+    assert study.dictionary == {"a.tif": means(pixels)}
+    table = pd.read_csv(study.results / "images.tsv", sep="\t")
+    assert table[["filename", "status", "patches", "site", "year"]].values.tolist() == [
+        ["a.tif", "ok", 12, "north; wet", 2024]
+    ]
+
+
+def test_folders_of_a_list_prefix_their_filenames(study):
+    pixels = write_image(study.path / "drop_1/a.tif", 1), write_image(study.path / "drop_2/a.tif", 2)
+    study.configure(images=["drop_1", "drop_2"])
+    run = study.run()
+    assert run.code == 0, run.output
+    assert study.dictionary == {"drop_1/a.tif": means(pixels[0]), "drop_2/a.tif": means(pixels[1])}

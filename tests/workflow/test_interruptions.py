@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import write_image
+
+from conftest import means, write_image
 
 # Slow enough that a signal finds jobs at work; the numbers do not depend on it.
 MODEL = """
@@ -57,7 +58,7 @@ def disturb(study, number, seconds, whole_group):
 
 def leftovers(study):
     """List temporary files among the results."""
-    return [path for path in study.results.rglob(".*.tmp")]
+    return list(study.results.rglob(".*.tmp"))
 
 
 def test_killed_at_ten_random_moments_the_documented_command_ends_with_the_same_bytes(slow_study):
@@ -88,3 +89,33 @@ def test_interrupted_the_same_command_goes_on(slow_study, number):
     finished = slow_study.run()
     assert finished.code == 0, finished.output
     assert slow_study.merged_bytes() == slow_study.undisturbed
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Give a file system of 200 kB."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_and_nothing_half_written_is_taken_for_a_result(study, small_disk):
+    pixels = {f"{seed}.tif": write_image(study.images / f"{seed}.tif", seed) for seed in range(3)}
+    study.configure(results=str(small_disk / "results"), retries=0)
+    study.results = small_disk / "results"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(180_000))
+    run = study.run()
+    assert run.code == 1
+    assert "No space left on device" in run.output
+    ballast.unlink()
+    assert leftovers(study) == []
+    finished = study.run()
+    assert finished.code == 0, finished.output
+    assert study.dictionary == {name: means(pixels[name]) for name in pixels}
