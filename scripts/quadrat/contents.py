@@ -6,6 +6,7 @@ from pathlib import Path
 import xxhash
 
 READ_BYTES = 1 << 22
+HASH_DIGITS = 32
 
 Signature = tuple[int, int, int, int]
 
@@ -13,6 +14,17 @@ Signature = tuple[int, int, int, int]
 def signature(stat: os.stat_result) -> Signature:
     """Give what changes whenever a file is written or replaced: size, mtime (ns), ctime (ns) and inode."""
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def mark(path: str | os.PathLike) -> list[int]:
+    """Give what changes when a file is written to: size and mtime (ns), as JSON keeps it."""
+    stat = os.stat(path)
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def is_hash(content_id: str) -> bool:
+    """Tell whether a content id is the hash of the content."""
+    return len(content_id) == HASH_DIGITS
 
 
 def hash_file(path: str | os.PathLike) -> str:

@@ -8,7 +8,7 @@
     ├── ImageError         its file cannot be predicted; recorded, and tried again when the file changes
     │   └── MemoryBudgetError   nor in the memory of its job; tried again by the next run
     ├── PredictorError     the user's model failed; tried again by Snakemake, then by the next run
-    └── ImageChangedError  the file was written to meanwhile; tried again likewise
+    └── FileChangedError   a file was written to during the run; tried again likewise
 """
 
 
@@ -66,7 +66,7 @@ class PredictorError(QuadratError):
         self.patch = patch
 
 
-class ImageChangedError(QuadratError):
-    """An image was written to while it was predicted."""
+class FileChangedError(QuadratError):
+    """An image, or a file that the predictor is made from, was written to during the run."""
 
     kind = "changed"

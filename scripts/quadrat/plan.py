@@ -1,5 +1,6 @@
 """The plan of a run: which images there are, what each result is made from, and which are missing."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import orjson
 from quadrat import keys, versions
 from quadrat.config import Settings
 from quadrat.content_ids import ContentLog, hash_known, identify
+from quadrat.contents import mark
 from quadrat.errors import ConfigError
-from quadrat.inventory import find_images, is_chosen
+from quadrat.inventory import FoundImage, find_images, is_chosen
 from quadrat.manifest import PlannedImage, read_manifest, write_manifest
 from quadrat.results import ResultsFolder
 from quadrat.store import replace_file
@@ -30,6 +32,8 @@ class Plan:
         In order of their filenames.
     recipe : dict
         What all versions are made from besides the images.
+    predictor_files : dict of str to list of int
+        Path and mark of each file that the predictor is made from.
     there : frozenset of str
         Paths of the results, of any version, that there were when the plan was made.
     """
@@ -37,6 +41,7 @@ class Plan:
     settings: Settings
     images: list[PlannedImage]
     recipe: dict[str, Any]
+    predictor_files: dict[str, list[int]]
     there: frozenset[str] = frozenset()
 
     @cached_property
@@ -109,11 +114,11 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         configuration names is missing.
     """
     folder = ResultsFolder(settings.results)
-    found = find_images(settings)
     merged = folder.read_merged()
-    vanished = _vanished(set(merged.get("images", {})), {image.filename for image in found}, settings)
     log = ContentLog(Path(folder.content_log))
-    recipe = versions.recipe(settings, lambda path: hash_known(path, log))
+    found = find_images(settings)
+    vanished = _vanished(set(merged.get("images", {})), {image.filename for image in found}, settings)
+    recipe, predictor_files = _predictor(settings, log)
     on_disk = folder.list_versions()
     content_ids = identify(
         [image for image in found if not image.problem],
@@ -122,12 +127,30 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         settings.verify,
         announce,
     )
-    recipe_digest = versions.digest(recipe)
-    images = [
+    images = _planned(found, content_ids, versions.digest(recipe))
+    there = frozenset(path for paths in on_disk.values() for path in paths)
+    plan = Plan(settings, images, recipe, predictor_files, there)
+    for line in _announcement(plan, merged, vanished):
+        announce(line)
+    if merged.get("state") != plan.state or plan.missing or not _is_written(folder):
+        _write(plan, folder)
+    return plan
+
+
+def read_plan(settings: Settings) -> Plan:
+    """Read the plan that the main process made, in a job of its own process."""
+    folder = ResultsFolder(settings.results)
+    made_from = orjson.loads(Path(folder.plan).read_bytes())
+    images = read_manifest(folder.manifest)
+    return Plan(settings, images, made_from["recipe"], made_from["predictor_files"])
+
+
+def _planned(found: list[FoundImage], content_ids: dict[str, str], recipe_digest: str) -> list[PlannedImage]:
+    return [
         PlannedImage(
             filename=image.filename,
             key=keys.encode(image.filename),
-            version=versions.version(content_ids[image.filename], recipe_digest) if not image.problem else "",
+            version="" if image.problem else versions.version(content_ids[image.filename], recipe_digest),
             content_id=content_ids.get(image.filename, ""),
             path=image.path,
             problem=image.problem,
@@ -136,22 +159,27 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         )
         for image in found
     ]
-    plan = Plan(settings, images, recipe, frozenset(path for paths in on_disk.values() for path in paths))
-    for line in _announcement(plan, merged, vanished):
-        announce(line)
-    is_current = merged.get("state") == plan.state and not plan.missing
-    if not is_current or not (Path(folder.manifest).exists() and Path(folder.plan).exists()):
-        write_manifest(folder.manifest, images)
-        # The time makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
-        replace_file(folder.plan, orjson.dumps({"recipe": recipe, "planned_ns": time.time_ns()}))
-    return plan
 
 
-def read_plan(settings: Settings) -> Plan:
-    """Read the plan that the main process made, in a job of its own process."""
-    folder = ResultsFolder(settings.results)
-    recipe = orjson.loads(Path(folder.plan).read_bytes())["recipe"]
-    return Plan(settings, read_manifest(folder.manifest), recipe)
+def _is_written(folder: ResultsFolder) -> bool:
+    return os.path.exists(folder.manifest) and os.path.exists(folder.plan)
+
+
+def _write(plan: Plan, folder: ResultsFolder) -> None:
+    write_manifest(folder.manifest, plan.images)
+    content = {
+        "recipe": plan.recipe,
+        "predictor_files": plan.predictor_files,
+        # Makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
+        "planned_ns": time.time_ns(),
+    }
+    replace_file(folder.plan, orjson.dumps(content))
+
+
+def _predictor(settings: Settings, log: ContentLog) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """Give the recipe, and the files whose content it names as they were before they were read."""
+    files = {path: mark(path) for path in versions.predictor_files(settings) if os.path.isfile(path)}
+    return versions.recipe(settings, lambda path: hash_known(path, log)), files
 
 
 def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:
@@ -170,9 +198,10 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
     known = merged.get("images", {})
     new = sum(image.filename not in known for image in plan.images)
     changed = sum(known.get(image.filename, image.content_id) != image.content_id for image in plan.images)
+    removed = len(vanished - {image.filename for image in plan.images})
     lines = [
         f"{len(plan.images):,} images: {new:,} new, {changed:,} changed, "
-        f"{len(plan.images) - new - changed:,} unchanged, {len(vanished):,} removed; "
+        f"{len(plan.images) - new - changed:,} unchanged, {removed:,} removed; "
         f"{len(plan.missing):,} to predict"
     ]
     before = merged.get("recipe", plan.recipe)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import quadrat
-from quadrat.contents import hash_file
-from quadrat.errors import ImageChangedError, ImageError, MemoryBudgetError, PredictorError
+from quadrat.contents import hash_file, is_hash, mark
+from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid, Window
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.readers import open_image
@@ -36,27 +36,31 @@ def predict_image(task: ImageTask) -> None:
         If the predictor fails; nothing is written.
     MemoryBudgetError
         If the image cannot be predicted in the memory of the job; nothing is written.
-    ImageChangedError
-        If the file is written to meanwhile; nothing is written.
+    FileChangedError
+        If the image or a file of the predictor is written to meanwhile; nothing is written.
     OSError
         If the result cannot be written.
     """
     print(f"quadrat {quadrat.__version__} from {os.path.dirname(quadrat.__file__)}", file=sys.stderr)
-    before = os.stat(task.path)
+    files = task.predictor_files | {task.path: mark(task.path)}
+    _refuse_changed(files)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: what one reads, the other finds in the page cache.
         hashing = pool.submit(_hash, task.path)
         try:
             with PredictionWriter(task.output) as writer:
                 made_from = _predict_patches(task, writer)
+                _refuse_other_content(task, hashing.result())
                 writer.finish(task.identity() | made_from | {"content_hash": hashing.result()})
-                _refuse_changed(task.path, before)
+                _refuse_changed(files)
         except MemoryBudgetError:
             raise  # the next attempt has more memory
         except ImageError as error:
-            _refuse_changed(task.path, before)
+            _refuse_changed(files)
             print(f"{task.filename}: {error}", file=sys.stderr)
             content_hash = None if hashing.exception() else hashing.result()
+            if content_hash:
+                _refuse_other_content(task, content_hash)
             failure = {"kind": error.kind, "message": str(error), "hint": error.hint}
             write_failure(task.output, task.identity() | {"content_hash": content_hash}, failure)
 
@@ -68,10 +72,16 @@ def _hash(path: str) -> str:
         raise ImageError(f"cannot be read: {error.strerror}") from error
 
 
-def _refuse_changed(path: str, before: os.stat_result) -> None:
-    after = os.stat(path)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise ImageChangedError("the file was written to while it was read")
+def _refuse_changed(files: dict[str, list[int]]) -> None:
+    for path, before in files.items():
+        if mark(path) != before:
+            raise FileChangedError(f"{path}: was written to during the run; run again")
+
+
+def _refuse_other_content(task: ImageTask, content_hash: str) -> None:
+    """Refuse an image that was replaced between planning and job: its version would name other bytes."""
+    if is_hash(task.content_id) and task.content_id != content_hash:
+        raise FileChangedError(f"{task.path}: was replaced during the run; run again")
 
 
 def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any]:

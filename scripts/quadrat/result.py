@@ -61,7 +61,7 @@ def read_result(path: str) -> Result:
     footer, schema = read_footer(path)
     head, version = split_version_path(path)
     failure, counts = footer.get("failure", {}), footer.get("counts", {"patches": 0})
-    right = footer["version"] == version and head.endswith("/" + keys.encode(footer["filename"]))
+    right = footer["version"] == version and head.endswith("/versions/" + keys.encode(footer["filename"]))
     if not right or footer["rows"] != counts["patches"]:
         raise ResultsError(
             f"{path}: holds version {footer['version']} of {footer['filename']} with {footer['rows']:,} of "

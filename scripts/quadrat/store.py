@@ -202,12 +202,12 @@ def write_failure(path: str | os.PathLike, footer: dict[str, Any], failure: dict
 
 
 def _table(rows: list[tuple], predictions: "list[np.ndarray]") -> "pa.Table":
+    import numpy as np
     import pyarrow as pa
 
-    columns = list(zip(*rows, strict=True)) or [()] * 6
-    names = [*GRID_COLUMNS, *PIXEL_COLUMNS]
     types = GRID_COLUMNS | PIXEL_COLUMNS
-    arrays = {name: pa.array(column, types[name]) for name, column in zip(names, columns, strict=True)}
+    cells = np.array(rows, np.int64).reshape(-1, len(types)).T
+    arrays = {name: _array(cell.astype(types[name])) for name, cell in zip(types, cells, strict=True)}
     return pa.table(
         {
             **{name: arrays[name] for name in GRID_COLUMNS},
@@ -223,7 +223,7 @@ def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
     import pyarrow as pa
 
     if not predictions:
-        return pa.array([], pa.float64())
+        return pa.nulls(0, pa.float64())
     values = np.concatenate(predictions)
     if values.dtype.kind not in "biufU" or 0 in values.shape:
         raise PredictorError(
@@ -232,8 +232,22 @@ def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
         )
     if values.dtype == np.float16:
         values = values.astype(np.float32)  # few tools read half floats
-    flat = pa.array(values.reshape(-1))
+    flat = _array(values.reshape(-1))
     return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values[0].size)
+
+
+def _array(values: "np.ndarray") -> "pa.Array":
+    """Give values as an Arrow array."""
+    import numpy as np
+    import pyarrow as pa
+
+    if values.dtype.kind in "iuf":
+        # pa.array would import pandas, which takes longer than a small image.
+        native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+        return pa.Array.from_buffers(
+            pa.from_numpy_dtype(native.dtype), len(native), [None, pa.py_buffer(native)]
+        )
+    return pa.array(values)
 
 
 def _described(dtype: "np.dtype | bool", shape: tuple) -> str:

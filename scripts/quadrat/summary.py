@@ -1,7 +1,6 @@
 """What a person reads at the end of a run."""
 
 import csv
-from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
 
@@ -74,13 +73,8 @@ def failure_lines(table: str) -> list[str]:
         lines.append(f"  {row['filename']}: {row['message']}{hint}")
     if len(failed) > MOST_SHOWN:
         lines.append(f"  and {len(failed) - MOST_SHOWN:,} more: see {table}")
-    globs = orjson.dumps([_as_glob(row["filename"]) for row in failed]).decode()
+    globs = orjson.dumps([escape(row["filename"]) for row in failed]).decode()
     return [*lines, "to leave them out, in config.yaml:", f"exclude: {globs}"]
-
-
-def _as_glob(filename: str) -> str:
-    """Give a glob that matches this filename alone."""
-    return filename if fnmatchcase(filename, filename) else escape(filename)
 
 
 def _waiting(missing: set[str], folder: ResultsFolder) -> list[str]:

@@ -22,6 +22,8 @@ class ImageTask:
         Pyramid level to read.
     predictor : dict
         Configuration of the predictor.
+    predictor_files : dict of str to list of int
+        Path and mark of each file that the predictor is made from, as they were when its version was found.
     output : str
         Parquet to write.
     threads : int
@@ -40,6 +42,7 @@ class ImageTask:
     channels: list[int] | None
     level: int
     predictor: dict[str, Any]
+    predictor_files: dict[str, list[int]]
     output: str
     threads: int
     memory_mb: int | None = None

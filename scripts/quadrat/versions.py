@@ -78,6 +78,12 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
     }
 
 
+def predictor_files(settings: Settings) -> list[str]:
+    """List the paths of the files that the predictor is made from."""
+    predictor = settings.predictor
+    return [predictor["path"], *predictor.get("depends", [])] if "path" in predictor else []
+
+
 def version(content_id: str, recipe_digest: str) -> str:
     """Give the version of the result that a recipe makes from a content."""
     return digest([content_id, recipe_digest])

@@ -68,6 +68,7 @@ def run_job(folder, image):
         "channels": None,
         "level": 0,
         "predictor": {"kind": "mean"},
+        "predictor_files": {},
     }
     job = SimpleNamespace(
         output=[str(folder / "result.parquet")],

@@ -77,6 +77,7 @@ def image_task(wildcards):
         "channels": settings.channels,
         "level": settings.level,
         "predictor": settings.predictor,
+        "predictor_files": plan().predictor_files,
     }
 
 
