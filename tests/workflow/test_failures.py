@@ -158,3 +158,44 @@ def test_a_missing_model_stops_before_any_job(study):
     assert run.code == 1
     assert "quadrat: gone.py: no such file (config.yaml: predictor: path)" in run.output
     assert not study.versions()
+
+
+def test_an_image_written_to_while_it_is_read_is_not_recorded_as_done(study):
+    write_image(study.images / "a.tif", 1)
+    (study.path / "model.py").write_text(
+        "import os\n"
+        "def predict_patch(patch):\n"
+        "    if not os.path.exists('done'):\n"
+        "        open('done', 'w').close()\n"
+        "        os.utime('images/a.tif')\n"
+        "    return patch.mean()\n"
+    )
+    study.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"}, retries=0)
+    run = study.run()
+    assert run.code == 1
+    assert "  a.tif: images/a.tif: was written to during the run" in run.output
+    assert study.dictionary == {}
+    again = study.run()
+    assert (again.code, again.predicted, again.merged) == (0, 1, True), again.output
+
+
+def test_a_model_replaced_during_the_run_is_not_taken_for_the_one_that_was_planned(study):
+    for seed in range(3):
+        write_image(study.images / f"{seed}.tif", seed)
+    (study.path / "weights.txt").write_text("2.0")
+    (study.path / "model.py").write_text(
+        "import os\n"
+        "def predict_patch(patch):\n"
+        "    weight = float(open('weights.txt').read())\n"
+        "    if weight == 2: open('weights.txt', 'w').write('3.0')\n"
+        "    return weight\n"
+    )
+    predictor = {"kind": "python", "path": "model.py", "name": "predict_patch"}
+    study.configure(predictor=predictor | {"depends": ["weights.txt"]}, retries=0)
+    run = study.run(cores=1)
+    assert run.code == 1
+    assert "weights.txt: was written to during the run; run again" in run.output
+    assert study.dictionary == {}
+    again = study.run()
+    assert (again.code, again.predicted) == (0, 3), again.output
+    assert study.dictionary == {f"{seed}.tif": [3.0] * 12 for seed in range(3)}
