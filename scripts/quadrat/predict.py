@@ -14,10 +14,14 @@ from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, Pred
 from quadrat.grid import PatchGrid, Window
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.readers import open_image
+from quadrat.readers.budget import REST_MB
 from quadrat.readers.reader import ImageInfo, Reader
 from quadrat.store import PredictionWriter, write_failure
 from quadrat.stream import PatchRun, stream_batches, stream_patches
 from quadrat.task import ImageTask
+
+# A reader can do with so much for common layouts, however little the job was given.
+LEAST_READER_MB = 100
 
 
 def predict_image(task: ImageTask) -> None:
@@ -87,7 +91,8 @@ def _refuse_other_content(task: ImageTask, content_hash: str) -> None:
 def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any]:
     """Write the prediction of each patch, and give what the footer tells of them."""
     channels = tuple(task.channels) if task.channels else None
-    with open_image(task.path, channels=channels, level=task.level, memory_mb=task.memory_mb) as reader:
+    memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
+    with open_image(task.path, channels=channels, level=task.level, memory_mb=memory_mb) as reader:
         info = reader.info
         grid = PatchGrid(info.height, info.width, task.patch_size, task.stride, task.edge)
         predictor = load_predictor(task.predictor)

@@ -1,0 +1,75 @@
+"""Readers: from an image file to its pixels, block by block.
+
+The file's content, never its extension, chooses the reader; each imports its decoder only when needed.
+"""
+
+import os
+
+from quadrat.errors import ImageError
+from quadrat.readers.reader import ImageInfo, Reader
+
+__all__ = ["ImageInfo", "Reader", "open_image"]
+
+# Byte order mark, then 42 (TIFF) or 43 (BigTIFF) in that order.
+TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+STREAMED_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+
+
+def open_image(
+    path: str | os.PathLike,
+    channels: tuple[int, ...] | None = None,
+    level: int = 0,
+    memory_mb: float | None = None,
+) -> Reader:
+    """Open an image with the reader that fits its content; only metadata are read.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The image file.
+    channels : tuple of int, optional
+        Channels to read, counted from 1, in the order of the result; all by default.
+    level : int, optional
+        Pyramid level, 0 is full resolution.
+    memory_mb : float, optional
+        Memory in megabytes that the reader may take for buffers and decoding; no limit by default.
+
+    Returns
+    -------
+    reader : Reader
+        A context manager.
+
+    Raises
+    ------
+    ImageError
+        If the file is not an image, is broken, lacks a wanted channel or the level, or stores its
+        pixels in a way that cannot be decoded. The message does not name the file.
+    MemoryBudgetError
+        If the image cannot be read within `memory_mb`.
+    OSError
+        If the disk fails.
+    """
+    path = os.fspath(path)
+    magic = _magic(path)
+    if magic.startswith(TIFF_MAGICS):
+        from quadrat.readers.tiff import TiffReader
+
+        return TiffReader(path, channels, level, memory_mb)
+    if magic.startswith(STREAMED_MAGICS):
+        from quadrat.readers.vips import VipsReader
+
+        return VipsReader(path, channels, level, memory_mb)
+    from quadrat.readers.gdal import GdalReader
+
+    return GdalReader(path, channels, level, memory_mb)
+
+
+def _magic(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(16)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise ImageError(f"cannot be opened: {error.strerror}") from error
+    if not magic:
+        raise ImageError("empty file")
+    return magic

@@ -1,0 +1,190 @@
+"""GDAL reader: JPEG 2000, VRT and every other format that GDAL reads, by rasterio."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from quadrat.errors import ImageError
+from quadrat.grid import Window
+from quadrat.readers.blocks import BlockGrid
+from quadrat.readers.budget import MB, require_memory
+from quadrat.readers.reader import ImageInfo
+from quadrat.readers.selection import channel_indices, check_level, complex_error
+from quadrat.readers.stripes import StripePipeline
+
+MIN_CACHE_BYTES = 64 * MB
+# Nothing may be written beside the images (.aux.xml), and a folder of many files must not be listed.
+OPTIONS = {"GDAL_PAM_ENABLED": "NO", "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+
+
+class GdalReader:
+    """Reads one level of an image that GDAL opens.
+
+    Parameters
+    ----------
+    path : str
+    channels : tuple of int or None
+        Counted from 1; None for all.
+    level : int
+        0 is full resolution, others are the file's overviews.
+    memory_mb : float or None
+        Memory that buffers and decoding may take, in megabytes; None for no limit.
+
+    Attributes
+    ----------
+    info : ImageInfo
+
+    Raises
+    ------
+    ImageError
+        If GDAL cannot read the file, or it lacks a wanted channel or the level.
+    MemoryBudgetError
+        If a row of stored blocks does not fit the memory.
+    """
+
+    def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
+        path, self._memory_mb = os.path.abspath(path), memory_mb
+        if path != path.encode(errors="replace").decode():
+            raise ImageError("GDAL opens only files whose name is UTF-8", "rename it")
+        with _gdal_errors("not an image that quadrat can read", path), rasterio.Env(**OPTIONS):
+            with rasterio.open(path) as full:
+                levels, width, transform = (
+                    1 + len(full.overviews(1) if full.count else ()),
+                    full.width,
+                    full.transform,
+                )
+            check_level(level, levels)
+            self._dataset = rasterio.open(path, **({"overview_level": level - 1} if level else {}))
+        try:
+            self._palette = _palette(self._dataset)
+            available = self._dataset.count if self._palette is None else self._palette.shape[1]
+            self._channels = channel_indices(channels, available)
+            self.info = self._describe(level, levels, width, transform)
+            require_memory(self._cache_bytes(), memory_mb, "a row of the file's blocks")
+        except BaseException:
+            self.close()
+            raise
+
+    def _describe(self, level: int, levels: int, full_width: int, transform) -> ImageInfo:
+        dataset = self._dataset
+        block_height, block_width = dataset.block_shapes[0]
+        crs = dataset.crs
+        return ImageInfo(
+            format=dataset.driver,
+            height=dataset.height,
+            width=dataset.width,
+            channels=len(self._channels),
+            dtype=self._dtype(),
+            segment_height=block_height,
+            segment_width=block_width,
+            level=level,
+            level_count=levels,
+            downsample=full_width / dataset.width,
+            fill=0 if self._palette is not None else _fill(dataset.nodata, self._dtype()),
+            crs=crs.to_string() if crs else None,
+            transform=None if transform.is_identity else tuple(transform)[:6],
+            decoders={"gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
+            notes=() if self._palette is None else ("palette expanded to RGB",),
+        )
+
+    def _dtype(self) -> np.dtype:
+        if self._palette is not None:
+            return self._palette.dtype
+        names = {self._dataset.dtypes[channel] for channel in self._channels}
+        if any(name.startswith("complex") for name in names):
+            raise complex_error()
+        if len(names) > 1:
+            raise ImageError(f"its channels are of several types: {', '.join(sorted(names))}")
+        return np.dtype(names.pop())
+
+    def _cache_bytes(self) -> int:
+        """Return the size of a cache that holds a row of blocks between two reads."""
+        dataset = self._dataset
+        block_height, block_width = dataset.block_shapes[0]
+        width = -(-dataset.width // block_width) * block_width
+        pixel_bytes = sum(np.dtype(name).itemsize for name in dataset.dtypes)
+        return max(MIN_CACHE_BYTES, 2 * block_height * width * pixel_bytes)
+
+    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+        """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
+        bands = None if self._palette is not None else [channel + 1 for channel in self._channels]
+        options = OPTIONS | {"GDAL_CACHEMAX": self._cache_bytes(), "GDAL_NUM_THREADS": threads}
+        palette = None if self._palette is None else self._palette[:, list(self._channels)]
+        source = _Rows(self._dataset, bands, palette, options)
+        pipeline = StripePipeline(source, BlockGrid.from_windows(blocks), self.info, planar=palette is None)
+        needed = pipeline.memory_bytes() + self._cache_bytes()
+        require_memory(needed, self._memory_mb, "reading the image block by block")
+        return pipeline.blocks()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
+
+    def __enter__(self) -> "GdalReader":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+
+class _Rows:
+    """Rows of a rasterio dataset."""
+
+    def __init__(self, dataset, bands: list[int] | None, palette: np.ndarray | None, options: dict):
+        self._dataset, self._bands, self._palette, self._options = dataset, bands, palette, options
+
+    def read_rows(self, top: int, bottom: int, left: int, right: int, out: np.ndarray) -> None:
+        """Write the pixels of a rectangle to `out`."""
+        window = RasterWindow(left, top, right - left, bottom - top)
+        doing = f"rows {top:,} to {bottom:,} cannot be decoded"
+        with _gdal_errors(doing, self._dataset.name), rasterio.Env(**self._options):
+            if self._palette is not None:
+                out[...] = self._palette[self._dataset.read(1, window=window)]
+            else:
+                out[...] = self._dataset.read(self._bands, window=window).transpose(1, 2, 0)
+
+
+@contextmanager
+def _gdal_errors(doing: str, path: str) -> Iterator[None]:
+    """Turn what GDAL raises on broken data into an ImageError that does not name the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most images are not
+        try:
+            yield
+        except RasterioError as error:
+            # rasterio's own message only points to the one of GDAL
+            reason = (
+                str(error.__cause__ or error).splitlines()[0].replace(f"'{path}'", "it").replace(path, "it")
+            )
+            if "not recognized" in reason:
+                reason = "it is neither TIFF, PNG nor JPEG, and GDAL does not know its format"
+            raise ImageError(f"{doing}: {reason.rstrip('.')}") from error
+
+
+def _palette(dataset) -> np.ndarray | None:
+    """Return the colours of a palette image as (index, 3 or 4) uint8 array: 4 where some are transparent."""
+    if dataset.count != 1:
+        return None
+    try:
+        colors = dataset.colormap(1)
+    except ValueError:  # no palette
+        return None
+    table = np.zeros((max(256, max(colors) + 1), 4), np.uint8)
+    table[list(colors)] = list(colors.values())
+    is_opaque = all(color[3] == 255 for color in colors.values())
+    return table[:, :3] if is_opaque else table
+
+
+def _fill(nodata: float | None, dtype: np.dtype) -> int | float:
+    if nodata is None:
+        return 0
+    if dtype.kind == "f":
+        return float(nodata)
+    limits = np.iinfo(dtype)
+    return int(nodata) if limits.min <= nodata <= limits.max else 0

@@ -1,0 +1,131 @@
+"""TIFF reader: every TIFF that tifffile decodes, each stored segment decoded once."""
+
+import os
+from collections.abc import Iterable, Iterator
+
+import imagecodecs
+import numpy as np
+import tifffile
+
+from quadrat.errors import MemoryBudgetError
+from quadrat.grid import Window
+from quadrat.readers.blocks import BlockGrid
+from quadrat.readers.budget import require_memory
+from quadrat.readers.reader import ImageInfo
+from quadrat.readers.segment_pipeline import SegmentPipeline
+from quadrat.readers.selection import channel_indices
+from quadrat.readers.stripes import StripePipeline
+from quadrat.readers.tiff_coded import CodedSegments
+from quadrat.readers.tiff_metadata import crs_of, gdal_crs, has_own_crs, mpp_of, sample_notes, transform_of
+from quadrat.readers.tiff_pages import TiffLevel, level_of, open_tiff
+from quadrat.readers.tiff_raw import RawSegments, is_raw
+from quadrat.readers.tiff_segments import available_channels
+
+# Deflate segments that decode to more are decoded row by row: on one thread, but in little memory.
+STREAM_BYTES = 1 << 27
+
+
+class TiffReader:
+    """Reads one level of the first image of a TIFF file.
+
+    Parameters
+    ----------
+    path : str
+    channels : tuple of int or None
+        Counted from 1; None for all.
+    level : int
+        Pyramid level, 0 is full resolution.
+    memory_mb : float or None
+        Memory that buffers and decoding may take, in megabytes; None for no limit.
+
+    Attributes
+    ----------
+    info : ImageInfo
+    segments_decoded : int
+        Segments that the latest `read_blocks` has decoded so far.
+
+    Raises
+    ------
+    ImageError
+        If the file is broken or stores its pixels in a way that cannot be decoded.
+    MemoryBudgetError
+        If a segment that must be decoded whole does not fit the memory.
+    """
+
+    def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
+        self._memory_mb = memory_mb
+        self._pipeline: SegmentPipeline | None = None
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with open_tiff(path) as tif:
+                opened = level_of(tif, level)
+                wanted = channel_indices(channels, available_channels(opened))
+                table = RawSegments if is_raw(opened.page) else CodedSegments
+                self._segments = table(self._fd, opened, wanted, memory_mb)
+                self.info = _info(path, opened, self._segments, len(wanted))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def segments_decoded(self) -> int:
+        """Segments that the latest `read_blocks` has decoded so far."""
+        return self._pipeline.segments_decoded if self._pipeline else 0
+
+    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+        """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
+        grid, segments = BlockGrid.from_windows(blocks), self._segments
+        can_stream = isinstance(segments, CodedSegments) and segments.can_stream
+        if can_stream and segments.segment_bytes > STREAM_BYTES:
+            return self._streamed(grid, threads)
+        try:
+            self._pipeline = SegmentPipeline(segments, grid, self.info, threads, self._memory_mb)
+        except MemoryBudgetError:
+            if can_stream:
+                return self._streamed(grid, threads)
+            raise
+        return self._pipeline.blocks()
+
+    def _streamed(self, grid: BlockGrid, threads: int) -> Iterator[np.ndarray]:
+        """Yield blocks of segments that are too large to be decoded whole."""
+        from quadrat.readers.tiff_rows import DeflateRows
+
+        rows = DeflateRows(self._segments, threads)
+        pipeline = StripePipeline(rows, grid, self.info, self._segments.planar)
+        needed = pipeline.memory_bytes() + rows.memory_bytes()
+        require_memory(needed, self._memory_mb, "decoding the image row by row")
+        return pipeline.blocks()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> "TiffReader":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+
+def _info(path: str, level: TiffLevel, segments, channels: int) -> ImageInfo:
+    page, base = level.page, level.base
+    return ImageInfo(
+        format="TIFF",
+        height=page.imagelength,
+        width=page.imagewidth,
+        channels=channels,
+        dtype=segments.dtype,
+        segment_height=page.tilelength if page.is_tiled else page.rowsperstrip,
+        segment_width=page.tilewidth if page.is_tiled else page.imagewidth,
+        level=level.level,
+        level_count=level.level_count,
+        downsample=level.downsample,
+        fill=segments.outside,
+        crs=crs_of(base) if not has_own_crs(base) else gdal_crs(path),
+        transform=transform_of(base),
+        mpp=mpp_of(base),
+        decoders={"tifffile": tifffile.__version__, "imagecodecs": imagecodecs.__version__},
+        notes=(*level.notes, *sample_notes(page), *segments.notes),
+    )

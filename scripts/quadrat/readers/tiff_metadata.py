@@ -1,0 +1,153 @@
+"""TIFF metadata: where an image lies on Earth, how large its pixels are, and what its samples mean."""
+
+import io
+import os
+import re
+from xml.etree import ElementTree
+
+import tifffile
+from tifffile import TiffPage
+
+from quadrat.readers.tiff_pages import JPEG_FAMILY, PALETTE
+
+MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1024, 1025, 2048, 3072
+PIXEL_IS_POINT, USER_DEFINED = 2, 32767
+MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "pm": 1e-6}
+# Resolutions outside are no microscope's: 300 dpi for print is 85 micrometres, 96 dpi is 265.
+PLAUSIBLE_MPP = 0.01, 50.0
+
+
+def geo_keys(page: TiffPage) -> dict[int, int]:
+    """Return the numeric GeoTIFF keys of a page.
+
+    References
+    ----------
+    OGC GeoTIFF 1.1 (19-008r4), 7.1: a directory of (key, location, count, value) after a header of four.
+    """
+    directory = page.tags.valueof(34735) or ()
+    entries = (directory[i : i + 4] for i in range(4, len(directory) - 3, 4))
+    return {key: value for key, location, _, value in entries if location == 0}
+
+
+def crs_of(page: TiffPage) -> str | None:
+    """Return the coordinate reference system as 'EPSG:n' where the keys name one, else None."""
+    keys = geo_keys(page)
+    code = keys.get({1: PROJECTED_CRS, 2: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE)))
+    return f"EPSG:{code}" if code and code != USER_DEFINED else None
+
+
+def has_own_crs(page: TiffPage) -> bool:
+    """Whether the keys describe a coordinate reference system that has no EPSG code."""
+    return MODEL_TYPE in geo_keys(page) and crs_of(page) is None
+
+
+def gdal_crs(path: str) -> str | None:
+    """Return the coordinate reference system that GDAL composes of keys that name none, as WKT."""
+    import rasterio  # few images need it
+
+    with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        try:
+            with rasterio.open(os.path.abspath(path)) as image:
+                return image.crs.to_string() if image.crs else None
+        except rasterio.errors.RasterioError:
+            return None
+
+
+def transform_of(page: TiffPage) -> tuple[float, ...] | None:
+    """Return the affine transform of pixel corners to the CRS, as (a, b, c, d, e, f).
+
+    References
+    ----------
+    OGC GeoTIFF 1.1 (19-008r4), 7.3 and Annex B.6: ModelTransformation, or one tie point and a scale. In
+    PixelIsPoint rasters both refer to the pixels' centres.
+    """
+    matrix, scale, tie = (page.tags.valueof(tag) for tag in (34264, 33550, 33922))
+    if matrix is not None and len(matrix) == 16:
+        a, b, _, c, d, e, _, f = matrix[:8]
+    elif (
+        scale is not None and tie is not None and len(tie) == 6 and len(scale) >= 2 and scale[0] and scale[1]
+    ):
+        a, b, c = scale[0], 0.0, tie[3] - tie[0] * scale[0]
+        d, e, f = 0.0, -scale[1], tie[4] + tie[1] * scale[1]
+    else:
+        return None
+    if geo_keys(page).get(RASTER_TYPE) == PIXEL_IS_POINT:
+        c, f = c - (a + b) / 2, f - (d + e) / 2
+    return tuple(float(value) for value in (a, b, c, d, e, f))
+
+
+def mpp_of(page: TiffPage) -> tuple[float, float] | None:
+    """Return micrometres per pixel along y and x, None where the file does not say them credibly."""
+    for source in (_ome_mpp, _aperio_mpp, _imagej_mpp, _centimetre_mpp):
+        mpp = source(page)
+        if mpp and all(value > 0 for value in mpp):
+            return mpp
+    return None
+
+
+def _ome_mpp(page: TiffPage) -> tuple[float, float] | None:
+    if not page.is_ome:
+        return None
+    # OME-XML can be huge: it is read up to the first image's Pixels.
+    try:
+        events = ElementTree.iterparse(io.BytesIO(page.description.encode()), events=("start",))
+        pixels = next((element for _, element in events if element.tag.rpartition("}")[2] == "Pixels"), None)
+    except ElementTree.ParseError:
+        return None
+    if pixels is None:
+        return None
+    sizes = [
+        float(pixels.get(f"PhysicalSize{axis}", "nan"))
+        * MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), float("nan"))
+        for axis in "YX"
+    ]
+    return sizes[0], sizes[1]
+
+
+def _aperio_mpp(page: TiffPage) -> tuple[float, float] | None:
+    found = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description) if page.is_svs else None
+    return (float(found[1]), float(found[1])) if found else None
+
+
+def _imagej_mpp(page: TiffPage) -> tuple[float, float] | None:
+    found = re.search(r"^unit=(.+)$", page.description, re.MULTILINE) if page.is_imagej else None
+    unit = MICROMETRES.get(found[1].strip().replace("\\u00B5", "µ")) if found else None
+    return _from_resolution(page, unit) if unit else None
+
+
+def _centimetre_mpp(page: TiffPage) -> tuple[float, float] | None:
+    """Return mpp from resolution tags in centimetres, as slide scanners write; inches are for print."""
+    if page.tags.valueof(296) != 3 or geo_keys(page):
+        return None
+    mpp = _from_resolution(page, MICROMETRES["cm"])
+    low, high = PLAUSIBLE_MPP
+    return mpp if mpp and all(low <= value <= high for value in mpp) else None
+
+
+def _from_resolution(page: TiffPage, unit_um: float) -> tuple[float, float] | None:
+    resolutions = [page.tags.valueof(tag) for tag in (283, 282)]
+    if any(value is None or not all(value) for value in resolutions):
+        return None
+    y, x = (unit_um * denominator / numerator for numerator, denominator in resolutions)
+    return y, x
+
+
+def sample_notes(page: TiffPage) -> list[str]:
+    """Return what a reader of the results should know of the samples of a page."""
+    notes = []
+    if page.photometric == PALETTE:
+        notes.append("palette expanded to RGB")
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        notes.append("MINISWHITE samples are as stored: 0 is white")
+    if page.photometric == tifffile.PHOTOMETRIC.YCBCR:
+        decoded = page.compression in JPEG_FAMILY
+        notes.append("YCbCr converted to RGB" if decoded else "YCbCr samples are as stored, not RGB")
+    elif page.compression == 33003:
+        notes.append("YCbCr samples are as stored, not RGB")
+    if page.photometric in (5, 8, 9, 10):
+        notes.append(f"{tifffile.PHOTOMETRIC(page.photometric).name} samples are as stored")
+    if page.imagedepth > 1:
+        notes.append(f"the image is {page.imagedepth} planes deep: the first is read")
+    if page.tags.valueof(274, 1) != 1:
+        notes.append("the orientation tag is not applied")
+    return notes

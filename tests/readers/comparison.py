@@ -1,0 +1,45 @@
+"""Comparison of what a reader gives with slices of the fully loaded image."""
+
+import numpy as np
+import tifffile
+
+from quadrat.grid import PatchGrid, Window
+
+
+def load_tiff(path, level=0):
+    """Return a level as tifffile loads it, as (height, width, channel) array."""
+    with tifffile.TiffFile(path, is_ndpi="ndpi" in path.name) as tif:
+        page = tif.series[0].levels[level].pages[0].aspage()
+        array, colormap = page.asarray(squeeze=False), page.colormap
+    separate, _, height, width, samples = array.shape
+    array = array[:, 0].transpose(1, 2, 0, 3).reshape(height, width, separate * samples)
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        colors = colormap if "16_bit" in path.name else (colormap >> 8).astype(np.uint8)
+        array = colors.T[array[..., 0]]
+    return array
+
+
+def row_blocks(info, patch_size, stride, edge):
+    """Return a block for each grid row, as wide as its patches need."""
+    grid = PatchGrid(info.height, info.width, patch_size, stride, edge)
+    if not grid.xs:
+        return []
+    width = grid.xs[-1] + grid.extent(grid.xs[-1], info.width)
+    return [Window(y, 0, grid.extent(y, info.height), width) for y in grid.ys]
+
+
+def slice_of(image, window, fill):
+    """Return the pixels of a window of a loaded image, `fill` outside."""
+    block = np.full((window.height, window.width, image.shape[2]), fill, image.dtype)
+    inside = image[window.y : window.y + window.height, window.x : window.x + window.width]
+    block[: inside.shape[0], : inside.shape[1]] = inside
+    return block
+
+
+def assert_reads(reader, image, windows, threads=2):
+    """Assert that the blocks of a reader are slices of the fully loaded image."""
+    blocks = reader.read_blocks(windows, threads)
+    for window, block in zip(windows, blocks, strict=True):
+        expected = slice_of(image, window, reader.info.fill)
+        assert block.dtype == expected.dtype
+        np.testing.assert_array_equal(block, expected, err_msg=str(window))

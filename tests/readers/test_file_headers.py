@@ -1,0 +1,55 @@
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+from traps import HEIGHT, RGB, WIDTH
+
+from quadrat.errors import ImageError
+from quadrat.readers.file_headers import read_header
+
+COLOR = Image.fromarray(RGB)
+
+
+def test_a_file_stored_from_top_to_bottom_needs_no_memory_for_the_whole(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        COLOR.save(tmp_path / name)
+        header = read_header(tmp_path / name)
+        assert (header.height, header.width, header.whole_bytes) == (HEIGHT, WIDTH, 0)
+
+
+@pytest.mark.parametrize(("subsampling", "samples"), [(0, 3), (1, 2), (2, 1.5)])
+def test_a_progressive_jpeg_needs_two_bytes_for_each_stored_sample(subsampling, samples, tmp_path):
+    COLOR.save(tmp_path / "a.jpg", progressive=True, subsampling=subsampling)
+    assert read_header(tmp_path / "a.jpg").whole_bytes == int(HEIGHT * WIDTH * samples) * 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c", "a JPEG of 12 bit: not supported"),
+        (b"\x03\x01\x22\x00", b"\x03\x01\x00\x00", "broken: no valid JPEG frame header"),
+        (b"\xff\xdb", b"\x00\xdb", "broken: no JPEG marker where one must be"),
+        (b"\xff\xc0", b"\xff\xfe", "broken: the JPEG has no frame header"),
+    ],
+)
+def test_a_broken_jpeg_header_is_refused_with_what_is_wrong(old, new, reason, tmp_path):
+    path = tmp_path / "a.jpg"
+    COLOR.save(path, subsampling=2)
+    data = path.read_bytes()
+    assert data.count(old) >= 1
+    path.write_bytes(data.replace(old, new, 1))
+    with pytest.raises(ImageError, match=reason):
+        read_header(path)
+
+
+def test_no_change_of_a_byte_gives_another_error_than_an_image_error(tmp_path):
+    rng = np.random.default_rng(1)
+    for name in ("a.png", "a.jpg"):
+        path = tmp_path / name
+        COLOR.resize((40, 30)).save(path)
+        data = path.read_bytes()
+        for place in rng.integers(0, min(len(data), 700), 300):
+            path.write_bytes(data[:place] + bytes([rng.integers(256)]) + data[place + 1 :])
+            with suppress(ImageError):
+                read_header(path)

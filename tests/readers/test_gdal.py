@@ -1,0 +1,125 @@
+import warnings
+
+import numpy as np
+import pytest
+import rasterio
+from comparison import assert_reads, row_blocks
+from PIL import Image
+from rasterio.transform import Affine
+from traps import F32, HEIGHT, RGB, U16, WIDTH, written_by_gdal
+
+from quadrat.errors import ImageError, MemoryBudgetError
+from quadrat.readers import open_image
+
+VRT = """<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>EPSG:32612</SRS>
+<GeoTransform>500000,10,0,4000000,0,-10</GeoTransform><VRTRasterBand dataType="{dtype}" band="1">
+<NoDataValue>17</NoDataValue><SimpleSource><SourceFilename relativeToVRT="1">{source}</SourceFilename>
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+def write_jpeg2000(path, pixels):
+    storage = {"QUALITY": "100", "REVERSIBLE": "YES", "BLOCKXSIZE": 256, "BLOCKYSIZE": 256}
+    with written_by_gdal(path, 3, "uint8", pixels.shape[:2], driver="JP2OpenJPEG", **storage) as image:
+        image.write(pixels.transpose(2, 0, 1))
+
+
+@pytest.fixture
+def jpeg2000(tmp_path):
+    path = tmp_path / "a.jp2"
+    write_jpeg2000(path, RGB)
+    return path
+
+
+def write_vrt(path, source, dtype="UInt16"):
+    path.write_text(VRT.format(width=WIDTH, height=HEIGHT, source=source, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "stride", "edge"),
+    [(256, 512, "drop"), (256, 100, "pad"), (512, 300, "shift"), (512, 700, "partial")],
+)
+def test_every_block_equals_a_slice_of_what_rasterio_loads(patch_size, stride, edge, jpeg2000):
+    for threads in (1, 2, 4):
+        with open_image(jpeg2000) as reader:
+            assert_reads(reader, RGB, row_blocks(reader.info, patch_size, stride, edge), threads)
+
+
+def test_channels_are_read_in_the_order_asked_for(jpeg2000):
+    with open_image(jpeg2000, channels=(3, 1)) as reader:
+        assert_reads(reader, RGB[..., [2, 0]], row_blocks(reader.info, 256, 256, "pad"))
+
+
+def test_levels_are_overviews(tmp_path):
+    path = tmp_path / "wide.jp2"  # GDAL gives overviews of large images only
+    write_jpeg2000(path, np.tile(RGB, (1, 2, 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path, overview_level=0) as image:
+            pixels = image.read().transpose(1, 2, 0)
+    with open_image(path, level=1) as reader:
+        assert reader.info.downsample == pytest.approx(2, rel=0.02)
+        assert_reads(reader, pixels, row_blocks(reader.info, 256, 100, "pad"))
+    with pytest.raises(ImageError, match="level 9"):
+        open_image(path, level=9)
+
+
+def test_a_palette_is_expanded(tmp_path):
+    path = tmp_path / "a.gif"
+    Image.fromarray(RGB).quantize(60).save(path)
+    with Image.open(path) as image:
+        pixels = np.array(image.convert("RGB"))
+    with open_image(path, channels=(3, 2)) as reader:
+        assert_reads(reader, pixels[..., [2, 1]], row_blocks(reader.info, 256, 256, "pad"))
+        assert reader.info.notes == ("palette expanded to RGB",)
+
+
+def test_a_vrt_gives_its_fill_crs_and_transform(tmp_path):
+    with written_by_gdal(tmp_path / "source.tif", 1, "uint16") as image:
+        image.write(U16, 1)
+    write_vrt(tmp_path / "a.vrt", "source.tif")
+    with open_image(tmp_path / "a.vrt") as reader:
+        assert_reads(reader, U16[..., None], row_blocks(reader.info, 512, 512, "pad"))
+        assert (reader.info.fill, reader.info.crs) == (17, "EPSG:32612")
+        assert reader.info.transform == tuple(Affine(10, 0, 5e5, 0, -10, 4e6))[:6]
+
+
+def test_a_vrt_whose_source_is_missing_is_refused(tmp_path):
+    write_vrt(tmp_path / "a.vrt", "nowhere.tif")
+    with open_image(tmp_path / "a.vrt") as reader, pytest.raises(ImageError, match=r"nowhere\.tif"):
+        list(reader.read_blocks(row_blocks(reader.info, 512, 512, "pad"), 1))
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    with written_by_gdal(tmp_path / "source.tif", 1, "complex64") as image:
+        image.write(F32.astype(np.complex64), 1)
+    write_vrt(tmp_path / "a.vrt", "source.tif", "CFloat32")
+    with pytest.raises(ImageError, match="complex numbers: not supported"):
+        open_image(tmp_path / "a.vrt")
+
+
+def test_a_truncated_file_is_refused(jpeg2000):
+    jpeg2000.write_bytes(jpeg2000.read_bytes()[:60_000])
+    with (
+        open_image(jpeg2000) as reader,
+        pytest.raises(ImageError, match=r"rows [\d,]+ to [\d,]+ cannot be decoded"),
+    ):
+        list(reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 1))
+
+
+def test_what_does_not_fit_the_memory_is_refused(jpeg2000):
+    with pytest.raises(MemoryBudgetError, match="a row of the file's blocks"):
+        open_image(jpeg2000, memory_mb=20)
+
+
+def test_nothing_is_written_beside_the_image(jpeg2000):
+    before = sorted(jpeg2000.parent.iterdir())
+    with open_image(jpeg2000) as reader:
+        list(reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 1))
+    assert sorted(jpeg2000.parent.iterdir()) == before
+
+
+def test_images_without_a_place_on_earth_give_no_warning(jpeg2000):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with open_image(jpeg2000) as reader:
+            assert (reader.info.crs, reader.info.transform) == (None, None)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+from rasterio.transform import Affine
+from traps import GRAY, written_by_gdal
+
+from quadrat.readers import open_image
+
+TRANSFORMS = [Affine(10, 0, 5e5, 0, -10, 4e6), Affine(8, 3, 5e5, 2, -9, 4e6)]
+
+
+def info_of(path, level=0):
+    with open_image(path, level=level) as reader:
+        return reader.info
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32612", "EPSG:4326", "EPSG:3857"])
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("point", [False, True])
+def test_crs_and_transform_are_those_of_gdal(crs, transform, point, tmp_path):
+    path = tmp_path / "geo.tif"
+    with written_by_gdal(path, 1, "uint8", (40, 30), crs=crs, transform=transform) as image:
+        if point:
+            image.update_tags(AREA_OR_POINT="Point")
+    with rasterio.open(path) as image:
+        assert info_of(path).crs == image.crs.to_string() == crs
+        assert info_of(path).transform == pytest.approx(tuple(image.transform)[:6], abs=1e-9)
+
+
+def test_a_crs_without_a_code_is_given_as_gdal_composes_it(tmp_path):
+    path = tmp_path / "modis.tif"
+    crs = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m"
+    with written_by_gdal(path, 1, "uint8", (40, 30), crs=crs, transform=TRANSFORMS[0]):
+        pass
+    with rasterio.open(path) as image:
+        assert info_of(path).crs == image.crs.to_string()
+
+
+def test_an_image_that_lies_nowhere_has_neither_crs_nor_transform_nor_mpp(tmp_path):
+    path = tmp_path / "plain.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack")
+    info = info_of(path)
+    assert (info.crs, info.transform, info.mpp) == (None, None, None)
+
+
+def test_crs_and_transform_of_an_overview_are_those_of_level_0(tmp_path):
+    path = tmp_path / "overview.tif"
+    with written_by_gdal(
+        path, 1, "uint8", (600, 600), crs="EPSG:32612", transform=TRANSFORMS[0], tiled=True
+    ) as image:
+        image.build_overviews([2])
+    assert info_of(path, level=1).transform == info_of(path).transform == tuple(TRANSFORMS[0])[:6]
+    assert info_of(path, level=1).crs == "EPSG:32612"
+
+
+def test_nodata_is_the_fill(tmp_path):
+    for dtype, nodata in (("uint8", 255), ("int16", -9999), ("float32", float("nan"))):
+        path = tmp_path / f"{dtype}.tif"
+        with written_by_gdal(path, 1, dtype, (40, 30), nodata=nodata):
+            pass
+        assert np.array_equal(info_of(path).fill, nodata, equal_nan=True)
+
+
+def test_mpp_of_an_aperio_slide_is_in_its_description(tmp_path):
+    path = tmp_path / "slide.svs"
+    description = (
+        "Aperio Image Library v12\n619x1061 (256x256) JPEG/RGB Q=70|AppMag = 40|MPP = 0.2522|Left = 2"
+    )
+    tifffile.imwrite(
+        path, GRAY, photometric="minisblack", description=description, metadata=None, tile=(128, 128)
+    )
+    assert info_of(path).mpp == (0.2522, 0.2522)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("µm", 1), ("nm", 1e-3), ("mm", 1e3)])
+def test_mpp_of_ome_tiff_is_in_its_xml(unit, factor, tmp_path):
+    path = tmp_path / "a.ome.tif"
+    sizes = {
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeXUnit": unit,
+        "PhysicalSizeY": 0.25,
+        "PhysicalSizeYUnit": unit,
+    }
+    tifffile.imwrite(path, GRAY, photometric="minisblack", ome=True, metadata={"axes": "YX"} | sizes)
+    assert info_of(path).mpp == pytest.approx((0.25 * factor, 0.5 * factor))
+
+
+def test_mpp_of_imagej_is_its_resolution_in_its_unit(tmp_path):
+    path = tmp_path / "imagej.tif"
+    tifffile.imwrite(path, GRAY, imagej=True, resolution=(2, 4), metadata={"unit": "um", "axes": "YX"})
+    assert info_of(path).mpp == (0.25, 0.5)
+
+
+def test_resolution_in_centimetres_is_mpp_where_a_microscope_could_have_it(tmp_path):
+    for per_cm, mpp in ((40_000, (0.25, 0.25)), (118.11, None)):
+        path = tmp_path / "cm.tif"
+        options = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER", "metadata": None}
+        tifffile.imwrite(path, GRAY, photometric="minisblack", **options)
+        assert info_of(path).mpp == mpp
+
+
+def test_resolution_in_inches_is_for_print(tmp_path):
+    path = tmp_path / "inch.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack", resolution=(25400, 25400), resolutionunit="INCH")
+    assert info_of(path).mpp is None
