@@ -117,7 +117,9 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     merged = folder.read_merged()
     log = ContentLog(Path(folder.content_log))
     found = find_images(settings)
-    vanished = _vanished(set(merged.get("images", {})), {image.filename for image in found}, settings)
+    # A link to a disk that is not mounted is still found, but cannot be opened.
+    usable = {image.filename for image in found if not image.problem}
+    vanished = _vanished(set(merged.get("images", {})), usable, settings)
     recipe, predictor_files = _predictor(settings, log)
     on_disk = folder.list_versions()
     content_ids = identify(

@@ -16,6 +16,8 @@ from quadrat.task import ImageTask
 PIPE_BYTES = 1 << 16
 MOST_TOLD = 2000
 
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 class Ending(NamedTuple):
     """How the work ended without success."""
@@ -81,12 +83,16 @@ def run_in_child(work: Callable[[], None], log: str) -> Ending | None:
     receiver, sender = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Held back until the child is known: one that came in between would end the job and leave the child.
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         os.close(receiver)
         _work(work, log, sender)
     os.close(sender)
     _pass_on_signals(child)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     _, status = os.waitpid(child, 0)
     told = _read_what_is_there(receiver)
     if os.WIFSIGNALED(status):
@@ -137,5 +143,6 @@ def _pass_on_signals(child: int) -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, pass_on)
+    for number in PASSED_ON:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
+            signal.signal(number, pass_on)

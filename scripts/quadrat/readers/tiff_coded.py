@@ -74,7 +74,7 @@ class CodedSegments(TiffSegments):
         claimed = self.stored_rows() * row_bytes(self.page)
         for plane, stored in enumerate(self._stored):
             over = np.flatnonzero(
-                (stored.counts > 0) & (claimed > limit * stored.counts.astype(float) + 4096)
+                (stored.counts > 0) & (claimed > limit * stored.counts.astype(float) + SLACK_BYTES)
             )
             if len(over):
                 raise ImageError(
