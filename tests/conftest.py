@@ -1,0 +1,171 @@
+"""Fixtures that the tests of several modules share."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import hypothesis
+import numpy as np
+import pytest
+import tifffile
+
+from quadrat.config import load_settings
+from quadrat.grid import PatchGrid
+from quadrat.keys import encode
+from quadrat.readers.reader import ImageInfo
+from quadrat.results import ResultsFolder
+from quadrat.store import PredictionWriter, write_failure
+from quadrat.task import ImageTask
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+# The same examples on every machine, however slow it is.
+hypothesis.settings.register_profile("quadrat", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("quadrat")
+
+
+@pytest.fixture(scope="session")
+def schema_path():
+    return PROJECT / "workflow/schemas/config.schema.yaml"
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Give the empty folder that the settings of a test point to."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def make_settings(tmp_path, schema_path):
+    """Give a function from configuration keys to settings whose folders are the test's own."""
+
+    def make(**config):
+        places = {"images": str(tmp_path / "images"), "results": str(tmp_path / "results")}
+        return load_settings(places | config, schema_path)
+
+    return make
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Give the names of files in the results folder of a test."""
+    return ResultsFolder(str(tmp_path / "results"))
+
+
+@pytest.fixture
+def make_task(tmp_path):
+    """Give a function from an image to the task of its job."""
+
+    def make(path, **changes):
+        task = {
+            "filename": Path(path).name,
+            "path": str(path),
+            "version": "0123456789ab",
+            "content_id": "1-2",
+            "patch_size": 32,
+            "stride": 32,
+            "edge": "drop",
+            "channels": None,
+            "level": 0,
+            "predictor": {"kind": "mean"},
+            "predictor_files": {},
+            "output": str(tmp_path / "results/versions/result.0123456789ab.parquet"),
+            "threads": 1,
+        }
+        return ImageTask(**task | changes)
+
+    return make
+
+
+@pytest.fixture
+def write_result(results):
+    """Give a function that stores the predictions of an image as its job would, and gives their path."""
+
+    def write(filename, predictions=None, version="0123456789ab", failure=None, **footer):
+        path = results.version_path(encode(filename), version)
+        known = {"filename": filename, "version": version, "content_id": "1-2", "content_hash": "ab" * 16}
+        known |= footer
+        if failure:
+            write_failure(path, known, failure)
+            return path
+        predictions = np.asarray(predictions)
+        grid = PatchGrid(512, max(1, len(predictions)) * 512)
+        positions = [(0, col, window) for col, window in enumerate(grid.windows())][: len(predictions)]
+        counts = {"patches": len(predictions), "skipped": 0, "nan": 0, "infinite": 0, "dropped": 0.0}
+        with PredictionWriter(path) as writer:
+            if positions:
+                writer.append(positions, predictions)
+            writer.finish({"counts": counts, "image": {"height": 512, "width": grid.width}} | known)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_model(tmp_path):
+    """Give a function that writes a user's Python file, and gives its path."""
+
+    def write(source, name="my_model.py"):
+        path = tmp_path / name
+        path.write_text(source)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def noise():
+    """Give a function that makes an array of noise."""
+
+    def make(*shape, dtype=np.uint8, seed=0):
+        return np.random.default_rng(seed).integers(0, 200, shape).astype(dtype)
+
+    return make
+
+
+@pytest.fixture
+def write_tiff(images, noise):
+    """Give a function that writes an image of noise, and gives its path and pixels."""
+
+    def write(filename, height=100, width=140, seed=0, **options):
+        path = images / filename
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = noise(height, width, 3, seed=seed)
+        tifffile.imwrite(path, pixels, photometric="rgb", **options)
+        return SimpleNamespace(path=path, pixels=pixels)
+
+    return write
+
+
+class ArrayReader:
+    """A reader of an array in memory, whose blocks are overwritten as soon as the next one is asked for."""
+
+    def __init__(self, pixels, segment=(16, 16), fill=0, **info):
+        self._pixels = pixels
+        self.blocks = []
+        height, width, channels = pixels.shape
+        self.info = ImageInfo("array", height, width, channels, pixels.dtype, *segment, fill=fill, **info)
+
+    def read_blocks(self, blocks, threads):
+        for block in blocks:
+            self.blocks.append(block)
+            array = np.full((block.height, block.width, self.info.channels), self.info.fill, self.info.dtype)
+            inside = self._pixels[block.y : block.y + block.height, block.x : block.x + block.width]
+            array[: inside.shape[0], : inside.shape[1]] = inside
+            yield array
+            array[...] = 99
+
+    def close(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+
+@pytest.fixture(scope="session")
+def array_reader():
+    return ArrayReader

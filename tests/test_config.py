@@ -1,0 +1,254 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quadrat.config import load_settings
+from quadrat.errors import ConfigError
+
+CONFIG = Path(__file__).resolve().parents[1] / "config.yaml"
+MODEL = {"kind": "python", "path": "my_model.py", "name": "predict_patch"}
+
+
+@pytest.fixture(scope="module")
+def schema(schema_path):
+    return yaml.safe_load(schema_path.read_text())
+
+
+@pytest.fixture
+def load(schema_path):
+    """Give a function from the configuration to settings."""
+    return lambda **config: load_settings(config, schema_path)
+
+
+@pytest.fixture
+def refusal(load):
+    """Give a function from a bad configuration to the line that refuses it."""
+
+    def refuse(**config):
+        with pytest.raises(ConfigError) as caught:
+            load(**config)
+        line = str(caught.value)
+        assert "\n" not in line
+        return line
+
+    return refuse
+
+
+# the schema and config.yaml
+
+
+def test_every_key_of_the_schema_is_explained(schema):
+    for key, rule in schema["properties"].items():
+        assert rule["description"].strip(), key
+        assert rule["expected"].strip(), key
+        assert "default" in rule, key
+
+
+def test_defaults_fit_the_schema(load):
+    settings = load()
+    assert settings.images == "images"
+    assert settings.patch_size == settings.stride == 512
+    assert settings.edge == "drop"
+    assert settings.predictor == {"kind": "mean"}
+    assert settings.json_max_values == 10_000_000
+
+
+def test_config_yaml_has_every_key_and_the_defaults_of_all_but_images(schema):
+    written = yaml.safe_load(CONFIG.read_text())
+    assert list(written) == list(schema["properties"])
+    defaults = {key: rule["default"] for key, rule in schema["properties"].items()}
+    assert written | {"images": "images"} == defaults
+
+
+def test_config_yaml_points_to_the_images_of_the_first_run(load):
+    assert load(**yaml.safe_load(CONFIG.read_text())).images == "examples/first_run/images"
+
+
+# good values
+
+
+GOOD = [
+    ("images", "scenes", "scenes"),
+    ("images", ["north", "south"], ["north", "south"]),
+    ("images", "images.tsv", "images.tsv"),
+    ("images", "[north, south]", ["north", "south"]),
+    ("include", ["north/*"], ["north/*"]),
+    ("include", "north/*", ["north/*"]),
+    ("include", "[ab]*.tif", ["[ab]*.tif"]),
+    ("exclude", '["a.tif", "b.tif"]', ["a.tif", "b.tif"]),
+    ("exclude", [], []),
+    ("extensions", [".tif"], [".tif"]),
+    ("extensions", ".ome.tif", [".ome.tif"]),
+    ("results", "/data/results", "/data/results"),
+    ("patch_size", 256, 256),
+    ("patch_size", "256", 256),
+    ("stride", None, 512),
+    ("stride", 128, 128),
+    ("edge", "pad", "pad"),
+    ("edge", "partial", "partial"),
+    ("edge", "shift", "shift"),
+    ("channels", [3, 2, 1], [3, 2, 1]),
+    ("channels", 2, [2]),
+    ("channels", "[3, 2]", [3, 2]),
+    ("channels", ["3", "2"], [3, 2]),
+    ("channels", None, None),
+    ("level", 2, 2),
+    ("predictor", "mean", {"kind": "mean"}),
+    ("predictor", {"kind": "mean"}, {"kind": "mean"}),
+    ("predictor", MODEL, MODEL),
+    ("predictor", "{kind: python, path: my_model.py, name: predict_patch}", MODEL),
+    ("predictor", MODEL | {"options": {"a": 1}}, MODEL | {"options": {"a": 1}}),
+    ("predictor", MODEL | {"depends": ["w.onnx"]}, MODEL | {"depends": ["w.onnx"]}),
+    ("predictor", MODEL | {"batch_size": 4}, MODEL | {"batch_size": 4}),
+    ("on_failure", "report", "report"),
+    ("retries", 0, 0),
+    ("allow_removed", True, True),
+    ("allow_removed", "true", True),
+    ("json_max_values", 0, 0),
+    ("verify", "stat", "stat"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), GOOD, ids=lambda value: str(value)[:40])
+def test_good_value_is_taken(load, key, value, expected):
+    taken = load(**{key: value}).as_dict()[key]
+    assert taken == expected
+    assert type(taken) is type(expected)
+
+
+def test_stride_follows_the_patch_size_unless_given(load):
+    assert load(patch_size=256).stride == 256
+    assert load(patch_size=256, stride=64).stride == 64
+
+
+def test_settings_are_plain_data_that_a_job_can_carry(load):
+    settings = load(predictor=MODEL, channels=[1])
+    assert yaml.safe_load(yaml.safe_dump(settings.as_dict())) == settings.as_dict()
+
+
+# bad values
+
+
+BAD = [
+    ("images", 202401),
+    ("images", True),
+    ("images", ""),
+    ("images", []),
+    ("images", None),
+    ("images", ["a", 3]),
+    ("include", []),
+    ("include", [1]),
+    ("include", None),
+    ("exclude", {"a": 1}),
+    ("exclude", [""]),
+    ("extensions", ["tif"]),
+    ("extensions", []),
+    ("results", 2024),
+    ("results", ""),
+    ("patch_size", 0),
+    ("patch_size", -512),
+    ("patch_size", 0.5),
+    ("patch_size", 256.0),
+    ("patch_size", "large"),
+    ("patch_size", None),
+    ("patch_size", True),
+    ("patch_size", [512]),
+    ("patch_size", 65537),
+    ("stride", 0),
+    ("stride", "half"),
+    ("edge", "crop"),
+    ("edge", None),
+    ("edge", "drop\npad"),
+    ("channels", []),
+    ("channels", [0]),
+    ("channels", 0),
+    ("channels", [1, 0]),
+    ("channels", [-1]),
+    ("channels", "red"),
+    ("channels", [1.5]),
+    ("channels", [1.0]),
+    ("level", -1),
+    ("level", 1.5),
+    ("predictor", "median"),
+    ("predictor", {}),
+    ("predictor", {"kind": "onnx"}),
+    ("predictor", {"kind": "python", "path": "my_model.py"}),
+    ("predictor", {"kind": "mean", "path": "my_model.py"}),
+    ("predictor", MODEL | {"weights": "w.onnx"}),
+    ("predictor", MODEL | {"name": "two words"}),
+    ("predictor", MODEL | {"batch_size": 0}),
+    ("predictor", MODEL | {"depends": "w.onnx"}),
+    ("predictor", None),
+    ("on_failure", "ignore"),
+    ("on_failure", True),
+    ("retries", -1),
+    ("retries", "twice"),
+    ("allow_removed", "perhaps"),
+    ("allow_removed", 1),
+    ("json_max_values", -1),
+    ("verify", "mtime"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_value_is_refused_with_value_expectation_and_place(schema, refusal, key, value):
+    line = refusal(**{key: value})
+    assert line.startswith(f"{key} ")
+    assert "channel 0" in line or schema["properties"][key]["expected"] in line
+    assert line.endswith(f"(config.yaml: {key})")
+
+
+def test_the_value_is_shown_as_it_is_written_in_yaml(refusal):
+    assert refusal(stride=0).startswith("stride 0: must be a whole number of pixels")
+    assert refusal(images=None).startswith("images null: must be")
+    assert refusal(edge="ü").startswith("edge ü: must be")
+
+
+def test_channel_0_is_refused_with_how_channels_are_counted(refusal):
+    assert "counted from 1, as in GDAL and QGIS; there is no channel 0" in refusal(channels=[0, 1])
+
+
+def test_folder_that_yaml_reads_as_a_number_is_refused_with_the_way_to_quote_it(refusal):
+    # What `--config images=2024_01` arrives as.
+    line = refusal(images=yaml.safe_load("2024_01"))
+    assert line.startswith("images 202401: must be a folder")
+    assert "YAML read 202401 as int: quote it, --config 'images=\"...\"'" in line
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("patchsize", "patch_size"), ("Images", "images"), ("channel", "channels")]
+)
+def test_unknown_key_is_refused_with_the_one_that_was_meant(refusal, key, meant):
+    assert refusal(**{key: 1}) == f"{key}: unknown key; did you mean {meant}? (config.yaml)"
+
+
+def test_unknown_key_like_no_other_is_refused_with_all_keys(schema, refusal):
+    line = refusal(zzz=1)
+    assert line.startswith("zzz: unknown key; the keys are ")
+    assert all(key in line for key in schema["properties"])
+
+
+def test_key_that_is_no_text_is_refused(schema_path):
+    with pytest.raises(ConfigError, match="7: unknown key"):
+        load_settings({7: 1}, schema_path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.data(), json_values)
+def test_any_value_is_taken_or_refused_in_one_line(schema, schema_path, data, value):
+    key = data.draw(st.sampled_from(sorted(schema["properties"])))
+    line = ""
+    try:
+        load_settings({key: value}, schema_path)
+    except ConfigError as error:
+        line = str(error)
+    assert len(line.splitlines()) <= 1

@@ -1,0 +1,210 @@
+import json
+import os
+
+import pytest
+
+from quadrat import content_ids
+from quadrat.content_ids import ContentLog, hash_known, identify
+from quadrat.contents import hash_file
+from quadrat.inventory import FoundImage
+
+
+@pytest.fixture
+def log_path(tmp_path):
+    return tmp_path / "results/.quadrat/contents.jsonl"
+
+
+@pytest.fixture
+def put(images):
+    """Give a function that writes a file and finds it as the inventory would."""
+
+    def write(filename, content=b"pixels"):
+        path = images / filename
+        path.write_bytes(content)
+        return FoundImage(filename, str(path), os.stat(path))
+
+    return write
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Give the list of files that are hashed from here on."""
+    paths = []
+
+    def hash_and_note(path):
+        paths.append(os.path.basename(path))
+        return hash_file(path)
+
+    monkeypatch.setattr(content_ids, "hash_file", hash_and_note)
+    return paths
+
+
+@pytest.fixture
+def ids(log_path):
+    """Give a function from found images to their content ids, with the log that it left last time."""
+
+    def find(*found, results=None, verify="content", announce=lambda line: None):
+        return identify(
+            list(found),
+            lambda filename: (results or {}).get(filename, []),
+            ContentLog(log_path),
+            verify,
+            announce,
+        )
+
+    return find
+
+
+def touched(image, ns=0):
+    """Give a new modification time to the file of an image, and find it again."""
+    os.utime(image.path, ns=(ns, ns))
+    return FoundImage(image.filename, image.path, os.stat(image.path))
+
+
+def test_image_never_seen_is_named_by_size_and_time_and_not_read(put, ids, hashed):
+    image = put("a.tif")
+    assert ids(image) == {"a.tif": f"6-{image.stat.st_mtime_ns}"}
+    assert hashed == []
+
+
+def test_unchanged_image_keeps_its_id_and_is_not_read(put, ids, hashed):
+    image = put("a.tif")
+    assert ids(image) == ids(image)
+    assert hashed == []
+
+
+def test_touched_image_keeps_the_id_of_the_result_made_from_its_bytes(put, ids, write_result):
+    image = put("a.tif")
+    first = ids(image)["a.tif"]
+    result = write_result("a.tif", [1.0], content_id=first, content_hash=hash_file(image.path))
+    assert ids(touched(image), results={"a.tif": [result]}) == {"a.tif": first}
+
+
+def test_touched_image_is_read_once(put, ids, write_result, hashed):
+    image = put("a.tif")
+    first = ids(image)["a.tif"]
+    result = write_result("a.tif", [1.0], content_id=first, content_hash=hash_file(image.path))
+    again = touched(image)
+    for _ in range(3):
+        ids(again, results={"a.tif": [result]})
+    assert hashed == ["a.tif"]
+
+
+def test_replaced_image_is_named_by_its_bytes(put, ids, write_result):
+    image = put("a.tif")
+    first = ids(image)["a.tif"]
+    result = write_result("a.tif", [1.0], content_id=first, content_hash=hash_file(image.path))
+    replaced = touched(put("a.tif", b"other pixels"), ns=1)
+    assert ids(replaced, results={"a.tif": [result]}) == {"a.tif": hash_file(image.path)}
+
+
+def test_image_whose_log_was_lost_is_recognised_by_its_results(put, ids, write_result, log_path):
+    image = put("a.tif")
+    first = ids(image)["a.tif"]
+    result = write_result("a.tif", [1.0], content_id=first, content_hash=hash_file(image.path))
+    log_path.unlink()
+    assert ids(touched(image), results={"a.tif": [result]}) == {"a.tif": first}
+
+
+def test_broken_result_does_not_keep_an_image_from_being_named(put, ids, tmp_path):
+    image = put("a.tif")
+    ids(image)
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1")
+    assert ids(touched(image), results={"a.tif": [str(broken)]}) == {"a.tif": hash_file(image.path)}
+
+
+def test_image_that_cannot_be_read_is_named_all_the_same(put, ids):
+    image = put("a.tif")
+    ids(image)
+    changed = touched(image)
+    os.unlink(image.path)
+    assert ids(changed) == {"a.tif": "6-0"}
+
+
+def test_verify_stat_reads_nothing_and_trusts_size_and_time(put, ids, write_result, hashed):
+    image = put("a.tif")
+    first = ids(image, verify="stat")["a.tif"]
+    result = write_result("a.tif", [1.0], content_id=first, content_hash=hash_file(image.path))
+    os.chmod(image.path, 0o600)
+    same = FoundImage(image.filename, image.path, os.stat(image.path))
+    assert ids(same, verify="stat", results={"a.tif": [result]}) == {"a.tif": first}
+    assert ids(touched(image), verify="stat", results={"a.tif": [result]}) == {"a.tif": "6-0"}
+    assert hashed == []
+
+
+def test_verify_stat_keeps_the_id_that_a_hash_gave(put, ids):
+    image = put("a.tif")
+    ids(image)
+    changed = touched(put("a.tif", b"other pixels"), ns=1)
+    named = ids(changed)
+    os.chmod(image.path, 0o600)
+    same = FoundImage(image.filename, image.path, os.stat(image.path))
+    assert ids(same, verify="stat") == named
+
+
+def test_many_changed_images_are_announced(put, ids):
+    found = [put(f"{index}.tif") for index in range(3)]
+    ids(*found)
+    lines = []
+    ids(*[touched(image) for image in found], announce=lines.append)
+    assert lines == ["looked into 3 of 3 files that were touched or replaced"]
+
+
+def test_line_that_a_kill_cut_in_half_is_ignored_and_the_others_hold(put, ids, log_path, hashed):
+    found = [put("a.tif"), put("ü.tif")]
+    first = ids(*found)
+    whole = log_path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for end in range(len(lines[0]), len(whole)):
+        log_path.write_bytes(whole[:end])
+        assert ids(*found) == first
+        assert ContentLog(log_path).get("ü.tif") is not None
+    assert hashed == []
+
+
+def test_log_of_lines_has_what_a_person_can_read(put, ids, log_path):
+    image = put("a.tif")
+    ids(image)
+    ((name, found, content_id),) = [json.loads(line) for line in log_path.read_text().splitlines()]
+    assert name == "a.tif"
+    assert found == [6, image.stat.st_mtime_ns, image.stat.st_ctime_ns, image.stat.st_ino]
+    assert content_id == f"6-{image.stat.st_mtime_ns}"
+
+
+def test_log_does_not_grow_without_bound(put, ids, log_path):
+    image = put("a.tif")
+    for ns in range(150):
+        ids(touched(image, ns), verify="stat")
+    assert len(log_path.read_bytes().splitlines()) < 110
+    assert ids(touched(image, 149), verify="stat") == {"a.tif": "6-149"}
+
+
+def test_nothing_new_leaves_the_log_alone(put, ids, log_path):
+    image = put("a.tif")
+    ids(image)
+    os.utime(log_path, ns=(0, 0))
+    ids(image)
+    assert log_path.stat().st_mtime_ns == 0
+
+
+def test_model_file_is_hashed_once_until_it_changes(tmp_path, log_path, hashed):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"weights")
+    log = ContentLog(log_path)
+    first = hash_known(str(model), log)
+    assert first == hash_known(str(model), ContentLog(log_path)) == hash_file(model)
+    assert hashed == ["model.onnx"]
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"WEIGHTS")
+    os.utime(other, ns=(0, 0))
+    os.replace(other, model)
+    assert hash_known(str(model), log) == hash_file(model) != first
+
+
+def test_touched_model_file_keeps_its_hash(tmp_path, log_path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"weights")
+    first = hash_known(str(model), ContentLog(log_path))
+    os.utime(model, ns=(0, 0))
+    assert hash_known(str(model), ContentLog(log_path)) == first

@@ -1,0 +1,339 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quadrat.errors import ConfigError
+from quadrat.inventory import find_images
+
+
+@pytest.fixture
+def put(images):
+    """Give a function that writes files of a few bytes into the images folder."""
+
+    def write(*filenames):
+        for filename in filenames:
+            path = images / filename
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"pixels")
+
+    return write
+
+
+@pytest.fixture
+def find(make_settings):
+    """Give a function from configuration keys to the images found."""
+    return lambda **config: find_images(make_settings(**config))
+
+
+@pytest.fixture
+def filenames(find):
+    """Give a function from configuration keys to the filenames found."""
+    return lambda **config: [image.filename for image in find(**config)]
+
+
+@pytest.fixture
+def write_table(tmp_path):
+    """Give a function that writes a table beside the images folder, and gives its path."""
+
+    def write(text, encoding="utf-8"):
+        path = tmp_path / "images.tsv"
+        path.write_bytes(text.encode(encoding))
+        return str(path)
+
+    return write
+
+
+# folders
+
+
+def test_folder_is_searched_recursively_and_filenames_are_relative_to_it(put, filenames):
+    put("b.tif", "a.tif", "north/a.tif", "north/far/c.tif")
+    assert filenames() == ["a.tif", "b.tif", "north/a.tif", "north/far/c.tif"]
+
+
+def test_image_is_found_with_the_path_and_status_of_its_file(put, find, images):
+    put("north/a.tif")
+    (image,) = find()
+    assert os.path.samefile(image.path, images / "north/a.tif")
+    assert image.stat == os.stat(images / "north/a.tif")
+    assert (image.problem, image.hint, image.columns) == ("", "", {})
+
+
+def test_files_of_one_stem_are_different_images(put, filenames):
+    put("a.tif", "a.png", "a.tif.jpg")
+    assert filenames() == ["a.png", "a.tif", "a.tif.jpg"]
+
+
+def test_hidden_files_and_folders_of_file_servers_are_no_images(put, filenames):
+    put(
+        "a.tif",
+        ".a.tif",
+        "._a.tif",
+        ".snapshot/a.tif",
+        "@eaDir/a.tif",
+        "north/.thumbs/a.tif",
+        "north/@eaDir/a.tif",
+    )
+    assert filenames() == ["a.tif"]
+
+
+def test_results_folder_among_the_images_is_not_searched(put, filenames, images):
+    put("a.tif", "north/results/predictions/a.tif", "results/b.tif")
+    assert filenames(results=str(images / "north/results")) == ["a.tif", "results/b.tif"]
+
+
+def test_results_folder_is_not_searched_by_another_way_to_it(put, filenames, images, tmp_path):
+    put("a.tif", "results/b.tif")
+    (tmp_path / "link").symlink_to(images / "results")
+    assert filenames(results=str(tmp_path / "link")) == ["a.tif"]
+
+
+def test_extensions_hold_in_any_case_and_other_files_are_passed_over(put, filenames):
+    put("a.tif", "b.TIF", "c.Tiff", "d.PNG", "e.txt", "f.tif.aux.xml", "tif", "g.SVS")
+    assert filenames() == ["a.tif", "b.TIF", "c.Tiff", "d.PNG", "g.SVS"]
+
+
+def test_extensions_of_the_configuration_hold(put, filenames):
+    put("a.tif", "b.ome.tif", "c.dat")
+    assert filenames(extensions=[".OME.tif", ".dat"]) == ["b.ome.tif", "c.dat"]
+
+
+def test_include_and_exclude_choose_by_filename(put, filenames):
+    put("a.tif", "north/a.tif", "north/a_mask.tif", "south/a.tif")
+    assert filenames(include=["north/*", "a.tif"], exclude=["*_mask.tif"]) == ["a.tif", "north/a.tif"]
+
+
+def test_star_of_a_glob_also_matches_a_slash(put, filenames):
+    put("north/far/a.tif", "south/a.tif")
+    assert filenames(include=["north/*"]) == ["north/far/a.tif"]
+
+
+def test_globs_tell_upper_from_lower_case(put, filenames):
+    put("a.tif", "A.tif")
+    assert filenames(exclude=["A*"]) == ["a.tif"]
+
+
+def test_folders_of_a_list_prefix_the_filenames(put, filenames, images):
+    put("2023/a.tif", "2024/a.tif", "2024/north/b.tif", "2025/a.tif")
+    chosen = [str(images / "2024") + "/", str(images / "2023")]
+    assert filenames(images=chosen) == ["2023/a.tif", "2024/a.tif", "2024/north/b.tif"]
+
+
+def test_two_folders_of_one_name_are_refused(put, find, images):
+    put("2023/drop/a.tif", "2024/drop/a.tif")
+    with pytest.raises(ConfigError, match="both folders are called drop"):
+        find(images=[str(images / "2023/drop"), str(images / "2024/drop")])
+
+
+def test_link_to_a_file_is_an_image_with_the_status_of_the_file(find, images, tmp_path):
+    (tmp_path / "elsewhere").write_bytes(b"pixels of another disk")
+    (images / "a.tif").symlink_to(tmp_path / "elsewhere")
+    (image,) = find()
+    assert image.stat == os.stat(tmp_path / "elsewhere")
+
+
+def test_broken_link_is_listed_with_its_problem(put, find, images):
+    put("a.tif")
+    (images / "b.tif").symlink_to("no_such_file")
+    assert [(image.filename, image.problem) for image in find()] == [
+        ("a.tif", ""),
+        ("b.tif", "cannot be opened: No such file or directory"),
+    ]
+
+
+def test_pipe_is_no_image_and_does_not_block(put, filenames, images):
+    put("a.tif")
+    os.mkfifo(images / "b.tif")
+    assert filenames() == ["a.tif"]
+
+
+def test_folder_that_ends_like_an_image_is_searched(put, filenames):
+    put("scene.tif/a.tif")
+    assert filenames() == ["scene.tif/a.tif"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+def test_folder_that_cannot_be_listed_is_a_problem_of_its_own(put, find, images):
+    put("a.tif", "closed/b.tif")
+    (images / "closed").chmod(0)
+    try:
+        closed = [image for image in find() if image.problem]
+    finally:
+        (images / "closed").chmod(0o755)
+    assert [image.filename for image in closed] == ["closed/"]
+    assert "Permission denied" in closed[0].problem
+
+
+# names that cannot be carried
+
+
+@pytest.mark.parametrize("name", ["{a}.tif", "a}.tif"])
+def test_name_with_braces_is_listed_with_the_hint_to_rename_it(put, find, name):
+    put(name)
+    (image,) = find()
+    assert image.filename == name
+    assert "braces" in image.problem
+    assert "rename" in image.hint
+
+
+def test_name_that_is_not_utf_8_is_listed_and_can_be_shown(find, images):
+    (Path(os.fsdecode(os.fsencode(images) + b"/a\xff.tif"))).write_bytes(b"")
+    (image,) = find()
+    assert image.filename.encode() == rb"a\xff.tif"
+    assert "not valid UTF-8" in image.problem
+    assert "rename" in image.hint
+
+
+@pytest.mark.parametrize("character", ["\n", "\r"])
+def test_name_with_a_line_break_is_listed_in_one_line(put, find, character):
+    put(f"a{character}b.tif")
+    (image,) = find()
+    assert image.filename == f"a{character}b.tif".encode("unicode_escape").decode()
+    assert "line break" in image.problem
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.tif", "ü.tif", "100%.tif", "-a.tif", "it's.tif", "#1.tif", "a\tb.tif", '"a".tif', "雪.tif"]
+)
+def test_other_names_are_taken(put, find, name):
+    put(name)
+    (image,) = find()
+    assert (image.filename, image.problem) == (name, "")
+
+
+# tables
+
+
+def test_table_lists_images_relative_to_itself(put, find, images):
+    put("a.tif", "north/b.tif", "c.tif")
+    (images / "chosen.tsv").write_text("filename\nnorth/b.tif\na.tif\n")
+    found = find(images=str(images / "chosen.tsv"))
+    assert [image.filename for image in found] == ["a.tif", "north/b.tif"]
+    assert all(os.path.samefile(image.path, images / image.filename) for image in found)
+
+
+def test_columns_of_a_table_pass_through(put, find, write_table):
+    put("a.tif", "b.tif")
+    table = write_table("site\tfilename\tnote\n7\timages/a.tif\t\nü\timages/b.tif\ttwo words\n")
+    assert [image.columns for image in find(images=table)] == [
+        {"site": "7", "note": ""},
+        {"site": "ü", "note": "two words"},
+    ]
+
+
+def test_table_takes_files_of_any_extension_and_the_globs_hold(put, filenames, write_table):
+    put("a.dat", "b.dat")
+    table = write_table("filename\nimages/a.dat\nimages/b.dat\n")
+    assert filenames(images=table, exclude=["*/b.dat"]) == ["images/a.dat"]
+
+
+def test_table_of_another_system_is_read(put, find, write_table):
+    put("a.tif", "ü.tif")
+    table = write_table("filename\tsite\r\nimages/a.tif\t1\r\nimages/ü.tif\t2\r\n\r\n", encoding="utf-8-sig")
+    assert [(image.filename, image.columns, image.problem) for image in find(images=table)] == [
+        ("images/a.tif", {"site": "1"}, ""),
+        ("images/ü.tif", {"site": "2"}, ""),
+    ]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x0b", "\x85", "\x1c"])
+def test_only_line_ends_divide_the_rows_of_a_table(put, find, write_table, separator):
+    put("a.tif")
+    (image,) = find(images=write_table(f"filename\tnote\nimages/a.tif\tone{separator}two\n"))
+    assert image.columns == {"note": f"one{separator}two"}
+
+
+def test_file_that_a_table_lists_and_is_not_there_is_listed_as_failed(put, find, write_table):
+    put("a.tif")
+    found = find(images=write_table("filename\tsite\nimages/a.tif\t1\nimages/gone.tif\t2\nimages\t3\n"))
+    assert [(image.filename, image.problem, image.columns["site"]) for image in found] == [
+        ("images", "not a file", "3"),
+        ("images/a.tif", "", "1"),
+        ("images/gone.tif", "cannot be opened: No such file or directory", "2"),
+    ]
+
+
+BAD_TABLES = {
+    "duplicate": ("filename\na.tif\nb.tif\na.tif\n", "a.tif is on lines 2 and 4"),
+    "the same file in two spellings": ("filename\na.tif\n./a.tif\n", "a.tif is on lines 2 and 3"),
+    "absolute": ("filename\n/data/a.tif\n", "'/data/a.tif' on line 2 must be a path relative to the table"),
+    "parent": ("filename\nx/../a.tif\n", "'x/../a.tif' on line 2 must be a path relative to the table"),
+    "blank": ("filename\tsite\n\t1\n", "'' on line 2 must be a path relative to the table"),
+    "no column filename": (
+        "file\tsite\na.tif\t1\n",
+        "has the columns file, site; must have a column `filename`",
+    ),
+    "commas": ("filename,site\na.tif,1\n", "has the columns filename,site; must have a column `filename`"),
+    "nothing": ("", "has the columns none; must have a column `filename`"),
+    "short line": ("filename\tsite\na.tif\n", "line 2 has another number of columns than line 1"),
+    "long line": (
+        "filename\tsite\na.tif\t1\nb.tif\t1\t2\n",
+        "line 3 has another number of columns than line 1",
+    ),
+    "own column": ("filename\tstatus\na.tif\tgood\n", "column status"),
+    "column twice": ("filename\tsite\tsite\na.tif\t1\t2\n", "column site"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_bad_table_is_refused_in_one_line(find, write_table, case):
+    text, told = BAD_TABLES[case]
+    table = write_table(text)
+    with pytest.raises(ConfigError) as caught:
+        find(images=table)
+    assert told in str(caught.value)
+    assert table in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_table_that_cannot_be_read_is_refused(find, tmp_path, write_table):
+    with pytest.raises(ConfigError, match=r"no\.tsv: cannot be read"):
+        find(images=str(tmp_path / "no.tsv"))
+    with pytest.raises(ConfigError, match=r"images\.tsv: cannot be read"):
+        find(images=write_table("filename\nü.tif\n", encoding="latin-1"))
+
+
+# nothing there
+
+
+def test_missing_folder_stops_with_what_to_do(find, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        find(images=str(tmp_path / "nowhere"))
+    assert str(caught.value) == (
+        f"images {tmp_path}/nowhere: no such folder; create it or point to another (config.yaml: images)"
+    )
+
+
+def test_folder_without_images_stops_with_what_to_do(put, find):
+    put("notes.txt")
+    with pytest.raises(ConfigError, match=r"no image there ends in \.tif .*\.vrt; put images there"):
+        find()
+
+
+def test_globs_that_leave_nothing_stop_with_their_keys(put, find):
+    put("a.tif", "b.tif")
+    with pytest.raises(ConfigError, match=r"none of its 2 images is left \(config\.yaml: include, exclude\)"):
+        find(exclude=["*"])
+
+
+def test_order_does_not_depend_on_the_disk(put, filenames):
+    names = [f"{index:02d}.tif" for index in range(20)]
+    put(*reversed(names), "z/a.tif", "z.tif")
+    listed = filenames()
+    assert listed == sorted([*names, "z/a.tif", "z.tif"])
+
+
+def test_inventory_needs_no_image_library(put, make_settings, tmp_path):
+    put("a.tif")
+    program = (
+        "import sys; from quadrat import inventory; "
+        "print(*sorted({'numpy', 'pandas', 'pyvips', 'rasterio', 'pyarrow'} & set(sys.modules)))"
+    )
+    scripts = Path(__file__).resolve().parents[1] / "scripts"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=scripts, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -1,0 +1,42 @@
+import pytest
+
+from quadrat.errors import ResultsError
+from quadrat.job_log import telling
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "job.log"
+
+
+def test_line_is_shown_and_kept(path, capsys):
+    with telling(path) as tell:
+        tell("3 images are ü")
+        assert path.read_text() == "3 images are ü\n"
+    assert capsys.readouterr().err == "3 images are ü\n"
+
+
+def test_error_of_quadrat_ends_the_job_with_its_line_alone(path, capsys):
+    with pytest.raises(SystemExit) as caught, telling(path):
+        raise ResultsError("a.parquet: is not whole")
+    assert caught.value.code == 1
+    assert path.read_text() == capsys.readouterr().err == "quadrat: a.parquet: is not whole\n"
+
+
+def test_unexpected_error_is_passed_on_with_its_traceback_in_the_log(path):
+    def fail(tell):
+        tell("begun")
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError), telling(path) as tell:
+        fail(tell)
+    log = path.read_text()
+    assert log.startswith("begun\nTraceback")
+    assert "ZeroDivisionError: division by zero" in log
+
+
+def test_log_is_made_anew(path):
+    path.write_text("of the last run\n")
+    with telling(path):
+        pass
+    assert path.read_text() == ""

@@ -1,0 +1,316 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from xxhash import xxh3_128_hexdigest
+
+from quadrat import predict
+from quadrat.contents import mark
+from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
+from quadrat.grid import PatchGrid
+from quadrat.predict import predict_image
+from quadrat.store import read_footer
+
+SIZE = 32
+
+
+@pytest.fixture
+def run(make_task):
+    """Give a function that predicts an image, and gives its table and its footer."""
+
+    def predict_and_read(path, **changes):
+        task = make_task(path, **changes)
+        predict_image(task)
+        return pd.read_parquet(task.output), read_footer(task.output)[0]
+
+    return predict_and_read
+
+
+@pytest.fixture
+def user_code(write_model):
+    """Give a function from a user's source to the configuration of its predictor."""
+
+    def configure(source, name="predict_patch", **changes):
+        source = f"import numpy as np\n{source}"
+        return {"kind": "python", "path": write_model(source), "name": name} | changes
+
+    return configure
+
+
+def full_patches(pixels):
+    height, width = pixels.shape[:2]
+    return [
+        pixels[y : y + SIZE, x : x + SIZE]
+        for y in range(0, height - SIZE + 1, SIZE)
+        for x in range(0, width - SIZE + 1, SIZE)
+    ]
+
+
+def test_mean_of_each_patch_is_that_of_the_loaded_image(write_tiff, run):
+    image = write_tiff("a.tif", tile=(16, 16), compression="zlib")
+    table, _ = run(image.path)
+    assert table["prediction"].tolist() == [np.mean(patch) for patch in full_patches(image.pixels)]
+
+
+@pytest.mark.parametrize("edge", ["drop", "pad", "partial", "shift"])
+def test_rows_are_the_grid(write_tiff, run, edge):
+    image = write_tiff("a.tif")
+    table, footer = run(image.path, edge=edge, stride=24)
+    grid = PatchGrid(100, 140, SIZE, 24, edge)
+    assert table[["y", "x", "height", "width"]].to_numpy().tolist() == [list(w) for w in grid.windows()]
+    assert table[["row", "col"]].to_numpy().tolist() == [
+        [row, col] for row in range(grid.rows) for col in range(grid.cols)
+    ]
+    assert table["skipped"].isna().all()
+    assert footer["grid"] == {
+        "patch_size": SIZE,
+        "stride": 24,
+        "edge": edge,
+        "rows": grid.rows,
+        "cols": grid.cols,
+    }
+    assert footer["counts"]["dropped"] == grid.dropped
+
+
+def test_smaller_patches_of_the_edge_are_predicted_as_they_are(write_tiff, run, user_code):
+    image = write_tiff("a.tif")
+    model = user_code(
+        "def predict_patch(patch):\n    return [patch.shape[0], patch.shape[1], int(patch.sum())]\n"
+    )
+    table, _ = run(image.path, edge="partial", predictor=model)
+    for row in table.itertuples():
+        patch = image.pixels[row.y : row.y + SIZE, row.x : row.x + SIZE]
+        assert list(row.prediction) == [*patch.shape[:2], int(patch.sum())]
+    assert len(table) == 4 * 5
+
+
+def test_user_code_sees_each_patch_in_any_size_of_batch(write_tiff, run, user_code):
+    image = write_tiff("a.tif")
+    source = "def predict_batch(patches):\n    return patches.max(axis=(1, 2, 3))\n"
+    expected = [patch.max() for patch in full_patches(image.pixels)]
+    for size in (1, 3, 100):
+        table, _ = run(image.path, predictor=user_code(source, "predict_batch", batch_size=size))
+        assert table["prediction"].tolist() == expected
+
+
+def test_threads_do_not_change_a_byte(write_tiff, make_task):
+    image = write_tiff("a.tif", tile=(16, 16), compression="zlib")
+    contents = set()
+    for threads in (1, 3):
+        task = make_task(image.path, threads=threads)
+        predict_image(task)
+        contents.add(Path(task.output).read_bytes())
+    assert len(contents) == 1
+
+
+def test_channels_of_the_configuration_are_read_in_their_order(write_tiff, run, user_code):
+    image = write_tiff("a.tif")
+    model = user_code("def predict_patch(patch):\n    return patch[0, 0].astype(float)\n")
+    table, footer = run(image.path, channels=[3, 1], predictor=model)
+    assert [list(value) for value in table["prediction"]] == [
+        patch[0, 0, [2, 0]].tolist() for patch in full_patches(image.pixels)
+    ]
+    assert footer["channels"] == [3, 1]
+    assert footer["image"]["channels"] == 2
+
+
+def test_footer_tells_what_the_result_was_made_from(write_tiff, run):
+    image = write_tiff("a.tif")
+    _, footer = run(image.path, filename="north/ü.tif")
+    assert (footer["filename"], footer["version"], footer["content_id"]) == (
+        "north/ü.tif",
+        "0123456789ab",
+        "1-2",
+    )
+    assert footer["content_hash"] == xxh3_128_hexdigest(image.path.read_bytes())
+    told = {name: footer["image"][name] for name in ("format", "height", "width", "channels", "dtype")}
+    assert told == {"format": "TIFF", "height": 100, "width": 140, "channels": 3, "dtype": "uint8"}
+    assert footer["predictor"] == {"kind": "mean"}
+    assert footer["software"]["numpy"] == np.__version__
+    assert "tifffile" in footer["software"]
+    assert footer["counts"]["patches"] == footer["rows"] == 12
+
+
+def test_windows_of_a_pyramid_level_are_told_in_pixels_of_level_0(
+    make_task, run, array_reader, monkeypatch, write_tiff
+):
+    image = write_tiff("a.tif")
+    reader = array_reader(np.zeros((70, 100, 1), np.uint8), level=1, level_count=2, downsample=4.0)
+    monkeypatch.setattr(predict, "open_image", lambda *_, **__: reader)
+    table, footer = run(image.path, level=1)
+    assert table[["row", "col", "y", "x", "height", "width"]].to_numpy().tolist()[-1] == [
+        1,
+        2,
+        128,
+        256,
+        128,
+        128,
+    ]
+    assert (footer["image"]["level"], footer["image"]["downsample"]) == (1, 4.0)
+
+
+def test_nan_and_infinite_predictions_are_kept_and_counted(write_tiff, run, user_code):
+    image = write_tiff("a.tif", height=32, width=32 * 4)
+    values = "values = iter([np.nan, 1.0, np.inf, np.nan])\n"
+    source = f"{values}def predict_patch(patch):\n    return [next(values), 0.0]\n"
+    table, footer = run(image.path, predictor=user_code(source))
+    np.testing.assert_array_equal([value[0] for value in table["prediction"]], [np.nan, 1, np.inf, np.nan])
+    assert (footer["counts"]["nan"], footer["counts"]["infinite"]) == (2, 1)
+
+
+def test_image_smaller_than_a_patch_has_an_empty_result(write_tiff, run):
+    table, footer = run(write_tiff("a.tif", height=20, width=200).path)
+    assert len(table) == 0
+    assert "failure" not in footer
+    assert footer["counts"] == {"patches": 0, "skipped": 0, "nan": 0, "infinite": 0, "dropped": 1}
+
+
+# what goes wrong
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+def _text(path):
+    path.write_text("not an image\n" * 20)
+
+
+def _half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", [_empty, _text, _half])
+def test_file_that_is_no_whole_image_has_an_empty_result_that_says_so(write_tiff, run, damage):
+    image = write_tiff("a.tif")
+    damage(image.path)
+    table, footer = run(image.path)
+    assert len(table) == 0
+    assert footer["failure"]["kind"] == "data"
+    assert footer["failure"]["message"]
+    assert footer["content_hash"] == xxh3_128_hexdigest(image.path.read_bytes())
+    assert footer["filename"] == "a.tif"
+
+
+def test_error_halfway_leaves_no_row_of_the_image(write_tiff, run, array_reader, monkeypatch):
+    class Truncated(array_reader):
+        def read_blocks(self, blocks, threads):
+            yield next(super().read_blocks(blocks, threads))
+            raise ImageError("truncated: segment 2 of 4", "copy it again")
+
+    reader = Truncated(np.zeros((100, 100, 1), np.uint8), (7, 7))
+    monkeypatch.setattr(predict, "open_image", lambda *_, **__: reader)
+    table, footer = run(write_tiff("a.tif").path)
+    assert len(table) == 0
+    assert footer["failure"] == {
+        "kind": "data",
+        "message": "truncated: segment 2 of 4",
+        "hint": "copy it again",
+    }
+
+
+def test_channel_that_the_image_has_not_is_its_failure(write_tiff, run):
+    _, footer = run(write_tiff("a.tif").path, channels=[4])
+    assert footer["failure"]["kind"] == "data"
+    assert "4" in footer["failure"]["message"]
+
+
+@pytest.fixture
+def refused(make_task):
+    """Give a function that predicts an image in vain, and gives the error; nothing must be left."""
+
+    def predict_in_vain(path, error, **changes):
+        task = make_task(path, **changes)
+        with pytest.raises(error) as caught:
+            predict_image(task)
+        assert not os.path.exists(os.path.dirname(task.output)) or not os.listdir(
+            os.path.dirname(task.output)
+        )
+        return str(caught.value)
+
+    return predict_in_vain
+
+
+def test_predictor_that_raises_on_a_patch_tells_its_row_and_column(write_tiff, refused, user_code):
+    source = "seen = []\ndef predict_patch(patch):\n    seen.append(0)\n    return [1 / (len(seen) != 7)]\n"
+    line = refused(write_tiff("a.tif").path, PredictorError, predictor=user_code(source, batch_size=4))
+    assert line == "patch row 1, col 2: ZeroDivisionError: division by zero"
+
+
+def test_predictor_that_raises_on_a_batch_tells_its_first_and_last_patch(write_tiff, refused, user_code):
+    source = "def predict_batch(patches):\n    raise RuntimeError('no memory')\n"
+    model = user_code(source, "predict_batch", batch_size=6)
+    line = refused(write_tiff("a.tif").path, PredictorError, predictor=model)
+    assert line == "a patch from row 0, col 0 to row 1, col 1: RuntimeError: no memory"
+
+
+def test_predictor_whose_predictions_change_their_type_is_refused_with_the_patch(
+    write_tiff, refused, user_code
+):
+    source = (
+        "seen = []\ndef predict_patch(patch):\n    seen.append(0)\n    return 'a' if len(seen) > 5 else 1\n"
+    )
+    line = refused(write_tiff("a.tif").path, PredictorError, predictor=user_code(source, batch_size=1))
+    assert line.startswith("patch row 1, col 1: prediction is text, that of the first patch int64")
+
+
+def test_predictor_that_cannot_be_loaded_leaves_nothing(write_tiff, refused, user_code):
+    assert "NameError" in refused(write_tiff("a.tif").path, PredictorError, predictor=user_code("nonsense\n"))
+
+
+def test_image_written_to_while_it_is_read_leaves_nothing(write_tiff, refused, user_code):
+    image = write_tiff("a.tif")
+    source = f"def predict_patch(patch):\n    open({str(image.path)!r}, 'ab').write(b'more')\n    return 1\n"
+    line = refused(image.path, FileChangedError, predictor=user_code(source))
+    assert line == f"{image.path}: was written to during the run; run again"
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_predictor_file_written_to_since_it_was_planned_leaves_nothing(
+    write_tiff, refused, write_model, when
+):
+    weights = Path(write_model("1", "weights.txt"))
+    files = {str(weights): mark(weights)}
+    source = "def predict_patch(patch):\n    return 1\n"
+    if when == "before":
+        weights.write_text("other")
+    else:
+        source = f"open({str(weights)!r}, 'w').write('other')\n{source}"
+    model = {"kind": "python", "path": write_model(source), "name": "predict_patch"}
+    line = refused(write_tiff("a.tif").path, FileChangedError, predictor=model, predictor_files=files)
+    assert line == f"{weights}: was written to during the run; run again"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: None, lambda path: path.write_bytes(b"")], ids=["whole", "broken"]
+)
+def test_image_replaced_after_its_content_was_planned_leaves_nothing(write_tiff, refused, damage):
+    image = write_tiff("a.tif")
+    damage(image.path)
+    line = refused(image.path, FileChangedError, content_id=xxh3_128_hexdigest(b"what was planned"))
+    assert line == f"{image.path}: was replaced during the run; run again"
+
+
+def test_image_whose_content_was_planned_by_its_hash_is_predicted(write_tiff, run):
+    image = write_tiff("a.tif")
+    table, _ = run(image.path, content_id=xxh3_128_hexdigest(image.path.read_bytes()))
+    assert len(table) == 12
+
+
+def test_broken_image_that_is_still_being_copied_is_not_recorded_as_broken(write_tiff, refused, monkeypatch):
+    image = write_tiff("a.tif")
+
+    def open_half(path, **_):
+        with open(path, "ab") as file:
+            file.write(b"more")
+        raise ImageError("truncated")
+
+    monkeypatch.setattr(predict, "open_image", open_half)
+    refused(image.path, FileChangedError)
+
+
+def test_image_that_does_not_fit_the_memory_leaves_nothing(write_tiff, refused):
+    image = write_tiff("a.tif", height=2000, width=2000, compression="zlib", rowsperstrip=2000)
+    refused(image.path, MemoryBudgetError, memory_mb=1)

@@ -1,0 +1,135 @@
+import re
+
+import pytest
+
+import quadrat
+from quadrat import versions
+from quadrat.contents import hash_file
+from quadrat.errors import ConfigError
+from quadrat.versions import StateRow, recipe, state, version
+
+ROWS = [StateRow("a.tif", "0123456789ab", "", {"site": "1"}), StateRow("b.tif", "", "braces", {"site": "2"})]
+
+
+@pytest.fixture
+def name(make_settings):
+    """Give a function from configuration keys to the version of one image."""
+    return lambda **config: version("content", versions.digest(recipe(make_settings(**config), hash_file)))
+
+
+@pytest.fixture
+def model(write_model):
+    """Give the configuration of a user's predictor whose file exists."""
+    return {"kind": "python", "path": write_model("one = 1\n"), "name": "predict_patch"}
+
+
+def test_version_is_12_hex_digits(name):
+    assert re.fullmatch("[0-9a-f]{12}", name())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"patch_size": 256}, {"stride": 256}, {"edge": "pad"}, {"channels": [1]}, {"level": 1}],
+    ids=str,
+)
+def test_key_that_changes_predictions_changes_the_version(name, change):
+    assert name(**change) != name()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"include": ["a*"]},
+        {"exclude": ["b*"]},
+        {"extensions": [".tif"]},
+        {"images": "elsewhere"},
+        {"results": "elsewhere"},
+        {"on_failure": "report"},
+        {"retries": 5},
+        {"allow_removed": True},
+        {"json_max_values": 5},
+        {"verify": "stat"},
+        {"stride": 512},
+        {"predictor": {"kind": "mean"}},
+    ],
+    ids=str,
+)
+def test_key_that_does_not_change_predictions_keeps_the_version(name, change):
+    assert name(**change) == name()
+
+
+def test_content_is_part_of_the_version():
+    assert version("one", "recipe") != version("other", "recipe")
+
+
+def test_results_version_of_the_library_is_part_of_the_version(name, monkeypatch):
+    before = name()
+    monkeypatch.setattr(versions, "RESULTS_VERSION", quadrat.RESULTS_VERSION + 1)
+    assert name() != before
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "Other"}, {"options": {"gain": 2}}, {"batch_size": 3}, {"kind": "mean"}], ids=str
+)
+def test_configuration_of_the_predictor_is_part_of_the_version(name, model, change):
+    changed = model | change if "kind" not in change else change
+    assert name(predictor=changed) != name(predictor=model)
+
+
+def test_order_of_options_is_no_part_of_the_version(name, model):
+    one = model | {"options": {"a": 1, "b": 2}}
+    other = model | {"options": {"b": 2, "a": 1}}
+    assert name(predictor=one) == name(predictor=other)
+
+
+def test_options_left_out_are_as_empty_ones(name, model):
+    assert name(predictor=model) == name(predictor=model | {"options": {}, "depends": []})
+
+
+def test_bytes_of_the_predictor_file_and_not_its_place_are_part_of_the_version(name, model, write_model):
+    before = name(predictor=model)
+    moved = model | {"path": write_model("one = 1\n", "moved.py")}
+    assert name(predictor=moved) == before
+    write_model("one = 2\n")
+    assert name(predictor=model) != before
+
+
+def test_bytes_of_a_dependency_are_part_of_the_version(name, model, tmp_path):
+    weights = tmp_path / "weights.onnx"
+    weights.write_bytes(b"1")
+    depending = model | {"depends": [str(weights)]}
+    before = name(predictor=depending)
+    assert before != name(predictor=model)
+    weights.write_bytes(b"2")
+    assert name(predictor=depending) != before
+
+
+@pytest.mark.parametrize("key", ["path", "depends"])
+def test_missing_file_of_the_predictor_is_refused_with_its_key(name, model, key):
+    missing = {"path": "no_model.py", "depends": ["no_weights.onnx"]}[key]
+    with pytest.raises(ConfigError, match=rf"no_.*: no such file \(config\.yaml: predictor: {key}\)"):
+        name(predictor=model | {key: missing})
+
+
+def test_state_does_not_depend_on_the_order_of_images():
+    assert state(ROWS, 10) == state(reversed(ROWS), 10)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS[:1],
+        [ROWS[0]._replace(version="ba9876543210"), ROWS[1]],
+        [ROWS[0]._replace(filename="c.tif"), ROWS[1]],
+        [ROWS[0]._replace(columns={"site": "3"}), ROWS[1]],
+        [ROWS[0]._replace(columns={"place": "1"}), ROWS[1]],
+        [ROWS[0], ROWS[1]._replace(problem="broken link")],
+    ],
+    ids=["removed", "changed", "renamed", "other value", "other column", "other problem"],
+)
+def test_state_tells_all_that_the_merged_files_show(rows):
+    assert state(rows, 10) != state(ROWS, 10)
+
+
+def test_state_tells_whether_the_json_is_wanted():
+    assert state(ROWS, 10) != state(ROWS, 0)

@@ -1,0 +1,233 @@
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quadrat.store import read_footer
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+# The worker replaces the streams and signal handlers of its process, so that each test needs its own.
+IN_CHILD = """
+import os, signal, sys, time
+from quadrat.errors import ImageError, MemoryBudgetError, PredictorError, QuadratError
+from quadrat.worker import run_in_child
+
+def work():
+{work}
+
+{before}
+ending = run_in_child(work, sys.argv[1])
+print(None if ending is None else tuple(ending))
+"""
+
+RECORDED = """
+import sys
+from quadrat.task import ImageTask
+from quadrat.worker import run_recorded
+
+run_recorded(eval(sys.argv[1]), sys.argv[2], sys.argv[3] == "last")
+"""
+
+
+def in_child(work, before=""):
+    return IN_CHILD.format(work=textwrap.indent(work, "    "), before=before)
+
+
+def python(program, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        cwd=SCRIPTS,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "job.log"
+
+
+@pytest.fixture
+def ending(log):
+    """Give a function from what is done in the child to how it ended."""
+
+    def work(source):
+        done = python(in_child(source), log)
+        assert done.returncode == 0, done.stderr
+        return eval(done.stdout)
+
+    return work
+
+
+def test_work_that_is_done_ends_without_a_word(ending, log):
+    assert (
+        ending("print('said'); print('warned', file=sys.stderr); os.system('echo by another program')")
+        is None
+    )
+    assert sorted(log.read_text().splitlines()) == ["by another program", "said", "warned"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        ("PredictorError('patch row 1, col 2: KeyError')", "predictor", "patch row 1, col 2: KeyError"),
+        ("ImageError('truncated')", "data", "truncated"),
+        ("MemoryBudgetError('needs 9 GB')", "memory", "needs 9 GB"),
+        ("ValueError('ü\\nof two lines')", "error", "ValueError: ü\nof two lines"),
+        ("KeyboardInterrupt()", "error", "KeyboardInterrupt: "),
+        ("SystemExit(0)", "error", "SystemExit: 0"),
+        ("OSError(28, 'No space left on device')", "error", "OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_error_is_told_with_its_kind_and_traceback(ending, log, raised, kind, message):
+    assert ending(f"raise {raised}")[:2] == (kind, message)
+    assert log.read_text().startswith("Traceback")
+
+
+def test_hint_of_an_error_is_told(ending):
+    assert ending("raise ImageError('truncated', 'copy it again')") == ("data", "truncated", "copy it again")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("SIGKILL", "; perhaps it ran out of memory"), ("SIGSEGV", ""), ("SIGABRT", "")]
+)
+def test_signal_that_ends_the_worker_is_told(ending, name, hint):
+    assert ending(f"os.kill(os.getpid(), signal.{name})")[:2] == (
+        "crash",
+        f"the worker was ended by {name}{hint}",
+    )
+
+
+def test_worker_that_leaves_without_a_word_is_told(ending):
+    assert ending("os._exit(3)")[:2] == ("crash", "the worker ended without a word")
+
+
+def test_very_long_message_does_not_stop_the_worker(ending):
+    kind, message, _ = ending("raise ValueError('ü' * 10**6)")
+    assert kind == "error"
+    assert message.startswith("ValueError: üüü")
+
+
+def test_process_that_the_work_leaves_behind_does_not_hold_the_job_up(ending, tmp_path):
+    stay = tmp_path / "stay"
+    stay.touch()
+    left_behind = f"""
+if os.fork() == 0:
+    while os.path.exists({str(stay)!r}):
+        time.sleep(0.01)
+    os._exit(0)
+"""
+    assert ending(left_behind) is None
+    stay.unlink()
+
+
+def test_log_of_an_earlier_attempt_is_replaced(ending, log):
+    log.write_text("of the attempt before\n")
+    ending("print('again')")
+    assert log.read_text() == "again\n"
+
+
+def wait_for(job, log, text):
+    while not (log.exists() and log.read_text() == text):
+        assert job.poll() is None
+
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_to_the_job_ends_its_worker_too(log, number):
+    receiver, sender = os.pipe()
+    program = in_child(
+        "print('working', flush=True); time.sleep(60)", f"signal.signal({int(number)}, signal.SIG_DFL)"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", program, log], cwd=SCRIPTS, pass_fds=[sender], stderr=subprocess.DEVNULL
+    )
+    os.close(sender)
+    wait_for(job, log, "working\n")
+    job.send_signal(number)
+    assert job.wait(timeout=30) == -number
+    # Can be read, to its end, once the last process that holds the other side has ended.
+    with os.fdopen(receiver) as pipe:
+        assert select.select([pipe], [], [], 30)[0] == [pipe]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_that_the_job_is_to_ignore_ends_neither(log, tmp_path, number):
+    go_on = tmp_path / "go_on"
+    work = f"print('working', flush=True)\nwhile not os.path.exists({str(go_on)!r}):\n    time.sleep(0.01)\n"
+    program = in_child(work, f"signal.signal({int(number)}, signal.SIG_IGN)")
+    job = subprocess.Popen(
+        [sys.executable, "-c", program, log], cwd=SCRIPTS, stdout=subprocess.PIPE, text=True
+    )
+    wait_for(job, log, "working\n")
+    job.send_signal(number)
+    go_on.touch()
+    assert job.communicate(timeout=30)[0] == "None\n"
+
+
+# the record of an image
+
+
+@pytest.fixture
+def record(make_task, write_tiff, write_model, log):
+    """Give a function that predicts an image by a user's code in a worker."""
+    image = write_tiff("a.tif")
+
+    def run(source, attempt="last"):
+        model = {"kind": "python", "path": write_model(source), "name": "predict_patch"}
+        task = make_task(image.path, predictor=model)
+        return image, task, python(RECORDED, repr(task), log, attempt)
+
+    return run
+
+
+def test_image_is_predicted_in_the_worker(record, log):
+    image, task, done = record("import numpy as np\ndef predict_patch(patch):\n    return np.mean(patch)\n")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_parquet(task.output)
+    first = table.iloc[0]
+    assert first.prediction == np.mean(image.pixels[: first.height, : first.width])
+    assert len(table) == 12
+    assert "quadrat" in log.read_text()
+
+
+def test_failure_is_not_recorded_while_the_job_will_be_tried_again(record, log):
+    _, task, done = record("def predict_patch(patch):\n    return 1 / 0\n", attempt="first")
+    assert done.returncode == 1
+    assert done.stderr == (f"a.tif: patch row 0, col 0: ZeroDivisionError: division by zero (log: {log})\n")
+    assert not os.path.exists(task.output)
+
+
+def test_failure_of_the_last_attempt_is_recorded_in_place_of_a_result(record, log):
+    _, task, done = record("def predict_patch(patch):\n    return 1 / 0\n")
+    assert done.returncode == 0, done.stderr
+    footer, _ = read_footer(task.output)
+    assert footer["failure"] == {
+        "kind": "predictor",
+        "message": "patch row 0, col 0: ZeroDivisionError: division by zero",
+        "hint": f"see {log}",
+    }
+    assert (footer["filename"], footer["version"], footer["rows"]) == ("a.tif", task.version, 0)
+    text = log.read_text()
+    assert "my_model.py" in text
+    assert "ZeroDivisionError: division by zero" in text
+
+
+def test_worker_that_is_killed_on_the_last_attempt_is_recorded(record):
+    _, task, done = record("import os\ndef predict_patch(patch):\n    os.kill(os.getpid(), 9)\n")
+    assert done.returncode == 0, done.stderr
+    failure = read_footer(task.output)[0]["failure"]
+    assert failure["kind"] == "crash"
+    assert failure["message"] == "the worker was ended by SIGKILL; perhaps it ran out of memory"
