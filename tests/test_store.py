@@ -136,16 +136,28 @@ def test_labels_of_different_lengths_go_together(write):
 @pytest.mark.parametrize(
     ("second", "told"),
     [
-        (np.array([1]), "prediction is int64, that of the first patch float64"),
-        (np.array([0.5], np.float32), "prediction is float32, that of the first patch float64"),
-        (np.array(["a"]), "prediction is text, that of the first patch float64"),
-        (np.array([[0.5, 0.5]]), r"prediction is float64 of shape \(2,\), that of the first patch float64"),
+        (np.array(["a"]), "prediction is text, those before are float64"),
+        (np.array([True]), "prediction is bool, those before are float64"),
+        (np.array([[0.5, 0.5]]), r"prediction is float64 of shape \(2,\), those before are float64"),
     ],
 )
 def test_predictions_of_one_image_must_be_alike(write, path, second, told):
     with pytest.raises(PredictorError, match=rf"patch row 0, col 2: {told}: all of an image must be alike"):
         write(np.array([0.5, 0.5]), second)
     assert not path.exists()
+
+
+def test_integers_and_floats_of_one_image_are_stored_as_what_holds_both(write):
+    table = pq.read_table(write(np.array([0, 1]), np.array([0.5], np.float32), np.array([2])))
+    assert table["prediction"].type == pa.float64()
+    assert table["prediction"].to_pylist() == [0, 1, 0.5, 2]
+
+
+def test_predictions_that_do_not_fit_in_what_is_written_are_refused(write, monkeypatch):
+    monkeypatch.setattr(store, "ROW_GROUP_ROWS", 2)
+    with pytest.raises(PredictorError, match="prediction is float64, those before are int64"):
+        write(np.array([0, 1]), np.array([0.5]))
+    assert pq.read_table(write(np.array([0.5, 1]), np.array([2])))["prediction"].to_pylist() == [0.5, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.inventory import is_chosen
+from quadrat.keys import decode
+from quadrat.manifest import PlannedImage
 from quadrat.merge import merge_predictions
+from quadrat.plan import Plan
+from quadrat.results import ResultsFolder, split_version_path
 from quadrat.summary import failure_lines, summarise
 
 names = st.text("ab*?[]!-{}'\"\\", min_size=1, max_size=6)
@@ -21,14 +25,23 @@ def failed_table(tmp_path_factory):
     return tmp_path_factory.mktemp("table") / "images.tsv"
 
 
+def plan_of(settings, paths):
+    """Give the plan that wants these results."""
+    folder = ResultsFolder(settings.results)
+    parts = [split_version_path(path) for path in paths]
+    planned = [(head.removeprefix(f"{folder.versions}/"), version) for head, version in parts]
+    images = [PlannedImage(decode(key), key, version, "1-2", "") for key, version in planned]
+    return Plan(settings, images, {}, {})
+
+
 @pytest.fixture
 def finish(make_settings):
     """Give a function that merges results, and gives the lines at the end of the run."""
 
-    def merge_and_tell(*paths, planned=None, seconds=75.4, **config):
+    def merge_and_tell(*paths, seconds=75.4, **config):
         settings = make_settings(**config)
         merge_predictions(list(paths), [], settings.as_dict(), {}, lambda line: None)
-        return summarise(settings, list(paths) if planned is None else planned, seconds)
+        return summarise(plan_of(settings, paths), seconds)
 
     return merge_and_tell
 
@@ -108,10 +121,10 @@ def test_line_that_leaves_a_failure_out_leaves_in_every_other_image(failed_table
 def test_run_that_was_not_merged_tells_what_waits_and_how_to_go_on(write_result, make_settings, results):
     done = write_result("a.tif", [1.0])
     waiting = [results.version_path(f"{index:02d}.tif", "0123456789ab") for index in range(22)]
-    lines = summarise(make_settings(), [done, *waiting], 5)
+    lines = summarise(plan_of(make_settings(), [done, *waiting]), 5)
     assert lines[0].startswith("the results were not merged")
-    assert f"  not computed: {waiting[0]}" in lines
-    assert not any(done in line for line in lines)
+    assert "  not computed: 00.tif" in lines
+    assert not any("a.tif" in line for line in lines)
     assert "  and 2 more" in lines
     assert "--set-resources predict_image:mem_mb=8000" in lines[-1]
     assert f"{results.path}/logs" in lines[-1]
@@ -119,4 +132,13 @@ def test_run_that_was_not_merged_tells_what_waits_and_how_to_go_on(write_result,
 
 def test_run_that_is_stopped_before_anything_is_told_in_one_line(make_settings, results):
     assert not Path(results.path).exists()
-    assert len(summarise(make_settings(), [], 5)) == 1
+    assert len(summarise(plan_of(make_settings(), []), 5)) == 1
+
+
+def test_run_that_did_not_merge_is_not_told_as_the_one_before(write_result, finish, make_settings, results):
+    before = write_result("a.tif", [1.0])
+    finish(before)
+    waiting = results.version_path("b.tif", "0123456789ab")
+    lines = summarise(plan_of(make_settings(), [before, waiting]), 5)
+    assert lines[0].startswith("the results were not merged")
+    assert "  not computed: b.tif" in lines

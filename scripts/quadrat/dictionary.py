@@ -69,7 +69,15 @@ class _ParquetDictionary:
     def add(self, result: Result, table: pa.Table) -> None:
         filenames = pa.array([result.filename], pa.string()).take(pa.array([0] * len(table), pa.int32()))
         table = table.replace_schema_metadata(None).add_column(0, "filename", filenames)
-        self._writer.write_table(table.cast(self._schema), row_group_size=len(table))
+        try:
+            table = table.cast(self._schema)
+        except pa.ArrowInvalid as error:
+            raise ResultsError(
+                f"predictions of {result.filename} are {result.prediction_type} and do not fit in the "
+                f"{self._schema.field('prediction').type} of other images ({error}); return one type "
+                "(config.yaml: predictor)"
+            ) from error
+        self._writer.write_table(table, row_group_size=len(table))
         self._images[result.filename] = {
             "content_hash": result.content_hash,
             "prediction_shape": result.prediction_shape,

@@ -15,6 +15,10 @@ from quadrat.results import TABLE_COLUMNS
 # Folders that file servers and backup tools leave among the images.
 FOREIGN_FOLDERS = ("@eaDir",)
 
+# It may lead out of the images, or back into them: what is searched is what the configuration names.
+LINKED_FOLDER = "a link to a folder is not searched"
+LINKED_FOLDER_HINT = "name the folder itself (config.yaml: images), or leave the link out"
+
 RENAME_HINT = "rename the file: its name would not survive the workflow"
 
 
@@ -135,6 +139,8 @@ def _in_folder(folder: str, prefix: str, settings: Settings) -> Iterator[FoundIm
             if entry.is_dir(follow_symlinks=False):
                 if results is None or not os.path.samestat(entry.stat(), results):
                     pending.append((entry.path, filename))
+            elif entry.is_dir():
+                yield FoundImage(filename + "/", entry.path, problem=LINKED_FOLDER, hint=LINKED_FOLDER_HINT)
             elif entry.name.lower().endswith(endings):
                 yield from _inspect(filename, entry.path, {})
 

@@ -86,7 +86,8 @@ class Predictions(Mapping[str, list]):
         Returns
         -------
         pandas.DataFrame
-            A row a patch: row, col, prediction, and y, x, height, width in level-0 pixels.
+            A row a patch: row, col, prediction, y, x, height, width in level-0 pixels, and skipped, why
+            a patch has no prediction.
         """
         return self._read(filename).drop_columns(["filename"]).to_pandas()
 

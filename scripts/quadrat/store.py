@@ -117,7 +117,8 @@ class PredictionWriter:
         self._rows: list[tuple] = []
         self._predictions: list[np.ndarray] = []
         self._writer = None
-        self._like: tuple | None = None
+        # Empty, of the dtype and shape of all predictions so far.
+        self._like: np.ndarray | None = None
 
     def __enter__(self) -> "PredictionWriter":
         self._temporary = self._replacing.__enter__()
@@ -140,21 +141,24 @@ class PredictionWriter:
         positions : list of (row, col, Window)
             Grid row, grid column, and window in level-0 pixels of each patch.
         predictions : (n, ...) array
-            A prediction for each; all of an image have one dtype and shape.
+            A prediction for each; all of an image have one shape. Numbers of several dtypes are stored as
+            the dtype that holds them all.
 
         Raises
         ------
         PredictorError
-            If the dtype or shape is not that of the image's first prediction, or cannot be stored.
+            If they cannot be stored, or not together with those before.
         """
-        like = (predictions.dtype.kind == "U" or predictions.dtype, predictions.shape[1:])
         if self._like is None:
-            self._like = like
-        elif like != self._like:
+            self._like = predictions[:0]
+        joined = _joined(self._like, predictions, may_widen=self._writer is None)
+        if joined is None:
+            row, col, _ = positions[0]
             raise PredictorError(
-                f"patch row {positions[0][0]}, col {positions[0][1]}: prediction is {_described(*like)}, "
-                f"that of the first patch {_described(*self._like)}: all of an image must be alike"
+                f"patch row {row}, col {col}: prediction is {_described(predictions)}, "
+                f"those before are {_described(self._like)}: all of an image must be alike"
             )
+        self._like = joined
         self._rows += [(row, col, *window) for row, col, window in positions]
         # A copy, since a predictor may return a view of the batch it was given.
         self._predictions.append(predictions.copy())
@@ -171,14 +175,15 @@ class PredictionWriter:
         """
         if self._rows or self._writer is None:
             self._flush()
-        shape = self._like[1] if self._like else ()
+        shape = () if self._like is None else self._like.shape[1:]
         text = json.dumps(footer | {"prediction_shape": shape}, sort_keys=True)
         self._writer.add_key_value_metadata({FOOTER_KEY: text.encode()})
 
     def _flush(self) -> None:
         import pyarrow.parquet as pq
 
-        table = _table(self._rows, self._predictions)
+        predictions = [values.astype(self._like.dtype, copy=False) for values in self._predictions]
+        table = _table(self._rows, predictions)
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._temporary, table.schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
@@ -227,8 +232,7 @@ def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
     values = np.concatenate(predictions)
     if values.dtype.kind not in "biufU" or 0 in values.shape:
         raise PredictorError(
-            f"predictions are {_described(values.dtype, values.shape[1:])}: "
-            "must be numbers, booleans or strings, or arrays of them"
+            f"predictions are {_described(values)}: must be numbers, booleans or strings, or arrays of them"
         )
     if values.dtype == np.float16:
         values = values.astype(np.float32)  # few tools read half floats
@@ -250,6 +254,27 @@ def _array(values: "np.ndarray") -> "pa.Array":
     return pa.array(values)
 
 
-def _described(dtype: "np.dtype | bool", shape: tuple) -> str:
-    name = "text" if dtype is True else str(dtype)
+def _joined(first: "np.ndarray", other: "np.ndarray", may_widen: bool) -> "np.ndarray | None":
+    """Give an empty array of what both arrays of predictions can be stored as; None where they cannot.
+
+    User code may return 0 for one patch and 0.5 for the next. Once rows are written, later predictions
+    must fit in what was written.
+    """
+    import numpy as np
+
+    if first.shape[1:] != other.shape[1:]:
+        return None
+    if first.dtype == other.dtype:
+        return first
+    if first.dtype.kind == other.dtype.kind == "U":
+        return max(first, other, key=lambda values: values.dtype.itemsize)[:0]
+    if not {first.dtype.kind, other.dtype.kind} <= set("iuf"):
+        return None
+    joined = np.promote_types(first.dtype, other.dtype)
+    return first.astype(joined) if may_widen or joined == first.dtype else None
+
+
+def _described(predictions: "np.ndarray") -> str:
+    name = "text" if predictions.dtype.kind == "U" else str(predictions.dtype)
+    shape = predictions.shape[1:]
     return f"{name} of shape {shape}" if shape else name

@@ -6,21 +6,20 @@ from pathlib import Path
 
 import orjson
 
-from quadrat.config import Settings
+from quadrat.plan import Plan
 from quadrat.results import ResultsFolder
 
 # Longer lists are cut: images.tsv has them whole.
 MOST_SHOWN = 20
 
 
-def summarise(settings: Settings, planned: list[str], seconds: float) -> list[str]:
+def summarise(plan: Plan, seconds: float) -> list[str]:
     """Tell what a run made of its images.
 
     Parameters
     ----------
-    settings : Settings
-    planned : list of str
-        Paths of the versioned results that the run was to make or find.
+    plan : Plan
+        What the run was to make.
     seconds : float
         Duration of the run.
 
@@ -29,19 +28,19 @@ def summarise(settings: Settings, planned: list[str], seconds: float) -> list[st
     list of str
         Lines; failures come last.
     """
-    folder = ResultsFolder(settings.results)
+    folder = ResultsFolder(plan.settings.results)
     merged = folder.read_merged()
     there = {path for paths in folder.list_versions().values() for path in paths}
-    if not merged:
-        return _waiting(set(planned) - there, folder)
+    if merged.get("state") != plan.state:
+        return _waiting(plan, there, folder)
     counts = merged["summary"]
     lines = [
         f"{counts['images']:,} images: {counts['ok']:,} ok, {counts['failed']:,} failed, "
         f"{counts['no_patch']:,} without a patch; {counts['patches']:,} patches; {seconds:,.0f} s",
         f"{counts['dropped']:.1%} of the pixels dropped at the edges"
-        + (" (edge: pad keeps them)" if counts["dropped"] and settings.edge == "drop" else ""),
+        + (" (edge: pad keeps them)" if counts["dropped"] and plan.settings.edge == "drop" else ""),
     ]
-    superseded = there - set(planned)
+    superseded = there - set(plan.results)
     if superseded:
         lines.append(
             f"{len(superseded):,} superseded results: `snakemake superseded` lists them, "
@@ -77,10 +76,11 @@ def failure_lines(table: str) -> list[str]:
     return [*lines, "to leave them out, in config.yaml:", f"exclude: {globs}"]
 
 
-def _waiting(missing: set[str], folder: ResultsFolder) -> list[str]:
+def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
     lines = ["the results were not merged; what is computed stays, and the same command goes on"]
-    for path in sorted(missing)[:MOST_SHOWN]:
-        lines.append(f"  not computed: {path}")
+    planned = [image for image in plan.images if image.version]
+    missing = [image.filename for image, path in zip(planned, plan.results, strict=True) if path not in there]
+    lines += [f"  not computed: {filename}" for filename in missing[:MOST_SHOWN]]
     if len(missing) > MOST_SHOWN:
         lines.append(f"  and {len(missing) - MOST_SHOWN:,} more")
     if missing:

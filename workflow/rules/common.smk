@@ -99,5 +99,5 @@ def versioned_results(wildcards):
 
 def tell_summary():
     """Show what became of the images."""
-    for line in summarise(settings, plan().results, time.monotonic() - STARTED):
+    for line in summarise(plan(), time.monotonic() - STARTED):
         announce(line)
