@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -155,16 +156,29 @@ def test_folder_that_ends_like_an_image_is_searched(put, filenames):
     assert filenames() == ["scene.tif/a.tif"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
-def test_folder_that_cannot_be_listed_is_a_problem_of_its_own(put, find, images):
-    put("a.tif", "closed/b.tif")
-    (images / "closed").chmod(0)
-    try:
-        closed = [image for image in find() if image.problem]
-    finally:
+@pytest.fixture
+def closed_folder():
+    """Give a folder of an image and a folder that only root can list."""
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images"
+        (images / "closed").mkdir(parents=True)
+        (images / "a.tif").write_bytes(b"a")
+        (images / "closed/b.tif").write_bytes(b"b")
+        os.chmod(folder, 0o755)
+        (images / "closed").chmod(0)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(65534)
+        yield images
+        if is_root:
+            os.seteuid(0)
         (images / "closed").chmod(0o755)
-    assert [image.filename for image in closed] == ["closed/"]
-    assert "Permission denied" in closed[0].problem
+
+
+def test_folder_that_cannot_be_listed_is_a_problem_of_its_own(find, closed_folder):
+    found = find(images=str(closed_folder), results=str(closed_folder / "results"))
+    assert [image.filename for image in found] == ["a.tif", "closed/"]
+    assert "Permission denied" in found[1].problem
 
 
 # names that cannot be carried

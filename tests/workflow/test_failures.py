@@ -5,7 +5,7 @@ import csv
 import pytest
 import yaml
 
-from conftest import means, write_image
+from studies import means, write_image
 
 
 def rows(study):

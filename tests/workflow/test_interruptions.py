@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import means, write_image
+from studies import means, write_image
 
 # Slow enough that a signal finds jobs at work; the numbers do not depend on it.
 MODEL = """

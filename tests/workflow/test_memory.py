@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 
-from conftest import PROJECT
+from studies import PROJECT
 
 SIZE = 20_000
 

@@ -7,8 +7,8 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import PROJECT, means, write_image
 from quadrat import open_predictions
+from studies import PROJECT, means, write_image
 
 
 def expect(run, predicted, merged):

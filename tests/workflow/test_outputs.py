@@ -9,8 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from conftest import means, write_image
 from quadrat import open_predictions
+from studies import means, write_image
 
 NOISE = np.random.default_rng(0)
 RGB = NOISE.integers(0, 256, (90, 130, 3), np.uint8)
@@ -34,7 +34,7 @@ LAYOUTS = {
 @pytest.fixture(scope="module")
 def all_formats(tmp_path_factory):
     """Give a study of one image of each layout, run on two cores, and the pixels of each image."""
-    from conftest import PATCH_SIZE, Study
+    from studies import PATCH_SIZE, Study
 
     study = Study(tmp_path_factory.mktemp("formats") / "study")
     study.images.mkdir(parents=True)

@@ -1,0 +1,114 @@
+"""Studies: folders with images and a configuration, run by the real Snakemake."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATCH_SIZE = 32
+
+
+@dataclass
+class Run:
+    """What one call of Snakemake did."""
+
+    code: int
+    output: str
+
+    def jobs(self, rule):
+        """Count the jobs of a rule that finished."""
+        return len(re.findall(rf"Finished jobid: \d+ \(Rule: {rule}\)", self.output))
+
+    @property
+    def predicted(self):
+        """Count the images that were predicted."""
+        return self.jobs("predict_image")
+
+    @property
+    def merged(self):
+        """Tell whether the dictionary was made anew."""
+        return self.jobs("merge_predictions") == 1
+
+    @property
+    def nothing_to_be_done(self):
+        """Tell whether Snakemake found all up to date."""
+        return "Nothing to be done" in self.output
+
+
+class Study:
+    """A folder in which quadrat is run."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.images = self.path / "images"
+        self.results = self.path / "results"
+
+    def configure(self, **keys):
+        """Change keys of the configuration."""
+        file = self.path / "config.yaml"
+        config = yaml.safe_load(file.read_text()) if file.exists() else {}
+        file.write_text(yaml.safe_dump(config | keys, allow_unicode=True))
+
+    def command(self, *arguments, project=PROJECT, cores=2):
+        """Give the command that a user of an installation elsewhere types."""
+        return [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")),
+            *("--workflow-profile", str(project / "profiles/default"), "--cores", str(cores), *arguments),
+            *("--configfile", "config.yaml"),
+        ]
+
+    def run(self, *arguments, **options):
+        """Run the workflow, and give what it did."""
+        done = subprocess.run(
+            self.command(*arguments, **options),
+            cwd=self.path,
+            env=os.environ | {"PYTHONPATH": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout)
+
+    @property
+    def dictionary(self):
+        """Read predictions.json."""
+        return json.loads((self.results / "predictions.json").read_text())
+
+    def merged_bytes(self):
+        """Read the merged files that must not differ between runs."""
+        return [
+            (self.results / name).read_bytes()
+            for name in ("predictions.parquet", "predictions.json", "images.tsv")
+        ]
+
+    def versions(self):
+        """List the results of all versions."""
+        return sorted(self.results.glob("versions/**/*.parquet"))
+
+
+def write_image(path, seed, height=100, width=140, **options):
+    """Write a small TIFF of noise, and give its pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", **options)
+    return pixels
+
+
+def means(pixels, size=PATCH_SIZE):
+    """Give what a plain loop over the loaded image gives."""
+    height, width = pixels.shape[:2]
+    return [
+        float(np.mean(pixels[y : y + size, x : x + size]))
+        for y in range(0, height - size + 1, size)
+        for x in range(0, width - size + 1, size)
+    ]
