@@ -1,0 +1,114 @@
+"""Own parts: quadrat from its reader to the whole job of an image, and the limit that binds them.
+
+As peers do, each does its work before it returns an iterable of the means of the patches in row-major order,
+or of nothing where it gives none, and imports only what it needs.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from layouts import PATCH
+
+# Smaller pieces cost a thread more to take than to decode.
+PIECE_BYTES = 1 << 19
+
+
+def limit(path: str, threads: int) -> list[float]:
+    """Decode every stored segment once and drop it: no reader can do less."""
+    if path.endswith(".tif"):
+        _decode_segments(path, threads)
+    else:
+        import imagecodecs
+
+        with open(path, "rb") as file:
+            data = file.read()
+        decode = imagecodecs.jpeg8_decode if path.endswith(".jpg") else imagecodecs.png_decode
+        decode(data)
+    return []
+
+
+def _decode_segments(path: str, threads: int) -> None:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tif, ThreadPoolExecutor(threads) as pool:
+        page, file = tif.pages.first, tif.filehandle.fileno()
+        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.jpegtables else {}
+        segments = list(zip(range(len(page.dataoffsets)), page.dataoffsets, page.databytecounts, strict=True))
+
+        def decode(some: list[tuple[int, int, int]]) -> None:
+            for index, offset, count in some:
+                page.decode(os.pread(file, count, offset), index, **tables)
+
+        def read(start: int) -> None:
+            os.pread(file, PIECE_BYTES, start)
+
+        if page.compression == 1:
+            end = page.dataoffsets[-1] + page.databytecounts[-1]
+            pieces, work = range(page.dataoffsets[0], end, PIECE_BYTES), read
+        else:
+            step = max(1, PIECE_BYTES * len(segments) // page.nbytes)
+            pieces, work = [segments[at : at + step] for at in range(0, len(segments), step)], decode
+        for _ in pool.map(work, pieces):
+            pass
+
+
+def reader(path: str, threads: int) -> list[float]:
+    """Stream all patches through quadrat's reader and look at none."""
+    for _ in _quadrat_runs(path, threads):
+        pass
+    return []
+
+
+def reader_mean(path: str, threads: int) -> list[float]:
+    """Stream all patches through quadrat's reader into its predictor `mean`."""
+    from quadrat.predictors.mean import MeanPredictor
+
+    predictor = MeanPredictor()
+    return [mean for run in _quadrat_runs(path, threads) for mean in predictor.predict(run.patches).tolist()]
+
+
+def _quadrat_runs(path: str, threads: int) -> Iterator:
+    from quadrat.grid import PatchGrid
+    from quadrat.readers import open_image
+    from quadrat.stream import stream_patches
+
+    with open_image(path) as image:
+        grid = PatchGrid(image.info.height, image.info.width, PATCH, PATCH)
+        yield from stream_patches(image, grid, threads)
+
+
+def job(path: str, threads: int) -> Iterator[float]:
+    """Run quadrat's whole job of an image: hash it, stream it, predict its patches, store the result."""
+    from quadrat.predict import predict_image
+    from quadrat.task import ImageTask
+
+    folder = tempfile.TemporaryDirectory()
+    output = os.path.join(folder.name, "predictions.parquet")
+    predict_image(
+        ImageTask(
+            filename=os.path.basename(path),
+            path=path,
+            version="0" * 12,
+            content_id="0" * 12,
+            patch_size=PATCH,
+            stride=PATCH,
+            edge="drop",
+            channels=None,
+            level=0,
+            predictor={"kind": "mean"},
+            predictor_files={},
+            output=output,
+            threads=threads,
+        )
+    )
+    return _stored_means(folder, output)
+
+
+def _stored_means(folder: tempfile.TemporaryDirectory, output: str) -> Iterator[float]:
+    import pyarrow.parquet as pq
+
+    with folder:
+        # pyarrow.parquet.read_table would import pandas, whose memory is not the job's.
+        yield from pq.ParquetFile(output).read(["prediction"])["prediction"].to_pylist()

@@ -1,0 +1,173 @@
+"""Measure a rerun of many images beside a bare Snakemake workflow of the same shape.
+
+``python benchmarks/workflow.py --images 10000``; the results of the images are written by the library, not by
+ten thousand jobs, since the cost of a rerun does not depend on how they came about.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from process import HERE, Ending, run, run_python
+from table import spread
+
+PROJECT = HERE.parent
+FLAGS = ["--cores", str(os.cpu_count()), "--scheduler", "greedy", "--rerun-triggers", "mtime"]
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+NOTHING = "Nothing to be done"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=2000, help="number of images")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        # In processes of their own: what this one holds would count as memory of those that it starts.
+        run_python(["-c", f"import workflow; workflow.make_images({options.images})"])
+        made_bare = make_bare()
+        run_python(["-c", "import workflow; workflow.make_results()"])
+        merging = quadrat()
+        print(f"# A rerun of {options.images:,} images, {options.rounds} rounds, {os.cpu_count()} cores\n")
+        nothing_changed(options.rounds)
+        touched(options.rounds)
+        one_added(options.rounds)
+        print(f"- merge of all results, with Snakemake's start: {merging.wall_s:.1f} s, ", end="")
+        print(f"at most {merging.memory_mb:.0f} MB; gathering of the bare workflow: {made_bare.wall_s:.1f} s")
+
+
+def quadrat() -> Ending:
+    command = [*SNAKEMAKE, "--snakefile", str(PROJECT / "Snakefile"), *FLAGS]
+    profile = ["--workflow-profile", str(PROJECT / "profiles/default"), "--configfile", "config.yaml"]
+    return checked(run([*command, *profile]))
+
+
+def bare() -> Ending:
+    return checked(run([*SNAKEMAKE, "--snakefile", str(HERE / "bare/Snakefile"), *FLAGS]))
+
+
+def checked(ending: Ending) -> Ending:
+    if ending.exit_code:
+        raise SystemExit(ending.output + ending.errors)
+    return ending
+
+
+def make_images(count: int) -> None:
+    import numpy as np
+    import tifffile
+
+    os.mkdir("images")
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    tifffile.imwrite("image.tif", pixels, photometric="rgb")
+    for number in range(count):
+        shutil.copyfile("image.tif", f"images/{number:06}.tif")
+    Path("config.yaml").write_text("images: images\n")
+
+
+def make_bare() -> Ending:
+    os.mkdir("bare")
+    for name in os.listdir("images"):
+        Path(f"bare/{name}.txt").write_text("done\n")
+    return bare()
+
+
+def make_results() -> None:
+    """Write what the job of each image would."""
+    import numpy as np
+
+    from quadrat.config import load_settings
+    from quadrat.contents import hash_file
+    from quadrat.grid import PatchGrid
+    from quadrat.plan import make_plan
+    from quadrat.predict import predict_image
+    from quadrat.store import PredictionWriter, read_footer
+    from quadrat.task import ImageTask
+
+    settings = load_settings({}, PROJECT / "workflow/schemas/config.schema.yaml")
+    plan = make_plan(settings, lambda line: None)
+    content_hash = hash_file("image.tif")
+    first, path = plan.images[0], plan.results[0]
+    predict_image(
+        ImageTask(
+            filename=first.filename,
+            path=first.path,
+            version=first.version,
+            content_id=first.content_id,
+            patch_size=512,
+            stride=512,
+            edge="drop",
+            channels=None,
+            level=0,
+            predictor={"kind": "mean"},
+            predictor_files={},
+            output=path,
+            threads=1,
+        )
+    )
+    footer, _ = read_footer(path)
+    positions = [(0, col, window) for col, window in enumerate(PatchGrid(512, 51200).windows())]
+    footer["counts"]["patches"] = len(positions)
+    for image, path in zip(plan.images, plan.results, strict=True):
+        with PredictionWriter(path) as writer:
+            writer.append(positions, np.random.default_rng(0).random(len(positions)))
+            identity = {"filename": image.filename, "version": image.version, "content_id": image.content_id}
+            writer.finish(footer | identity | {"content_hash": content_hash})
+
+
+def nothing_changed(rounds: int) -> None:
+    walls, memories = [], []
+    for _ in range(rounds):
+        ours, theirs = quadrat(), bare()
+        if NOTHING not in ours.errors + ours.output or NOTHING not in theirs.errors + theirs.output:
+            raise SystemExit("something was done where nothing had changed")
+        walls.append(ours.wall_s / theirs.wall_s)
+        memories.append(ours.memory_mb / theirs.memory_mb)
+    print(f"- nothing changed / bare workflow: wall {spread(walls)}, memory {spread(memories)}")
+
+
+def touched(rounds: int) -> None:
+    """Compare what hashing adds with hashing alone, by the same library on as many threads."""
+    added = []
+    for _ in range(rounds):
+        before = quadrat().wall_s
+        for path in Path("images").iterdir():
+            path.touch()
+        after = quadrat()
+        if NOTHING not in after.errors + after.output:
+            raise SystemExit("something was done where images were only touched")
+        added.append((after.wall_s - before) / hashing_alone())
+    print(f"- time that touching all images adds / hashing them alone: {spread(added)}")
+
+
+def hashing_alone() -> float:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import xxhash
+
+    def hash_whole(path: Path) -> str:
+        return xxhash.xxh3_128(path.read_bytes()).hexdigest()
+
+    paths = list(Path("images").iterdir())
+    start = time.perf_counter()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(hash_whole, paths))
+    return time.perf_counter() - start
+
+
+def one_added(rounds: int) -> None:
+    times = []
+    for number in range(rounds):
+        before = quadrat().wall_s
+        shutil.copyfile("image.tif", f"images/new{number}.tif")
+        times.append(quadrat().wall_s - before)
+    print(f"- one image added: {median(times):.1f} s more than where nothing changed")
+
+
+if __name__ == "__main__":
+    main()
