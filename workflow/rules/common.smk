@@ -76,6 +76,7 @@ def image_task(wildcards):
         "edge": settings.edge,
         "channels": settings.channels,
         "level": settings.level,
+        "plane": settings.plane,
         "predictor": settings.predictor,
         "predictor_files": plan().predictor_files,
     }
@@ -83,7 +84,8 @@ def image_task(wildcards):
 
 def job_threads(wildcards):
     """Give a few images all cores, and many images one each."""
-    return max(1, (workflow.cores or 1) // max(1, len(plan().missing)))
+    cores = workflow.resource_settings.cores or 1  # none are given to a run on a cluster
+    return max(1, cores // max(1, len(plan().missing)))
 
 
 def planned(wildcards):
