@@ -65,12 +65,12 @@ class Study:
             *("--configfile", "config.yaml"),
         ]
 
-    def run(self, *arguments, **options):
+    def run(self, *arguments, python_path="", **options):
         """Run the workflow, and give what it did."""
         done = subprocess.run(
             self.command(*arguments, **options),
             cwd=self.path,
-            env=os.environ | {"PYTHONPATH": ""},
+            env=os.environ | {"PYTHONPATH": str(python_path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

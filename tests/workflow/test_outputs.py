@@ -168,3 +168,12 @@ def test_folders_of_a_list_prefix_their_filenames(study):
     run = study.run()
     assert run.code == 0, run.output
     assert study.dictionary == {"drop_1/a.tif": means(pixels[0]), "drop_2/a.tif": means(pixels[1])}
+
+
+def test_the_library_beside_the_workflow_is_used_whatever_is_installed(study):
+    pixels = write_image(study.images / "a.tif", 1)
+    (study.path / "installed/quadrat").mkdir(parents=True)
+    (study.path / "installed/quadrat/__init__.py").write_text("raise RuntimeError('the wrong quadrat')\n")
+    run = study.run(python_path=study.path / "installed")
+    assert run.code == 0, run.output
+    assert study.dictionary == {"a.tif": means(pixels)}

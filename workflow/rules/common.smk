@@ -4,6 +4,7 @@ Required: `config`. Gives `settings`, `results`, `plan()`, the input and params 
 `tell_summary()`.
 """
 
+import os
 import sys
 import time
 from functools import cache
@@ -11,7 +12,11 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# The library beside this workflow, here and in jobs, whatever quadrat is installed: Snakemake itself puts a
+# script's folder last.
+LIBRARY = str(Path(workflow.basedir) / "scripts")
+sys.path.insert(0, LIBRARY)
+os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
