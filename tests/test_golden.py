@@ -1,7 +1,7 @@
 """Results that must not change unless RESULTS_VERSION does.
 
-They were compared with a plain numpy loop when they were written; now they tell a change that nobody meant. After
-one that was meant, raise RESULTS_VERSION and write them anew: ``python tests/test_golden.py``.
+They were compared with a plain numpy loop when they were written; now they tell a change that nobody meant.
+After one that was meant, raise RESULTS_VERSION and write them anew: ``python tests/test_golden.py``.
 """
 
 import json

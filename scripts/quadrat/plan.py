@@ -206,6 +206,8 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
         f"{len(plan.images) - new - changed:,} unchanged, {removed:,} removed; "
         f"{len(plan.missing):,} to predict"
     ]
+    if plan.settings.verify == "stat":
+        lines.append("verify: stat would miss a file replaced by one of the same size and modification time")
     before = merged.get("recipe", plan.recipe)
     causes = [key for key in plan.recipe if before.get(key) != plan.recipe[key]]
     if causes and plan.missing:

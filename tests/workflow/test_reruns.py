@@ -295,3 +295,14 @@ def test_the_incremental_dictionary_equals_a_fresh_one_byte_for_byte(finished):
     finished.results = finished.path / "fresh"
     assert finished.merged_bytes() == incremental
     assert len(open_predictions(finished.results)) == 4
+
+
+def test_verify_stat_reads_no_bytes_and_says_what_it_may_miss(finished):
+    path = finished.images / "a.tif"
+    finished.configure(verify="stat")
+    replace(path, 9, path.stat().st_mtime_ns)
+    run = finished.run()
+    expect(run, 0, False)
+    assert "verify: stat would miss a file replaced" in run.output
+    replace(path, 9, path.stat().st_mtime_ns + 1)
+    expect(finished.run(), 1, True)
