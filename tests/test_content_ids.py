@@ -5,7 +5,7 @@ import pytest
 
 from quadrat import content_ids
 from quadrat.content_ids import ContentLog, hash_known, identify
-from quadrat.contents import hash_file
+from quadrat.contents import hash_file, join_hashes
 from quadrat.inventory import FoundImage
 
 
@@ -43,10 +43,11 @@ def hashed(monkeypatch):
 def ids(log_path):
     """Give a function from found images to their content ids, with the log that it left last time."""
 
-    def find(*found, results=None, verify="content", announce=lambda line: None):
+    def find(*found, results=None, merged=None, verify="content", announce=lambda line: None):
         return identify(
             list(found),
             lambda filename: (results or {}).get(filename, []),
+            merged or {},
             ContentLog(log_path),
             verify,
             announce,
@@ -65,6 +66,13 @@ def test_image_never_seen_is_named_by_size_and_time_and_not_read(put, ids, hashe
     image = put("a.tif")
     assert ids(image) == {"a.tif": f"6-{image.stat.st_mtime_ns}"}
     assert hashed == []
+
+
+def test_touched_image_whose_merged_result_has_its_hash_keeps_its_id_without_a_look_at_results(put, ids):
+    image = put("a.tif")
+    ids(image)
+    known = {"a.tif": ["the id", hash_file(image.path)]}
+    assert ids(touched(image), results={"a.tif": ["no such result"]}, merged=known) == {"a.tif": "the id"}
 
 
 def test_unchanged_image_keeps_its_id_and_is_not_read(put, ids, hashed):
@@ -208,3 +216,71 @@ def test_touched_model_file_keeps_its_hash(tmp_path, log_path):
     first = hash_known(str(model), ContentLog(log_path))
     os.utime(model, ns=(0, 0))
     assert hash_known(str(model), ContentLog(log_path)) == first
+
+
+@pytest.fixture
+def put_vrt(images, put):
+    """Give a function that writes a VRT of the files that it names, and finds it as the inventory would."""
+
+    def write(filename, *sources):
+        names = (f'<SourceFilename relativeToVRT="1">{source}</SourceFilename>' for source in sources)
+        return put(filename, f"<VRTDataset>{''.join(names)}</VRTDataset>".encode())
+
+    return write
+
+
+def test_unchanged_vrt_keeps_its_id_and_no_source_is_read(put, put_vrt, ids, hashed):
+    put("pixels.tif")
+    image = put_vrt("a.vrt", "pixels.tif")
+    assert ids(image) == ids(image)
+    assert hashed == []
+
+
+@pytest.mark.parametrize("filename", ["outer.vrt", "inner.vrt"])
+def test_vrt_whose_source_was_replaced_is_named_by_the_bytes_of_all(
+    put, put_vrt, ids, write_result, filename
+):
+    before = put("pixels.tif").stat
+    images = {"inner.vrt": put_vrt("inner.vrt", "pixels.tif"), "outer.vrt": put_vrt("outer.vrt", "inner.vrt")}
+    first = ids(images[filename])[filename]
+    result = write_result(filename, [1.0], content_id=first)
+    other = touched(put("pixels.tif", b"PIXELS"), ns=before.st_mtime_ns)
+    assert other.stat.st_size == before.st_size
+    second = ids(images[filename], results={filename: [result]})[filename]
+    put("pixels.tif", b"pIXELS")
+    third = ids(images[filename], results={filename: [result]})[filename]
+    assert len({first, second, third, hash_file(images[filename].path)}) == 4
+
+
+def test_vrt_whose_source_was_touched_keeps_its_id(put, put_vrt, ids, write_result, hashed):
+    pixels, image = put("pixels.tif"), put_vrt("a.vrt", "pixels.tif")
+    first = ids(image)["a.vrt"]
+    content_hash = join_hashes([hash_file(image.path), hash_file(pixels.path)])
+    result = write_result("a.vrt", [1.0], content_id=first, content_hash=content_hash)
+    touched(pixels)
+    for _ in range(2):
+        assert ids(image, results={"a.vrt": [result]}) == {"a.vrt": first}
+    assert hashed == ["a.vrt", "pixels.tif"]
+
+
+def test_vrt_whose_missing_source_arrives_gets_another_id(put, put_vrt, ids, write_result):
+    image = put_vrt("a.vrt", "pixels.tif")
+    first = ids(image)["a.vrt"]
+    result = write_result(
+        "a.vrt", failure={"message": "gone"}, content_id=first, content_hash=hash_file(image.path)
+    )
+    put("pixels.tif")
+    second = ids(image, results={"a.vrt": [result]})["a.vrt"]
+    assert second != first
+    os.unlink(os.path.join(os.path.dirname(image.path), "pixels.tif"))
+    assert ids(image, results={"a.vrt": [result]}) == {"a.vrt": first}
+
+
+def test_verify_stat_notices_a_source_of_other_size_or_time(put, put_vrt, ids, hashed):
+    pixels, image = put("pixels.tif"), put_vrt("a.vrt", "pixels.tif")
+    first = ids(image, verify="stat")
+    os.chmod(pixels.path, 0o600)
+    assert ids(image, verify="stat") == first
+    touched(pixels)
+    assert ids(image, verify="stat") != first
+    assert hashed == []

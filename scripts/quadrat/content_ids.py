@@ -4,20 +4,25 @@ An image that was never seen is named by its size and modification time, at no c
 signature decides: while that stays, so does the content id, and no byte is read. When the signature
 changes, the file is hashed, and the hash is looked for among the results that the image already has:
 where one was made from the same bytes its content id holds again; where none was, the hash is the new
-content id.
+content id. Signature and hash of an image that names other files are those of all of them.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import orjson
 
-from quadrat.contents import Signature, hash_file, signature
+from quadrat.contents import Signature, hash_file, join_hashes, signature
 from quadrat.errors import ResultsError
 from quadrat.inventory import FoundImage
+from quadrat.sources import find_sources
 from quadrat.store import read_footer, replace_file
+
+# What a killed run hashed in the meantime is hashed again: saving each hash would take longer than hashing.
+SECONDS_BETWEEN_SAVES = 1.0
 
 
 class ContentLog:
@@ -92,6 +97,7 @@ def hash_known(path: str, log: ContentLog) -> str:
 def identify(
     images: list[FoundImage],
     results_of: Callable[[str], list[str]],
+    merged: dict[str, list[str]],
     log: ContentLog,
     verify: str,
     announce: Callable[[str], None],
@@ -104,6 +110,8 @@ def identify(
         Images without a problem.
     results_of : callable
         Gives the paths of the results that an image, by filename, already has, of any version.
+    merged : dict of str to list of str
+        Filename to the content id and content hash of the result that was merged last.
     log : ContentLog
         What earlier runs found out; what this one finds out is recorded there.
     verify : {'content', 'stat'}
@@ -118,7 +126,8 @@ def identify(
     """
     content_ids, first_seen, changed = {}, [], []
     for image in images:
-        found, entry = signature(image.stat), log.get(image.filename)
+        found = signature(image.stat, *find_sources(image.path).files.values())
+        entry = log.get(image.filename)
         if entry and entry[0] == found:
             content_ids[image.filename] = entry[1]
         elif entry and verify == "stat" and entry[0][:2] == found[:2]:
@@ -126,10 +135,10 @@ def identify(
         elif verify == "stat" or (entry is None and not results_of(image.filename)):
             first_seen.append((image.filename, found, _stat_id(found)))
         else:
-            changed.append(image)
+            changed.append((image, found))
     log.record(first_seen)
     content_ids.update((filename, content_id) for filename, _, content_id in first_seen)
-    content_ids.update(_hash_changed(changed, results_of, log, announce))
+    content_ids.update(_hash_changed(changed, results_of, merged, log, announce))
     log.compact()
     return content_ids
 
@@ -139,31 +148,44 @@ def _stat_id(found: Signature) -> str:
 
 
 def _hash_changed(
-    images: list[FoundImage],
+    images: list[tuple[FoundImage, Signature]],
     results_of: Callable[[str], list[str]],
+    merged: dict[str, list[str]],
     log: ContentLog,
     announce: Callable[[str], None],
 ) -> dict[str, str]:
     content_ids: dict[str, str] = {}
+    unsaved, saved_at = [], time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pending = {pool.submit(_content_id, image, results_of): image for image in images}
+        pending = {
+            pool.submit(_content_id, image, results_of, merged.get(image.filename)): (image, found)
+            for image, found in images
+        }
         for done, future in enumerate(as_completed(pending), start=1):
-            image = pending[future]
+            image, found = pending[future]
             content_id = future.result()
-            content_ids[image.filename] = content_id or _stat_id(signature(image.stat))
+            content_ids[image.filename] = content_id or _stat_id(found)
             if content_id:
-                log.record([(image.filename, signature(image.stat), content_id)])
+                unsaved.append((image.filename, found, content_id))
+            if done == len(images) or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
+                log.record(unsaved)
+                unsaved, saved_at = [], time.monotonic()
             if done == len(images) or done % 1000 == 0:
                 announce(f"looked into {done:,} of {len(images):,} files that were touched or replaced")
     return content_ids
 
 
-def _content_id(image: FoundImage, results_of: Callable[[str], list[str]]) -> str | None:
+def _content_id(
+    image: FoundImage, results_of: Callable[[str], list[str]], merged: list[str] | None
+) -> str | None:
     """Hash an image and look for the hash among its results; None where the file cannot be read."""
     try:
-        content_hash = hash_file(image.path)
+        files = [image.path, *find_sources(image.path).files]
+        content_hash = join_hashes([hash_file(path) for path in files])
     except OSError:
         return None  # its job meets the same error and records it
+    if merged and merged[1] == content_hash:
+        return merged[0]  # as its footer would say
     for path in results_of(image.filename):
         try:
             footer, _ = read_footer(path)

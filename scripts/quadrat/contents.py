@@ -11,15 +11,27 @@ HASH_DIGITS = 32
 Signature = tuple[int, int, int, int]
 
 
-def signature(stat: os.stat_result) -> Signature:
-    """Give what changes whenever a file is written or replaced: size, mtime (ns), ctime (ns) and inode."""
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+def signature(stat: os.stat_result, *others: os.stat_result) -> Signature:
+    """Give what changes whenever a file is written or replaced: size, mtime (ns), ctime (ns) and inode.
+
+    Of several files these are the size of all, and a hash of the sizes and mtimes, ctimes, and inodes.
+    """
+    if not others:
+        return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+    sizes, *columns = zip(*map(signature, (stat, *others)), strict=True)
+    folded = [xxhash.xxh3_64_intdigest(repr((sizes, column)).encode()) for column in columns]
+    return sum(sizes), *folded
 
 
 def mark(path: str | os.PathLike) -> list[int]:
     """Give what changes when a file is written to: size and mtime (ns), as JSON keeps it."""
     stat = os.stat(path)
     return [stat.st_size, stat.st_mtime_ns]
+
+
+def join_hashes(hashes: list[str]) -> str:
+    """Give the hash of all files of an image: that of the only one, or one made of those of several."""
+    return hashes[0] if len(hashes) == 1 else xxhash.xxh3_128_hexdigest("".join(hashes).encode())
 
 
 def is_hash(content_id: str) -> bool:
@@ -33,7 +45,7 @@ def hash_file(path: str | os.PathLike) -> str:
     Parameters
     ----------
     path : path
-        File to read, in pieces of 4 MiB.
+        File to read, in pieces of at most 4 MiB.
 
     Returns
     -------
@@ -46,8 +58,9 @@ def hash_file(path: str | os.PathLike) -> str:
         If the file cannot be read.
     """
     digest = xxhash.xxh3_128()
-    buffer = memoryview(bytearray(READ_BYTES))
     with Path(path).open("rb", buffering=0) as file:
+        # Most of the time for a small file would go into a large buffer.
+        buffer = memoryview(bytearray(min(READ_BYTES, os.fstat(file.fileno()).st_size + 1)))
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
     return digest.hexdigest()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from quadrat.errors import ResultsError
@@ -43,7 +44,9 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
         if values <= json_max_values:
             as_json = stack.enter_context(_JsonDictionary(stack.enter_context(replacing(folder.json))))
         for result in results:
-            table = pq.ParquetFile(result.path).read(use_threads=False)
+            # Read whole and without threads: most are small, and a second look at the file takes longer.
+            content = pa.BufferReader(Path(result.path).read_bytes())
+            table = pq.ParquetFile(content).read(use_threads=False)
             parquet.add(result, table)
             if as_json:
                 as_json.add(result, table)
@@ -67,7 +70,7 @@ class _ParquetDictionary:
         return self
 
     def add(self, result: Result, table: pa.Table) -> None:
-        filenames = pa.array([result.filename], pa.string()).take(pa.array([0] * len(table), pa.int32()))
+        filenames = pa.repeat(result.filename, len(table))
         table = table.replace_schema_metadata(None).add_column(0, "filename", filenames)
         try:
             table = table.cast(self._schema)
@@ -101,7 +104,9 @@ class _JsonDictionary:
         return self
 
     def add(self, result: Result, table: pa.Table) -> None:
-        predictions = _finite(nested(table["prediction"], result.prediction_shape))
+        predictions = nested(table["prediction"], result.prediction_shape)
+        if not _is_finite(table["prediction"].combine_chunks()):
+            predictions = _named(predictions)
         self._file.write(self._separator + orjson.dumps(result.filename) + b": " + orjson.dumps(predictions))
         self._separator = b",\n"
 
@@ -110,10 +115,15 @@ class _JsonDictionary:
         self._file.close()
 
 
-def _finite(value: Any) -> Any:
+def _is_finite(values: pa.Array) -> bool:
+    values = values.flatten() if _is_list(values.type) else values
+    return not pa.types.is_floating(values.type) or pc.all(pc.is_finite(values)).as_py() is not False
+
+
+def _named(value: Any) -> Any:
     """Put strings in the place of NaN and infinities, which JSON has not."""
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [_named(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -67,7 +67,9 @@ def merge_predictions(
     record = {
         "state": state([_row(result, columns) for result in results], settings["json_max_values"]),
         "recipe": recipe,
-        "images": {result.filename: result.content_id for result in results if result.path},
+        "images": {
+            result.filename: [result.content_id, result.content_hash] for result in results if result.path
+        },
         "summary": _summary(results),
     }
     replace_file(folder.merged, orjson.dumps(record))

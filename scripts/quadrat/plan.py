@@ -125,6 +125,7 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     content_ids = identify(
         [image for image in found if not image.problem],
         lambda filename: on_disk.get(keys.encode(filename), []),
+        merged.get("images", {}),
         log,
         settings.verify,
         announce,
@@ -199,7 +200,9 @@ def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:
 def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> list[str]:
     known = merged.get("images", {})
     new = sum(image.filename not in known for image in plan.images)
-    changed = sum(known.get(image.filename, image.content_id) != image.content_id for image in plan.images)
+    changed = sum(
+        image.filename in known and known[image.filename][0] != image.content_id for image in plan.images
+    )
     removed = len(vanished - {image.filename for image in plan.images})
     lines = [
         f"{len(plan.images):,} images: {new:,} new, {changed:,} changed, "

@@ -4,19 +4,24 @@ Required: `config`. Gives `settings`, `results`, `plan()`, the input and params 
 `tell_summary()`.
 """
 
+import gc
+import inspect
 import os
 import sys
 import time
 from functools import cache
 from pathlib import Path
 
+from snakemake.common import overwrite_function_params
 from snakemake.logging import logger
 
 # The library beside this workflow, here and in jobs, whatever quadrat is installed: Snakemake itself puts a
 # script's folder last.
 LIBRARY = str(Path(workflow.basedir) / "scripts")
 sys.path.insert(0, LIBRARY)
-os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [LIBRARY, *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
@@ -24,6 +29,10 @@ from quadrat.plan import make_plan, read_plan
 from quadrat.progress import ProgressHandler
 from quadrat.results import ResultsFolder, RunLock
 from quadrat.summary import summarise
+
+# Snakemake makes millions of objects for thousands of images and drops few: looking for garbage as often as
+# Python does by default takes a sixth of planning.
+gc.set_threshold(200_000, 50, 100)
 
 STARTED = time.monotonic()
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
@@ -47,6 +56,12 @@ def is_run():
     return workflow.executor_plugin is not None and not workflow.dryrun
 
 
+def asked_once(function):
+    """Let Snakemake look up the parameters of a function once, and not for each of its calls."""
+    overwrite_function_params(function, inspect.signature(function).parameters)
+    return function
+
+
 @cache
 def plan():
     """Make the plan, once, in the main process; other processes read it."""
@@ -68,6 +83,13 @@ def planned_image(wildcards):
     return plan().image(wildcards.key, wildcards.version)
 
 
+@asked_once
+def image_path(wildcards):
+    """Give the path of a job's image."""
+    return planned_image(wildcards).path
+
+
+@asked_once
 def image_task(wildcards):
     """Give what the job of an image needs to know."""
     image = planned_image(wildcards)
@@ -87,9 +109,12 @@ def image_task(wildcards):
     }
 
 
+@asked_once
 def job_threads(wildcards):
     """Give a few images all cores, and many images one each."""
-    cores = workflow.resource_settings.cores or 1  # none are given to a run on a cluster
+    cores = (
+        workflow.resource_settings.cores or 1
+    )  # none are given to a run on a cluster
     return max(1, cores // max(1, len(plan().missing)))
 
 

@@ -7,7 +7,7 @@ Gives: results/versions/{key}.{version}.parquet, a row a patch; its footer tells
 
 rule predict_image:
     input:
-        image=ancient(lambda wildcards: planned_image(wildcards).path),
+        image=ancient(image_path),
     output:
         results.version_path("{key}", "{version}"),
     log:

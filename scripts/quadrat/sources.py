@@ -1,0 +1,129 @@
+"""Sources: the other files that an image takes its pixels from, as a VRT does."""
+
+import os
+import stat
+from typing import NamedTuple
+from xml.parsers import expat
+
+from quadrat.errors import ImageError
+
+VRT_ENDING = ".vrt"
+# A mosaic of 100,000 scenes; what is larger is no VRT.
+MOST_VRT_BYTES = 200_000_000
+# Elements of a VRT, which GDAL compares in any case, that name a file of pixels, and those that lead to
+# files for other uses.
+NAMING = {"sourcefilename", "sourcedataset"}
+UNWATCHED = {"dempath", "geoloctransformer", "processingsteps"}
+
+LOCAL_HINT = "write a VRT of local files, or convert it: gdal_translate -co TILED=YES in.vrt out.tif"
+
+
+class Sources(NamedTuple):
+    """The sources of an image.
+
+    Attributes
+    ----------
+    files : dict of str to os.stat_result
+        Path and status of each source that is a file, sources of sources included; without the image.
+    problem : str
+        Why the image cannot be read from these; empty where it can.
+    """
+
+    files: dict[str, os.stat_result]
+    problem: str
+
+
+def find_sources(path: str) -> Sources:
+    """Find the files that an image names, however deep.
+
+    Parameters
+    ----------
+    path : str
+        The image; only a name that ends in .vrt has sources.
+
+    Returns
+    -------
+    Sources
+        What is found of a broken VRT too: when its sources change it may be whole.
+    """
+    files, problem = {}, ""
+    pending = [path] if is_vrt(path) else []
+    while pending:
+        vrt = pending.pop()
+        try:
+            names = _named(vrt)
+        except (ImageError, OSError) as error:
+            told = str(error) if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
+            problem = problem or (told if vrt == path else f"its source {os.path.basename(vrt)}: {told}")
+            continue
+        for name, text in names:
+            if name in files or name == path:
+                continue
+            status = _status(name)
+            if status is None:
+                problem = problem or f"its source {text}: no such file"
+                continue
+            files[name] = status
+            if is_vrt(name):
+                pending.append(name)
+    return Sources(files, problem)
+
+
+def is_vrt(path: str) -> bool:
+    """Tell whether the sources of a file are looked for."""
+    return path.lower().endswith(VRT_ENDING)
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a null byte
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _named(path: str) -> list[tuple[str, str]]:
+    """List path and text of the files that a VRT names, in its order.
+
+    References
+    ----------
+    GDAL, "VRT -- GDAL Virtual Format": relativeToVRT is 1 for paths relative to the VRT, links to it
+    resolved; other paths are relative to the working directory.
+    """
+    if os.path.getsize(path) > MOST_VRT_BYTES:
+        raise ImageError(f"a VRT of more than {MOST_VRT_BYTES // 10**6} MB: not read")
+    folder = os.path.dirname(os.path.realpath(path))
+    names, text, is_relative = [], None, False
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal text, is_relative
+        if tag.lower() in UNWATCHED or attributes.get("key") == "OVERVIEW_FILE":
+            raise ImageError(f"a VRT with <{tag}>, which may name files that are not watched: not read")
+        if tag.lower() in NAMING:
+            values = {name.lower(): value for name, value in attributes.items()}
+            text, is_relative = [], values.get("relativetovrt", "0") == "1"
+
+    def end(tag: str) -> None:
+        nonlocal text
+        if text is not None and tag.lower() in NAMING:
+            name = "".join(text)
+            names.append((os.path.join(folder if is_relative else os.getcwd(), name), name))
+            text = None
+
+    def characters(piece: str) -> None:
+        if text is not None:
+            text.append(piece)
+
+    def doctype(*_: object) -> None:
+        raise ImageError("a VRT with a document type, which no VRT needs: not read")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    # Entities, and with them expansion without end, can only be declared in a document type.
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = characters, doctype
+    with open(path, "rb") as file:
+        try:
+            parser.ParseFile(file)
+        except expat.ExpatError as error:
+            raise ImageError(f"not a readable VRT: {error}") from error
+    return names
