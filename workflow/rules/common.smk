@@ -35,6 +35,7 @@ from quadrat.summary import summarise
 gc.set_threshold(200_000, 50, 100)
 
 STARTED = time.monotonic()
+LOCKS = []  # held until the process ends
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
 
 
@@ -69,7 +70,7 @@ def plan():
         return read_plan(settings)
     try:
         if is_run():
-            globals()["run_lock"] = RunLock(results.lock)
+            LOCKS.append(RunLock(results.lock))
         made = make_plan(settings, announce)
     except QuadratError as error:
         raise SystemExit(f"quadrat: {error}")
@@ -112,9 +113,8 @@ def image_task(wildcards):
 @asked_once
 def job_threads(wildcards):
     """Give a few images all cores, and many images one each."""
-    cores = (
-        workflow.resource_settings.cores or 1
-    )  # none are given to a run on a cluster
+    # A run on a cluster has no number of cores.
+    cores = workflow.resource_settings.cores or 1
     return max(1, cores // max(1, len(plan().missing)))
 
 
