@@ -97,6 +97,7 @@ def job(path: str, threads: int) -> Iterator[float]:
             edge="drop",
             channels=None,
             level=0,
+            plane=None,
             predictor={"kind": "mean"},
             predictor_files={},
             output=output,

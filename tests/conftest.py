@@ -68,6 +68,7 @@ def make_task(tmp_path):
             "edge": "drop",
             "channels": None,
             "level": 0,
+            "plane": None,
             "predictor": {"kind": "mean"},
             "predictor_files": {},
             "output": str(tmp_path / "results/versions/result.0123456789ab.parquet"),

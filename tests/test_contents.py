@@ -4,7 +4,7 @@ import pytest
 import xxhash
 
 from quadrat import contents
-from quadrat.contents import hash_file, is_hash, mark, signature
+from quadrat.contents import hash_file, is_hash, join_hashes, mark, signature
 
 
 @pytest.fixture
@@ -64,3 +64,27 @@ def test_hash_is_told_from_size_and_time(path):
     assert is_hash(hash_file(path))
     assert not is_hash(f"6-{os.stat(path).st_mtime_ns}")
     assert not is_hash("")
+
+
+def test_signature_of_several_files_tells_when_one_of_them_is_replaced_or_touched(path, tmp_path):
+    other = tmp_path / "other"
+    other.write_bytes(b"PIXELS")
+    stats = os.stat(path), os.stat(other)
+    before = signature(*stats)
+    assert signature(os.stat(path), os.stat(other)) == before
+    assert before[0] == 12
+    os.utime(other, ns=(0, 0))
+    assert all(
+        new != old
+        for new, old in zip(signature(os.stat(path), os.stat(other))[1:3], before[1:3], strict=True)
+    )
+    os.utime(other, ns=(stats[1].st_atime_ns, stats[1].st_mtime_ns))
+    assert signature(os.stat(path), os.stat(other))[:2] == before[:2]
+    assert signature(os.stat(path), os.stat(other)) != before
+
+
+def test_joint_hash_tells_content_and_order_of_files():
+    one, other = "1" * 32, "2" * 32
+    assert join_hashes([one]) == one
+    assert is_hash(join_hashes([one, other]))
+    assert len({one, other, join_hashes([one, other]), join_hashes([other, one])}) == 4

@@ -255,7 +255,9 @@ def test_verify_stat_trusts_size_and_time(finished):
 
 
 @pytest.mark.parametrize(
-    "change", [{"patch_size": 256}, {"edge": "pad"}, {"channels": [1]}, {"level": 1}], ids=str
+    "change",
+    [{"patch_size": 256}, {"edge": "pad"}, {"channels": [1]}, {"level": 1}, {"plane": {"z": 2}}],
+    ids=str,
 )
 def test_configuration_that_changes_predictions_plans_all_and_setting_it_back_none(finished, change):
     assert finished.run(**change) == (NAMES, True)

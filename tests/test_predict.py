@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from xxhash import xxh3_128_hexdigest
 
 from quadrat import predict
@@ -114,6 +115,47 @@ def test_channels_of_the_configuration_are_read_in_their_order(write_tiff, run, 
     ]
     assert footer["channels"] == [3, 1]
     assert footer["image"]["channels"] == 2
+
+
+def test_plane_of_the_configuration_is_read_and_told(images, run, noise):
+    stack = noise(3, 100, 140)
+    tifffile.imwrite(images / "a.tif", stack, photometric="minisblack", compression="zlib")
+    table, footer = run(images / "a.tif", plane={"z": 2})
+    assert table["prediction"].tolist() == [np.mean(patch) for patch in full_patches(stack[1])]
+    assert footer["plane"] == {"z": 2}
+    assert any("number 2 is read" in note for note in footer["image"]["notes"])
+
+
+def test_hash_of_a_vrt_is_that_of_all_its_files(write_tiff, images, run):
+    source = write_tiff("a.tif")
+    vrt = images / "a.vrt"
+    vrt.write_text(
+        '<VRTDataset rasterXSize="140" rasterYSize="100"><VRTRasterBand dataType="Byte" band="1">'
+        '<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    table, footer = run(vrt)
+    assert table["prediction"].tolist() == [np.mean(patch) for patch in full_patches(source.pixels[..., 0])]
+    hashes = [xxh3_128_hexdigest(path.read_bytes()) for path in (vrt, source.path)]
+    assert footer["content_hash"] == xxh3_128_hexdigest("".join(hashes).encode())
+
+
+def test_source_of_a_vrt_that_is_written_to_meanwhile_stores_nothing(
+    write_tiff, images, make_task, monkeypatch, array_reader
+):
+    source = write_tiff("a.tif").path
+    vrt = images / "a.vrt"
+    vrt.write_text('<VRTDataset><SourceFilename relativeToVRT="1">a.tif</SourceFilename></VRTDataset>')
+
+    def write_and_open(*_, **__):
+        source.write_bytes(b"other")
+        return array_reader(np.zeros((64, 64, 1), np.uint8))
+
+    monkeypatch.setattr(predict, "open_image", write_and_open)
+    task = make_task(vrt)
+    with pytest.raises(FileChangedError, match=r"a\.tif: was written to during the run"):
+        predict_image(task)
+    assert not Path(task.output).exists()
 
 
 def test_footer_tells_what_the_result_was_made_from(write_tiff, run):

@@ -29,7 +29,14 @@ def test_version_is_12_hex_digits(name):
 
 @pytest.mark.parametrize(
     "change",
-    [{"patch_size": 256}, {"stride": 256}, {"edge": "pad"}, {"channels": [1]}, {"level": 1}],
+    [
+        {"patch_size": 256},
+        {"stride": 256},
+        {"edge": "pad"},
+        {"channels": [1]},
+        {"level": 1},
+        {"plane": {"z": 2}},
+    ],
     ids=str,
 )
 def test_key_that_changes_predictions_changes_the_version(name, change):

@@ -24,6 +24,7 @@ class Settings:
     edge: str
     channels: list[int] | None
     level: int
+    plane: dict[str, int] | None
     predictor: dict[str, Any]
     on_failure: str
     retries: int
@@ -90,8 +91,15 @@ def _coerce(value: Any, rule: dict[str, Any]) -> Any:
     if "array" in types and isinstance(value, (str, int)) and not isinstance(value, bool):
         value = [value]
     if "array" in types and isinstance(value, list) and rule["items"]["type"] == "integer":
-        value = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in value]
+        value = [_number(item) for item in value]
+    if isinstance(value, dict):
+        numbers = [key for key, inner in rule.get("properties", {}).items() if inner["type"] == "integer"]
+        value = {key: _number(item) if key in numbers else item for key, item in value.items()}
     return value
+
+
+def _number(item: Any) -> Any:
+    return int(item) if isinstance(item, str) and item.isdecimal() else item
 
 
 def _parse(text: str) -> Any:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 import quadrat
-from quadrat.contents import hash_file, is_hash, mark
+from quadrat.contents import hash_file, is_hash, join_hashes, mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid, Window
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.readers import open_image
 from quadrat.readers.budget import REST_MB
 from quadrat.readers.reader import ImageInfo, Reader
+from quadrat.sources import find_sources
 from quadrat.store import PredictionWriter, write_failure
 from quadrat.stream import PatchRun, stream_batches, stream_patches
 from quadrat.task import ImageTask
@@ -41,16 +42,18 @@ def predict_image(task: ImageTask) -> None:
     MemoryBudgetError
         If the image cannot be predicted in the memory of the job; nothing is written.
     FileChangedError
-        If the image or a file of the predictor is written to meanwhile; nothing is written.
+        If a file of the image or of the predictor is written to meanwhile; nothing is written.
     OSError
         If the result cannot be written.
     """
     print(f"quadrat {quadrat.__version__} from {os.path.dirname(quadrat.__file__)}", file=sys.stderr)
-    files = task.predictor_files | {task.path: mark(task.path)}
+    image_files = {task.path: mark(task.path)}
+    image_files |= {path: mark(path) for path in find_sources(task.path).files}
+    files = task.predictor_files | image_files
     _refuse_changed(files)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: what one reads, the other finds in the page cache.
-        hashing = pool.submit(_hash, task.path)
+        hashing = pool.submit(_hash, list(image_files))
         try:
             with PredictionWriter(task.output) as writer:
                 made_from = _predict_patches(task, writer)
@@ -69,9 +72,9 @@ def predict_image(task: ImageTask) -> None:
             write_failure(task.output, task.identity() | {"content_hash": content_hash}, failure)
 
 
-def _hash(path: str) -> str:
+def _hash(paths: list[str]) -> str:
     try:
-        return hash_file(path)
+        return join_hashes([hash_file(path) for path in paths])
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
 
@@ -92,7 +95,8 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
     """Write the prediction of each patch, and give what the footer tells of them."""
     channels = tuple(task.channels) if task.channels else None
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
-    with open_image(task.path, channels=channels, level=task.level, memory_mb=memory_mb) as reader:
+    chosen = {"channels": channels, "level": task.level, "plane": task.plane}
+    with open_image(task.path, **chosen, memory_mb=memory_mb) as reader:
         info = reader.info
         grid = PatchGrid(info.height, info.width, task.patch_size, task.stride, task.edge)
         predictor = load_predictor(task.predictor)
@@ -117,6 +121,7 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
                 "cols": grid.cols,
             },
             "channels": task.channels,
+            "plane": task.plane,
             "predictor": predictor.describe(),
             "counts": counts | {"dropped": grid.dropped},
             "software": {"quadrat": quadrat.__version__, "numpy": np.__version__} | info.decoders,

@@ -20,6 +20,8 @@ class ImageTask:
         Channels to read, counted from 1.
     level : int
         Pyramid level to read.
+    plane : dict of str to int, or None
+        Which plane of a stack to read, counted from 1.
     predictor : dict
         Configuration of the predictor.
     predictor_files : dict of str to list of int
@@ -41,6 +43,7 @@ class ImageTask:
     edge: str
     channels: list[int] | None
     level: int
+    plane: dict[str, int] | None
     predictor: dict[str, Any]
     predictor_files: dict[str, list[int]]
     output: str

@@ -74,6 +74,7 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
         "edge": settings.edge,
         "channels": settings.channels,
         "level": settings.level,
+        "plane": settings.plane,
         "predictor": predictor,
     }
 

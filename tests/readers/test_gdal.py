@@ -5,11 +5,12 @@ import pytest
 import rasterio
 from comparison import assert_reads, row_blocks
 from PIL import Image
+from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from traps import F32, HEIGHT, RGB, U16, WIDTH, written_by_gdal
 
 from quadrat.errors import ImageError, MemoryBudgetError
-from quadrat.readers import open_image
+from quadrat.readers import gdal, open_image
 
 VRT = """<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>EPSG:32612</SRS>
 <GeoTransform>500000,10,0,4000000,0,-10</GeoTransform><VRTRasterBand dataType="{dtype}" band="1">
@@ -83,10 +84,115 @@ def test_a_vrt_gives_its_fill_crs_and_transform(tmp_path):
         assert reader.info.transform == tuple(Affine(10, 0, 5e5, 0, -10, 4e6))[:6]
 
 
-def test_a_vrt_whose_source_is_missing_is_refused(tmp_path):
-    write_vrt(tmp_path / "a.vrt", "nowhere.tif")
-    with open_image(tmp_path / "a.vrt") as reader, pytest.raises(ImageError, match=r"nowhere\.tif"):
-        list(reader.read_blocks(row_blocks(reader.info, 512, 512, "pad"), 1))
+@pytest.fixture
+def mosaic(tmp_path):
+    """Return the path of a VRT of two scenes, whose sources are left.tif and right.tif."""
+    for name in ("left.tif", "right.tif"):
+        storage = {"tiled": True, "blockxsize": 128, "blockysize": 128}
+        with written_by_gdal(tmp_path / name, 1, "uint16", **storage) as image:
+            image.write(U16, 1)
+    write_vrt(tmp_path / "a.vrt", "left.tif")
+    text = (tmp_path / "a.vrt").read_text().replace(f'rasterXSize="{WIDTH}"', f'rasterXSize="{2 * WIDTH}"')
+    start, end = text.index("<SimpleSource>"), text.index("</VRTRasterBand>")
+    size = f'xSize="{WIDTH}" ySize="{HEIGHT}"'
+    sources = [
+        text[start:end]
+        .replace("left", name)
+        .replace(
+            "</SimpleSource>",
+            f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{x}" yOff="0" {size}/></SimpleSource>',
+        )
+        for x, name in ((0, "left"), (WIDTH, "right"))
+    ]
+    (tmp_path / "a.vrt").write_text(text[:start] + "".join(sources) + text[end:])
+    return tmp_path / "a.vrt"
+
+
+def test_a_mosaic_is_read_as_one_image(mosaic):
+    with open_image(mosaic) as reader:
+        assert_reads(reader, np.tile(U16, 2)[..., None], row_blocks(reader.info, 512, 300, "pad"), 4)
+
+
+def test_a_mosaic_whose_source_is_missing_is_refused_when_it_is_opened(mosaic):
+    (mosaic.parent / "right.tif").unlink()
+    with pytest.raises(ImageError, match=r"^its source right\.tif: no such file$"):
+        open_image(mosaic)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_mosaic_whose_source_is_truncated_is_refused_and_not_filled_with_zeros(mosaic, threads, capfd):
+    right = mosaic.parent / "right.tif"
+    right.write_bytes(right.read_bytes()[: right.stat().st_size * 2 // 3])
+    with (
+        open_image(mosaic) as reader,
+        pytest.raises(ImageError, match=r"rows [\d,]+ to [\d,]+ cannot be decoded"),
+    ):
+        list(reader.read_blocks(row_blocks(reader.info, 128, 128, "pad"), threads))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mosaic_whose_source_is_no_image_is_refused_when_it_is_opened(mosaic):
+    (mosaic.parent / "right.tif").write_bytes(b"text" * 100)
+    with pytest.raises(ImageError, match=r"its source right\.tif: not an image .* GDAL does not know"):
+        open_image(mosaic)
+
+
+def test_memory_of_a_mosaic_is_counted_by_the_blocks_of_its_sources(mosaic, monkeypatch):
+    monkeypatch.setattr(gdal, "MIN_CACHE_BYTES", 0)
+    with open_image(mosaic, memory_mb=1):
+        pass
+    with written_by_gdal(
+        mosaic.with_name("left.tif"), 1, "uint16", blockysize=HEIGHT, compress="deflate"
+    ) as image:
+        image.write(U16, 1)
+    with pytest.raises(MemoryBudgetError, match="a row of the file's blocks needs about 6 MB"):
+        open_image(mosaic, memory_mb=1)
+
+
+def test_a_vrt_under_another_name_is_refused_for_its_sources_are_not_watched(mosaic):
+    other = mosaic.with_name("a.tif")
+    mosaic.rename(other)
+    with pytest.raises(ImageError, match=r"parts of it lie in left\.tif, which is not watched"):
+        open_image(other)
+
+
+def test_an_image_whose_header_is_another_file_is_refused_by_its_name_with_the_way_out(tmp_path):
+    with written_by_gdal(tmp_path / "a.img", 1, "uint16", driver="ENVI") as image:
+        image.write(U16, 1)
+    with pytest.raises(ImageError, match=r"parts of it lie in a\.hdr, which is not watched") as error:
+        open_image(tmp_path / "a.img")
+    assert "gdal_translate" in error.value.hint
+    write_vrt(tmp_path / "a.vrt", "a.img")
+    with pytest.raises(ImageError, match=r"its source a\.img: parts of it lie in a\.hdr"):
+        open_image(tmp_path / "a.vrt")
+
+
+def test_overviews_beside_an_image_are_no_levels_and_give_no_pixels(tmp_path):
+    source = tmp_path / "source.tif"
+    with written_by_gdal(source, 1, "uint16") as image:
+        image.write(U16, 1)
+    size = f'xSize="{WIDTH}" ySize="{HEIGHT}"'
+    half = size.replace(str(WIDTH), str(WIDTH // 2)).replace(str(HEIGHT), str(HEIGHT // 2))
+    half = f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="0" yOff="0" {half}/>'
+    write_vrt(tmp_path / "a.vrt", "source.tif")
+    text = (tmp_path / "a.vrt").read_text().replace("</SimpleSource>", half + "</SimpleSource>")
+    text = text.replace(f'XSize="{WIDTH}"', f'XSize="{WIDTH // 2}"').replace(
+        f'YSize="{HEIGHT}"', f'YSize="{HEIGHT // 2}"'
+    )
+    (tmp_path / "a.vrt").write_text(text)
+
+    def pixels():
+        with open_image(tmp_path / "a.vrt") as reader:
+            assert reader.info.level_count == 1
+            return next(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1)).copy()
+
+    before = pixels()
+    with rasterio.Env(TIFF_USE_OVR=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(source, "r+") as image:
+            image.build_overviews([2], Resampling.mode)
+    assert source.with_name("source.tif.ovr").exists()
+    np.testing.assert_array_equal(pixels(), before)
 
 
 def test_complex_numbers_are_refused(tmp_path):

@@ -49,6 +49,25 @@ def test_a_file_that_is_no_image_is_refused_in_one_line(content, reason, tmp_pat
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP"])
+def test_an_image_that_is_no_stack_has_no_other_plane(form, tmp_path):
+    with open(tmp_path / "a", "wb") as file:
+        Image.fromarray(RGB).save(file, format=form)
+    with open_image(tmp_path / "a", plane={"z": 1}):
+        pass
+    with pytest.raises(ImageError, match="plane z: 2: the image has 1"):
+        open_image(tmp_path / "a", plane={"z": 2})
+
+
+@pytest.mark.parametrize("name", ["a.mrxs", "a.VSI"])
+def test_a_slide_whose_pixels_lie_in_a_folder_is_refused_and_not_read_as_its_preview(name, tmp_path):
+    with open(tmp_path / name, "wb") as file:
+        Image.fromarray(RGB).save(file, format="JPEG")
+    with pytest.raises(ImageError, match="pixels lie in a folder beside it") as error:
+        open_image(tmp_path / name)
+    assert "convert it" in error.value.hint
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(ImageError, match="cannot be opened: No such file"):
         open_image(tmp_path / "nowhere.tif")

@@ -1,7 +1,7 @@
 import pytest
 
 from quadrat.errors import ImageError
-from quadrat.readers.selection import channel_indices, check_level
+from quadrat.readers.selection import channel_indices, check_level, plane_index, refuse_planes
 
 
 def test_all_channels_are_read_by_default():
@@ -24,3 +24,21 @@ def test_a_level_the_image_lacks_is_refused_with_the_levels_it_has():
         check_level(3, 3)
     with pytest.raises(ImageError, match="level 0 only"):
         check_level(1, 1)
+
+
+def test_planes_are_counted_from_1_and_the_first_is_read_by_default():
+    assert plane_index({"z": 3}, "z", 3) == 2
+    assert plane_index({"z": 3}, "t", 3) == plane_index(None, "z", 3) == 0
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_a_plane_the_image_lacks_is_refused_with_the_number_it_has(number):
+    with pytest.raises(ImageError, match=rf"^plane z: {number}: the image has 3 \(config.yaml: plane\)$"):
+        plane_index({"z": number}, "z", 3)
+
+
+def test_an_image_that_is_no_stack_has_the_first_plane_only():
+    refuse_planes(None)
+    refuse_planes({"z": 1, "t": 1, "series": 1})
+    with pytest.raises(ImageError, match="plane t: 2: the image has 1"):
+        refuse_planes({"z": 1, "t": 2})

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import tifffile
+from comparison import assert_reads, row_blocks
 from traps import GRAY, RGB, TILE
 
 from quadrat.errors import ImageError
+from quadrat.grid import Window
 from quadrat.readers import open_image
 
 
@@ -81,3 +83,125 @@ def test_messages_of_tifffile_do_not_reach_the_terminal(changed, capfd, caplog):
         open_image(path)
     assert capfd.readouterr() == ("", "")
     assert "incorrect StripByteCounts count" in caplog.text
+
+
+def stack(*sizes):
+    """Return an array of (..., 70, 50) pixels whose planes all differ."""
+    planes = np.random.default_rng(1).integers(0, 200, (*sizes, 70, 50)).astype(np.uint8)
+    assert len(np.unique(planes.reshape(-1, 3500), axis=0)) == np.prod(sizes)
+    return planes
+
+
+def pixels_and_notes(path, **options):
+    """Return all pixels of an image as the reader gives them, and its notes."""
+    with open_image(path, **options) as reader:
+        return next(reader.read_blocks([Window(0, 0, 70, 50)], 1)).copy(), reader.info.notes
+
+
+STACKS = {
+    "ome": {"ome": True},
+    "ome_deflate": {"ome": True, "compression": "zlib"},
+    "imagej": {"imagej": True},
+}
+
+
+@pytest.mark.parametrize("form", STACKS)
+def test_z_and_t_choose_the_plane_and_its_channels(form, tmp_path):
+    array = stack(2, 3, 4)
+    tifffile.imwrite(
+        tmp_path / "a.tif", array, photometric="minisblack", metadata={"axes": "TZCYX"}, **STACKS[form]
+    )
+    for t in range(2):
+        for z in range(3):
+            pixels, notes = pixels_and_notes(tmp_path / "a.tif", plane={"z": z + 1, "t": t + 1})
+            np.testing.assert_array_equal(pixels, array[t, z].transpose(1, 2, 0))
+    assert notes == ("axis T has 2 planes: number 2 is read", "axis Z has 3 planes: number 3 is read")
+    pixels, notes = pixels_and_notes(tmp_path / "a.tif", channels=(4, 2), plane={"z": 2})
+    np.testing.assert_array_equal(pixels, array[0, 1, [3, 1]].transpose(1, 2, 0))
+    assert notes == ("axis T has 2 planes: the first is read", "axis Z has 3 planes: number 2 is read")
+
+
+def test_colour_planes_of_a_stack_are_chosen_like_others(tmp_path):
+    array = np.stack([stack(3)] * 3, -1) + np.arange(3, dtype=np.uint8)
+    metadata = {"axes": "ZYXS"}
+    tifffile.imwrite(tmp_path / "a.tif", array, ome=True, photometric="rgb", metadata=metadata, tile=(32, 32))
+    np.testing.assert_array_equal(pixels_and_notes(tmp_path / "a.tif", plane={"z": 3})[0], array[2])
+
+
+@pytest.mark.parametrize("options", [{}, {"metadata": None}, {"metadata": None, "compression": "zlib"}])
+def test_pages_without_a_meaning_count_as_z(options, tmp_path):
+    array = stack(3)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", **options)
+    pixels, _ = pixels_and_notes(tmp_path / "a.tif", plane={"z": 2})
+    np.testing.assert_array_equal(pixels[..., 0], array[1])
+
+
+def test_a_plane_is_read_at_each_level(tmp_path):
+    array = stack(3)
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as tif:
+        tif.write(array, subifds=1, tile=(16, 16), photometric="minisblack", metadata={"axes": "ZYX"})
+        tif.write(array[:, ::2, ::2], subfiletype=1, tile=(16, 16), photometric="minisblack", metadata=None)
+    with open_image(tmp_path / "a.tif", level=1, plane={"z": 3}) as reader:
+        pixels = next(reader.read_blocks([Window(0, 0, 35, 25)], 1))
+        np.testing.assert_array_equal(pixels[..., 0], array[2, ::2, ::2])
+
+
+def test_series_chooses_among_images_of_a_file(tmp_path):
+    first, second = stack(3), stack(2)[:, :, :40]
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as tif:
+        tif.write(first, photometric="minisblack", metadata={"axes": "ZYX"})
+        tif.write(second, photometric="minisblack", metadata={"axes": "ZYX"})
+    with open_image(tmp_path / "a.tif", plane={"series": 2, "z": 2}) as reader:
+        pixels = next(reader.read_blocks([Window(0, 0, 70, 40)], 1))
+        np.testing.assert_array_equal(pixels[..., 0], second[1])
+        assert "the file holds 2 series of images: number 2 is read" in reader.info.notes
+
+
+@pytest.mark.parametrize(
+    ("plane", "reason"),
+    [
+        ({"z": 4}, "plane z: 4: the image has 3"),
+        ({"t": 2}, "plane t: 2: the image has 1"),
+        ({"series": 2}, "plane series: 2: the image has 1"),
+    ],
+)
+def test_a_plane_that_the_image_lacks_is_refused_with_the_number_it_has(plane, reason, tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", stack(3), ome=True, photometric="minisblack", metadata={"axes": "ZYX"}
+    )
+    with pytest.raises(ImageError, match=reason):
+        open_image(tmp_path / "a.tif", plane=plane)
+
+
+def test_of_a_volume_in_one_page_only_the_first_plane_is_read(tmp_path):
+    array = np.tile(stack(2), (1, 2, 2))
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", volumetric=True, tile=(1, 32, 32))
+    with pytest.raises(ImageError, match="plane z: 2: of 2 planes in one page only the first can be read"):
+        open_image(tmp_path / "a.tif", plane={"z": 2})
+
+
+def test_the_label_of_a_slide_is_never_read_as_the_image(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as tif:
+        tif.write(GRAY, photometric="minisblack", metadata={"Name": "Slide"})
+        tif.write(GRAY[:90, :80], photometric="minisblack", metadata={"Name": "Label"})
+    with pytest.raises(ImageError, match="series 2 is the slide's label"):
+        open_image(tmp_path / "a.tif", plane={"series": 2})
+
+
+def test_of_a_leica_slide_the_scan_is_read_and_not_the_overview_before_it(tmp_path):
+    pages = [GRAY[:90, :80], RGB[..., 0], np.ascontiguousarray(RGB[::2, ::2, 0])]
+    image = '<image><pixels sizeX="1" sizeY="1">{}</pixels></image>'
+    levels = [['<dimension ifd="0" r="0"/>'], ['<dimension ifd="1" r="0"/>', '<dimension ifd="2" r="1"/>']]
+    namespace = 'xmlns="http://www.leica-microsystems.com/scn/2010/10/01"'
+    images = "".join(image.format("".join(dimensions)) for dimensions in levels)
+    description = f"<?xml version='1.0'?><scn {namespace}><collection>{images}</collection></scn>"
+    with tifffile.TiffWriter(tmp_path / "a.scn", bigtiff=True) as tif:
+        for number, page in enumerate(pages):
+            text = description if number == 0 else None
+            tif.write(page, photometric="minisblack", tile=(64, 64), metadata=None, description=text)
+    with open_image(tmp_path / "a.scn") as reader:
+        assert (reader.info.height, reader.info.width, reader.info.level_count) == (*RGB.shape[:2], 2)
+        assert "the file holds 2 series of images: number 2 is read" in reader.info.notes
+        assert_reads(reader, RGB[..., :1], row_blocks(reader.info, 256, 256, "drop"))
+    with open_image(tmp_path / "a.scn", plane={"series": 1}) as reader:
+        assert reader.info.width == 80

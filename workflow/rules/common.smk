@@ -6,7 +6,6 @@ Required: `config`. Gives `settings`, `results`, `plan()`, the input and params 
 
 import gc
 import inspect
-import os
 import sys
 import time
 from functools import cache
@@ -15,20 +14,17 @@ from pathlib import Path
 from snakemake.common import overwrite_function_params
 from snakemake.logging import logger
 
-# The library beside this workflow, here and in jobs, whatever quadrat is installed: Snakemake itself puts a
-# script's folder last.
-LIBRARY = str(Path(workflow.basedir) / "scripts")
-sys.path.insert(0, LIBRARY)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [LIBRARY, *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
+from quadrat.library import lend_to_jobs
 from quadrat.plan import make_plan, read_plan
 from quadrat.progress import ProgressHandler
 from quadrat.results import ResultsFolder, RunLock
 from quadrat.summary import summarise
+
+lend_to_jobs()
 
 # Snakemake makes millions of objects for thousands of images and drops few: looking for garbage as often as
 # Python does by default takes a sixth of planning.

@@ -7,11 +7,14 @@ import os
 
 from quadrat.errors import ImageError
 from quadrat.readers.reader import ImageInfo, Reader
+from quadrat.readers.selection import refuse_planes
 
 __all__ = ["ImageInfo", "Reader", "open_image"]
 
 # Byte order mark, then 42 (TIFF) or 43 (BigTIFF) in that order.
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Slides whose file holds a preview or no pixels at all: the pixels lie in a folder beside it.
+FOLDER_SLIDES = (".mrxs", ".vsi")
 STREAMED_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
@@ -19,6 +22,7 @@ def open_image(
     path: str | os.PathLike,
     channels: tuple[int, ...] | None = None,
     level: int = 0,
+    plane: dict[str, int] | None = None,
     memory_mb: float | None = None,
 ) -> Reader:
     """Open an image with the reader that fits its content; only metadata are read.
@@ -31,6 +35,9 @@ def open_image(
         Channels to read, counted from 1, in the order of the result; all by default.
     level : int, optional
         Pyramid level, 0 is full resolution.
+    plane : dict of str to int, optional
+        Which plane of a stack to read: its 'z', 't' and 'series', each counted from 1; the first of what
+        is left out.
     memory_mb : float, optional
         Memory in megabytes that the reader may take for buffers and decoding; no limit by default.
 
@@ -42,8 +49,8 @@ def open_image(
     Raises
     ------
     ImageError
-        If the file is not an image, is broken, lacks a wanted channel or the level, or stores its
-        pixels in a way that cannot be decoded. The message does not name the file.
+        If the file is not an image, is broken, lacks a wanted channel, level or plane, or stores
+        its pixels in a way that cannot be decoded. The message does not name the file.
     MemoryBudgetError
         If the image cannot be read within `memory_mb`.
     OSError
@@ -51,15 +58,24 @@ def open_image(
     """
     path = os.fspath(path)
     magic = _magic(path)
+    if path.lower().endswith(FOLDER_SLIDES):
+        raise ImageError(
+            "a slide whose pixels lie in a folder beside it: not read",
+            "convert it to OME-TIFF, such as with QuPath",
+        )
     if magic.startswith(TIFF_MAGICS):
         from quadrat.readers.tiff import TiffReader
 
-        return TiffReader(path, channels, level, memory_mb)
+        return TiffReader(path, channels, level, plane, memory_mb)
     if magic.startswith(STREAMED_MAGICS):
         from quadrat.readers.vips import VipsReader
 
+        refuse_planes(plane)
+
         return VipsReader(path, channels, level, memory_mb)
     from quadrat.readers.gdal import GdalReader
+
+    refuse_planes(plane)
 
     return GdalReader(path, channels, level, memory_mb)
 

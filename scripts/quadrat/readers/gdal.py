@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import rasterio
@@ -14,13 +14,19 @@ from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
 from quadrat.readers.budget import MB, require_memory
-from quadrat.readers.reader import ImageInfo
+from quadrat.readers.reader import CONVERT, ImageInfo
 from quadrat.readers.selection import channel_indices, check_level, complex_error
 from quadrat.readers.stripes import StripePipeline
+from quadrat.sources import LOCAL_HINT, find_sources
 
 MIN_CACHE_BYTES = 64 * MB
-# Nothing may be written beside the images (.aux.xml), and a folder of many files must not be listed.
-OPTIONS = {"GDAL_PAM_ENABLED": "NO", "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+OPTIONS = {
+    # Nothing is written beside the images, and no file (.aux.xml, .ovr) is read that is not watched.
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # On several threads GDAL 3.10 loses the error of a source that cannot be read, and gives zeros.
+    "VRT_NUM_THREADS": 1,
+}
 
 
 class GdalReader:
@@ -50,9 +56,12 @@ class GdalReader:
 
     def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
         path, self._memory_mb = os.path.abspath(path), memory_mb
+        self._path, self._options = path, {"overview_level": level - 1} if level else {}
+        self._datasets = ExitStack()
         if path != path.encode(errors="replace").decode():
             raise ImageError("GDAL opens only files whose name is UTF-8", "rename it")
         with _gdal_errors("not an image that quadrat can read", path), rasterio.Env(**OPTIONS):
+            self._block_height = _checked_block_height(path)
             with rasterio.open(path) as full:
                 levels, width, transform = (
                     1 + len(full.overviews(1) if full.count else ()),
@@ -60,7 +69,7 @@ class GdalReader:
                     full.transform,
                 )
             check_level(level, levels)
-            self._dataset = rasterio.open(path, **({"overview_level": level - 1} if level else {}))
+            self._dataset = self._open()
         try:
             self._palette = _palette(self._dataset)
             available = self._dataset.count if self._palette is None else self._palette.shape[1]
@@ -70,6 +79,11 @@ class GdalReader:
         except BaseException:
             self.close()
             raise
+
+    def _open(self) -> rasterio.DatasetReader:
+        dataset = rasterio.open(self._path, **self._options)
+        self._datasets.callback(dataset.close)
+        return dataset
 
     def _describe(self, level: int, levels: int, full_width: int, transform) -> ImageInfo:
         dataset = self._dataset
@@ -106,17 +120,19 @@ class GdalReader:
     def _cache_bytes(self) -> int:
         """Return the size of a cache that holds a row of blocks between two reads."""
         dataset = self._dataset
-        block_height, block_width = dataset.block_shapes[0]
+        block_width = dataset.block_shapes[0][1]
         width = -(-dataset.width // block_width) * block_width
         pixel_bytes = sum(np.dtype(name).itemsize for name in dataset.dtypes)
-        return max(MIN_CACHE_BYTES, 2 * block_height * width * pixel_bytes)
+        return max(MIN_CACHE_BYTES, 2 * self._block_height * width * pixel_bytes)
 
     def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
         bands = None if self._palette is not None else [channel + 1 for channel in self._channels]
         options = OPTIONS | {"GDAL_CACHEMAX": self._cache_bytes(), "GDAL_NUM_THREADS": threads}
         palette = None if self._palette is None else self._palette[:, list(self._channels)]
-        source = _Rows(self._dataset, bands, palette, options)
+        # GDAL takes the number of threads from when it opens a file.
+        with _gdal_errors("cannot be opened again", self._path), rasterio.Env(**options):
+            source = _Rows(self._open(), bands, palette, options)
         pipeline = StripePipeline(source, BlockGrid.from_windows(blocks), self.info, planar=palette is None)
         needed = pipeline.memory_bytes() + self._cache_bytes()
         require_memory(needed, self._memory_mb, "reading the image block by block")
@@ -124,7 +140,7 @@ class GdalReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._dataset.close()
+        self._datasets.close()
 
     def __enter__(self) -> "GdalReader":
         return self
@@ -148,6 +164,40 @@ class _Rows:
                 out[...] = self._palette[self._dataset.read(1, window=window)]
             else:
                 out[...] = self._dataset.read(self._bands, window=window).transpose(1, 2, 0)
+
+
+def _checked_block_height(path: str) -> int:
+    """Return the height in pixels of the tallest block that is stored in an image or its sources.
+
+    An image that GDAL reads from files other than these, which its hash covers, is refused. All sources are
+    opened for it: where a VRT cannot open one at first, it may give zeros later and be silent.
+    """
+    sources = find_sources(path)
+    if sources.problem:
+        raise ImageError(sources.problem, LOCAL_HINT)
+    tallest, watched = 1, {os.path.realpath(name) for name in (path, *sources.files)}
+    for name in (path, *sources.files):
+        where = "" if name == path else f"its source {os.path.basename(name)}: "
+        with _gdal_errors(f"{where}not an image that quadrat can read", name):
+            used, height = _files_used(name)
+        tallest = max(tallest, height)
+        others = [other for other in used if os.path.realpath(other) not in watched]
+        if others:
+            raise ImageError(
+                f"{where}parts of it lie in {os.path.basename(others[0])}, which is not watched for changes",
+                CONVERT,
+            )
+    return tallest
+
+
+def _files_used(path: str) -> tuple[list[str], int]:
+    """Return the files that GDAL reads an image from, or would if it looked beside it; and block height."""
+    try:
+        with rasterio.open(path) as image:
+            return image.files, max((height for height, _ in image.block_shapes), default=1)
+    except RasterioError:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"), rasterio.open(path) as image:
+            return image.files, 1
 
 
 @contextmanager

@@ -8,6 +8,9 @@ import numpy as np
 
 from quadrat.grid import Window
 
+# The hint where a file holds pixels that cannot be read as they are stored.
+CONVERT = "convert it: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE -co BIGTIFF=IF_SAFER IN OUT.tif"
+
 
 @dataclass(frozen=True)
 class ImageInfo:

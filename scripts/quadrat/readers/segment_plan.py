@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 
 from quadrat.readers.blocks import BlockGrid, Spans
 
-# Segments that decode to less share a task: handing one to a thread costs as much as decoding some 20 kB.
-TASK_BYTES = 1 << 19
+# Segments that decode to less share a task: handing one to a thread costs as much as decoding some 100 kB.
+TASK_BYTES = 1 << 21
 
 
 class Segments(Protocol):

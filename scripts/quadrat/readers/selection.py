@@ -1,4 +1,4 @@
-"""Selection of what is read of an image: its channels and its pyramid level."""
+"""Selection of what is read of an image: its channels, its pyramid level and its plane."""
 
 from quadrat.errors import ImageError
 
@@ -37,6 +37,40 @@ def check_level(level: int, level_count: int) -> None:
     if not 0 <= level < level_count:
         has = "level 0 only" if level_count == 1 else f"levels 0 to {level_count - 1}"
         raise ImageError(f"level {level}: the image has {has} (config.yaml: level)")
+
+
+def plane_index(plane: dict[str, int] | None, axis: str, available: int) -> int:
+    """Return the position, counted from 0, of the plane that is read along an axis.
+
+    Parameters
+    ----------
+    plane : dict of str to int, or None
+        Wanted planes, counted from 1.
+    axis : {'z', 't', 'series'}
+    available : int
+        Number of planes that the image has.
+
+    Raises
+    ------
+    ImageError
+        If the image does not have the wanted plane.
+    """
+    number = (plane or {}).get(axis, 1)
+    if not 1 <= number <= available:
+        raise ImageError(f"plane {axis}: {number}: the image has {available} (config.yaml: plane)")
+    return number - 1
+
+
+def refuse_planes(plane: dict[str, int] | None) -> None:
+    """Refuse to read another plane than the first of an image that is not a stack.
+
+    Raises
+    ------
+    ImageError
+        If another is wanted.
+    """
+    for axis in plane or {}:
+        plane_index(plane, axis, 1)
 
 
 def complex_error() -> ImageError:

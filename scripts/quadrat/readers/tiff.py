@@ -26,7 +26,7 @@ STREAM_BYTES = 1 << 27
 
 
 class TiffReader:
-    """Reads one level of the first image of a TIFF file.
+    """Reads one level of one image of a TIFF file.
 
     Parameters
     ----------
@@ -35,6 +35,8 @@ class TiffReader:
         Counted from 1; None for all.
     level : int
         Pyramid level, 0 is full resolution.
+    plane : dict of str to int, or None
+        Which plane and series, counted from 1; None for the first.
     memory_mb : float or None
         Memory that buffers and decoding may take, in megabytes; None for no limit.
 
@@ -52,13 +54,20 @@ class TiffReader:
         If a segment that must be decoded whole does not fit the memory.
     """
 
-    def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
+    def __init__(
+        self,
+        path: str,
+        channels: tuple[int, ...] | None,
+        level: int,
+        plane: dict[str, int] | None,
+        memory_mb: float | None,
+    ):
         self._memory_mb = memory_mb
         self._pipeline: SegmentPipeline | None = None
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with open_tiff(path) as tif:
-                opened = level_of(tif, level)
+                opened = level_of(tif, level, plane)
                 wanted = channel_indices(channels, available_channels(opened))
                 table = RawSegments if is_raw(opened.page) else CodedSegments
                 self._segments = table(self._fd, opened, wanted, memory_mb)

@@ -8,7 +8,9 @@ import tifffile
 
 from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
-from quadrat.readers.tiff_pages import CONVERT, JPEG_FAMILY, TiffLevel, tifffile_errors
+from quadrat.readers.codestreams import claimed_size
+from quadrat.readers.reader import CONVERT
+from quadrat.readers.tiff_pages import JPEG_FAMILY, TiffLevel, tifffile_errors
 from quadrat.readers.tiff_planes import row_bytes
 from quadrat.readers.tiff_segments import TiffSegments, read_exactly, spans
 
@@ -18,6 +20,9 @@ DEFLATE = (8, 32946, 50013)
 EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, 5: 4096}
 EXPANSION_OF_OTHERS = 1_000_000
 SLACK_BYTES = 4096
+# Codecs that allocate what the header of each segment claims, whatever the TIFF says. Some writers pad.
+SELF_SIZED = {*JPEG_FAMILY, 33003, 33004, 33005, 34712, 34887, 34933, 50001, 50002, 52546}
+PADDED_PIXELS = 1 << 20
 # OpenJPEG and libjxl work on 32-bit samples and hold them twice.
 WORKING_BYTES = dict.fromkeys((33003, 33004, 33005, 34712, 50002, 52546), 8)
 
@@ -87,24 +92,33 @@ class CodedSegments(TiffSegments):
         stored = self._stored[plane]
         numbers = [row * len(self.cols) + col for row in rows for col in cols]
         places = zip(stored.offsets[numbers].tolist(), stored.counts[numbers].tolist(), strict=True)
-        for number, data in zip(numbers, _read_together(self.fd, list(places)), strict=True):
-            row, col = divmod(number, len(self.cols))
-            yield row, col, self.finished(self._decoded(data, plane, number, row, col))
+        tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
+        number = 0
+        with tifffile_errors(lambda: f"{self.name(plane, number)} cannot be decoded"):
+            for number, data in zip(numbers, _read_together(self.fd, list(places)), strict=True):
+                row, col = divmod(number, len(self.cols))
+                pixels = None
+                if data:
+                    self._check_claim(data, plane, number)
+                    pixels = self.page.decode(data, stored.first_index + number, **tables)[0][0]
+                    self._check_shape(pixels.shape, plane, number)
+                yield row, col, self.finished(pixels)
 
-    def _decoded(self, data: bytes, plane: int, number: int, row: int, col: int) -> np.ndarray | None:
-        if not data:
-            return None
-        tables = self._tables | {"jpegtables": self._stored[plane].jpeg_tables} if self._tables else {}
-        index = self._stored[plane].first_index + number
-        with tifffile_errors(f"{self.name(plane, number)} cannot be decoded"):
-            pixels = self.page.decode(data, index, **tables)[0][0]
-        height, width, samples = pixels.shape
-        if height < self.rows.size(row) or width < self.cols.size(col) or samples != self.samples:
-            expected = self.rows.size(row), self.cols.size(col), self.samples
+    def _check_shape(self, shape: tuple[int, int, int], plane: int, number: int) -> None:
+        if shape == (self.stored_height, self.stored_width, self.samples):
+            return
+        row, col = divmod(number, len(self.cols))
+        expected = self.rows.size(row), self.cols.size(col), self.samples
+        if shape[0] < expected[0] or shape[1] < expected[1] or shape[2] != expected[2]:
+            raise ImageError(f"broken: {self.name(plane, number)} decodes to {shape}, {expected} expected")
+
+    def _check_claim(self, data: bytes, plane: int, number: int) -> None:
+        size = claimed_size(data) if self.page.compression in SELF_SIZED else None
+        if size and size[0] * size[1] > 2 * self.stored_height * self.stored_width + PADDED_PIXELS:
             raise ImageError(
-                f"broken: {self.name(plane, number)} decodes to {pixels.shape}, {expected} expected"
+                f"broken: {self.name(plane, number)} claims {size[1]:,} x {size[0]:,} px, "
+                f"{self.stored_width:,} x {self.stored_height:,} expected"
             )
-        return pixels
 
 
 def _read_together(fd: int, places: list[tuple[int, int]]) -> Iterator[bytes]:

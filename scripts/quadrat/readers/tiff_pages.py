@@ -3,7 +3,7 @@
 import logging
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -12,16 +12,19 @@ import tifffile
 from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 from quadrat.errors import ImageError
-from quadrat.readers.selection import check_level, complex_error
+from quadrat.readers.reader import CONVERT
+from quadrat.readers.selection import check_level, complex_error, plane_index
 from quadrat.readers.tiff_planes import Plane, planes_of
 
 logger = logging.getLogger(__name__)
 
-CONVERT = "convert it: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE -co BIGTIFF=IF_SAFER in.tif out.tif"
 OLD_JPEG = 6
 JPEG_FAMILY = (7, 34892, 33007)
 PALETTE = 3
 NDPI_FORMAT_TAG = 65420
+# Axes that each key of `plane` chooses along; I and Q are pages that the file gives no meaning.
+PLANE_AXES = {"z": "ZIQ", "t": "T"}
+NO_IMAGES = ("label", "macro", "thumbnail")
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ class TiffLevel:
 
 
 @contextmanager
-def tifffile_errors(doing: str) -> Iterator[None]:
+def tifffile_errors(doing: Callable[[], str]) -> Iterator[None]:
     """Turn whatever tifffile and its codecs raise on broken data into an ImageError.
 
-    Errors of the disk and of memory pass.
+    Errors of the disk and of memory pass. `doing` gives the start of the message, once there is one.
     """
     try:
         yield
@@ -69,11 +72,11 @@ def tifffile_errors(doing: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise ImageError(f"{doing}: {error}") from error
+        raise ImageError(f"{doing()}: {error}") from error
     # tifffile raises some twenty types of exception on broken files, from struct.error to AttributeError
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise ImageError(f"{doing}: {reason.splitlines()[0]}") from error
+        raise ImageError(f"{doing()}: {reason.splitlines()[0]}") from error
 
 
 @contextmanager
@@ -96,32 +99,54 @@ def open_tiff(path: str) -> Iterator[TiffFile]:
 
     messages.addFilter(forward)
     try:
-        with tifffile_errors("not a readable TIFF"), TiffFile(path, is_ndpi=_is_ndpi(path)) as tif:
+        with tifffile_errors(lambda: "not a readable TIFF"), TiffFile(path, is_ndpi=_is_ndpi(path)) as tif:
             yield tif
     finally:
         messages.removeFilter(forward)
 
 
-def level_of(tif: TiffFile, level: int) -> TiffLevel:
-    """Return a level of the first image of a TIFF file.
+def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> TiffLevel:
+    """Return a level of the image of a TIFF file: of its first series and plane, unless `plane` chooses.
 
     Raises
     ------
     ImageError
-        If the file lacks the level, or stores its pixels in a way that cannot be decoded.
+        If the file lacks the level or the plane, or stores its pixels in a way that cannot be decoded.
     """
-    series = tif.series[0]
+    series, notes = _series_of(tif, plane)
     check_level(level, len(series.levels))
-    base, chosen = _first_page(series, tif), series.levels[level]
-    page = _first_page(chosen, tif)
+    base, chosen = _page_of(series, 0, tif), series.levels[level]
+    start, plane_notes = _start_of(chosen, _page_of(chosen, 0, tif), plane)
+    # One page may stand for all planes, stored one after the other.
+    page = _page_of(chosen, 0 if chosen.dataoffset is not None else start, tif)
     _check_decodable(page)
     page.init_decode()  # it reads tags, and must not first run on several threads
-    pages, notes = _channel_pages(chosen, page)
-    if len(tif.series) > 1:
-        notes.append(f"the file holds {len(tif.series)} series of images: the first is read")
-    planes = tuple(plane for shift, one in pages for plane in planes_of(one, page, shift))
+    pages, channel_notes = _channel_pages(chosen, page, start)
+    planes = tuple(one for shift, source in pages for one in planes_of(source, page, shift))
     downsample = base.imagewidth / page.imagewidth
-    return TiffLevel(page, planes, level, len(series.levels), downsample, base, tuple(notes))
+    notes = (*plane_notes, *channel_notes, *notes)
+    return TiffLevel(page, planes, level, len(series.levels), downsample, base, notes)
+
+
+def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSeries, list[str]]:
+    """Return the series that is read, and notes."""
+    if not tif.series:
+        raise ImageError("not a readable TIFF: it holds no image")
+    index = plane_index(plane, "series", len(tif.series))
+    if "series" not in (plane or {}) and tif.is_scn:  # Leica puts the overview of the slide first
+        sizes = [_page_of(series, 0, tif).size for series in tif.series]
+        index = sizes.index(max(sizes))
+    series = tif.series[index]
+    if index and series.name.lower() in NO_IMAGES:
+        raise ImageError(f"series {index + 1} is the slide's {series.name.lower()} (config.yaml: plane)")
+    notes = ["the tiles of a BIF are not stitched: they may overlap"] if series.kind == "bif" else []
+    if len(tif.series) == 1:
+        return series, notes
+    return series, [*notes, f"the file holds {len(tif.series)} series of images: {_ordinal(index)} is read"]
+
+
+def _ordinal(index: int) -> str:
+    return f"number {index + 1}" if index else "the first"
 
 
 def _is_ndpi(path: str) -> bool:
@@ -136,11 +161,44 @@ def _is_ndpi(path: str) -> bool:
         return NDPI_FORMAT_TAG.to_bytes(2, "little") in (tags[i : i + 2] for i in range(0, len(tags), 12))
 
 
-def _first_page(series: TiffPageSeries, tif: TiffFile) -> TiffPage:
-    page = series[0]
+def _page_of(series: TiffPageSeries, index: int, tif: TiffFile) -> TiffPage:
+    page = series[index]
     if page is None or page.parent is not tif:
-        raise ImageError("its first plane lies in another file (OME-TIFF of several files)")
+        which = f"plane {index + 1}" if index else "its first plane"
+        raise ImageError(f"{which} lies in another file (OME-TIFF of several files)")
     return page.aspage()
+
+
+def _leading_axes(series: TiffPageSeries, page: TiffPage) -> tuple[str, tuple[int, ...]]:
+    """Return letters and sizes of the axes along which the pages of a series follow each other."""
+    axes, shape = series.get_axes(False), series.get_shape(False)
+    lead = axes.index("Y") - page.axes.index("Y")
+    return axes[:lead], shape[:lead]
+
+
+def _start_of(series: TiffPageSeries, page: TiffPage, plane: dict[str, int] | None) -> tuple[int, list[str]]:
+    """Return the index of the page that holds the chosen plane's first channel, and notes."""
+    axes, shape = _leading_axes(series, page)
+    if page.imagedepth > 1 and (plane or {}).get("z", 1) > 1:
+        raise ImageError(
+            f"plane z: {plane['z']}: of {page.imagedepth} planes in one page only the first can be read "
+            "(config.yaml: plane)"
+        )
+    indices = [0] * len(axes)
+    for name, letters in PLANE_AXES.items():
+        place = next((axes.index(letter) for letter in letters if letter in axes), None)
+        index = plane_index(plane, name, 1 if place is None else shape[place])
+        if place is not None:
+            indices[place] = index
+    notes = [
+        f"axis {axis} has {size} planes: {_ordinal(index)} is read"
+        for axis, size, index in zip(axes, shape, indices, strict=True)
+        if size > 1 and axis != "C"
+    ]
+    start = 0
+    for size, index in zip(shape, indices, strict=True):
+        start = start * size + index
+    return start, notes
 
 
 def _check_decodable(page: TiffPage) -> None:
@@ -168,27 +226,23 @@ def _name(enumeration: type, value: int) -> str:
         return str(value)
 
 
-def _channel_pages(series: TiffPageSeries, page: TiffPage) -> tuple[list[tuple[int, TiffPage]], list[str]]:
+def _channel_pages(
+    series: TiffPageSeries, page: TiffPage, start: int
+) -> tuple[list[tuple[int, TiffPage]], list[str]]:
     """Return the pages that hold the channels, each with a byte offset to its data, and notes.
 
-    Microscopes write each channel as a page of its own; of Z and T the first plane is taken.
+    Microscopes write each channel as a page of its own.
     """
-    axes, shape = series.get_axes(False), series.get_shape(False)
-    lead = axes.index("Y") - page.axes.index("Y")
-    notes = [
-        f"axis {axis} has {size} planes: the first is read"
-        for axis, size in zip(axes[:lead], shape[:lead], strict=True)
-        if size > 1 and axis != "C"
-    ]
-    channels = shape[axes.index("C")] if "C" in axes[:lead] else 1
-    if channels == 1 or prod(page.shaped[:1] + page.shaped[-1:]) > 1:
-        if channels > 1:
-            notes.append(f"axis C has {channels} planes of several samples: the first is read")
-        return [(0, page)], notes
-    step = prod(shape[axes.index("C") + 1 : lead])
-    if series.dataoffset is not None:  # one page may stand for planes stored one after the other
-        return [(channel * step * page.nbytes, page) for channel in range(channels)], notes
-    pages = [series[channel * step] for channel in range(channels)]
+    axes, shape = _leading_axes(series, page)
+    channels, notes = shape[axes.index("C")] if "C" in axes else 1, []
+    if channels > 1 and prod(page.shaped[:1] + page.shaped[-1:]) > 1:
+        notes.append(f"axis C has {channels} planes of several samples: the first is read")
+        channels = 1
+    step = prod(shape[axes.index("C") + 1 :]) if channels > 1 else 1
+    indices = [start + channel * step for channel in range(channels)]
+    if series.dataoffset is not None:
+        return [(index * page.nbytes, page) for index in indices], notes
+    pages = [series[index] for index in indices]
     if any(one is None or one.parent is not page.parent for one in pages):
         raise ImageError("some of its channels are missing or lie in other files")
     return [(0, one) for one in pages], notes

@@ -1,0 +1,107 @@
+"""Codestreams: the size that an image within a TIFF claims for itself, read before a codec allocates it."""
+
+import struct
+
+JPEG_START, JPEG_2000_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
+JPEG_XL_START, JPEG_XL_BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL "
+PNG_START, LERC_START = b"\x89PNG\r\n\x1a\n", b"Lerc2 "
+# Frame headers: SOF0 to SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1), and that of JPEG-LS.
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+JPEG_SCAN = 0xDA
+# Of JPEG XL's ratio field: width per height (ISO/IEC 18181-1, SizeHeader).
+JPEG_XL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+JPEG_XL_BITS = (9, 13, 18, 30)
+
+
+def claimed_size(data: bytes) -> tuple[int, int] | None:
+    """Return the size that a codestream claims.
+
+    Parameters
+    ----------
+    data : bytes
+        JPEG, JPEG-LS, JPEG 2000, JPEG XL, PNG, WebP or LERC.
+
+    Returns
+    -------
+    (height, width) in pixels, or None
+        None where it is none of these, or too broken to tell: its codec then says so.
+    """
+    try:
+        if data.startswith(JPEG_START):
+            return _jpeg_size(data)
+        if data[:4] == b"RIFF":
+            return _webp_size(data)
+        if data.startswith(LERC_START):
+            return _lerc_size(data)
+        if data.startswith(PNG_START):
+            width, height = struct.unpack_from(">II", data, 16)
+            return height, width
+        if data.startswith(JPEG_XL_START):
+            return _jpeg_xl_size(data)
+        if data.startswith(JPEG_XL_BOXES):
+            return _jpeg_xl_size(data[data.index(JPEG_XL_START) :])
+        start = data.find(JPEG_2000_START, 0, 4096)  # in a JP2 file it follows some boxes
+        return None if start < 0 else _jpeg_2000_size(data, start)
+    except (struct.error, IndexError, ValueError):
+        return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    position = 2
+    while data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker in JPEG_FRAMES:
+            return struct.unpack_from(">HH", data, position + 5)
+        if marker == JPEG_SCAN:
+            return None
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
+
+
+def _jpeg_2000_size(data: bytes, start: int) -> tuple[int, int]:
+    """Read the SIZ marker segment (ITU-T T.800, A.5.1)."""
+    right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)
+    return bottom - top, right - left
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """Read the first chunk (RFC 9649, section 2)."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return tuple(1 + int.from_bytes(data[start : start + 3], "little") for start in (27, 24))
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return height & 0x3FFF, width & 0x3FFF
+    return None
+
+
+def _lerc_size(data: bytes) -> tuple[int, int]:
+    """Read the header of Lerc2; since version 3 it holds a checksum."""
+    (version,) = struct.unpack_from("<i", data, 6)
+    return struct.unpack_from("<II", data, 14 if version >= 3 else 10)
+
+
+def _jpeg_xl_size(data: bytes) -> tuple[int, int]:
+    """Read SizeHeader (ISO/IEC 18181-1): fields of bits, the lowest first."""
+    bits, position = int.from_bytes(data[2:16], "little"), 0
+
+    def take(count: int) -> int:
+        nonlocal position
+        position += count
+        return bits >> (position - count) & ((1 << count) - 1)
+
+    def side() -> int:
+        return 8 * (1 + take(5)) if is_small else 1 + take(JPEG_XL_BITS[take(2)])
+
+    is_small = take(1)
+    height, ratio = side(), take(3)
+    if not ratio:
+        return height, side()
+    across, down = JPEG_XL_RATIOS[ratio]
+    return height, height * across // down

@@ -1,0 +1,108 @@
+import os
+
+import pytest
+
+from quadrat import sources
+from quadrat.sources import find_sources
+
+
+def element(source, relative="1", name="SourceFilename"):
+    return f'<{name} relativeToVRT="{relative}">{source}</{name}>'
+
+
+def vrt(*elements):
+    return f"<VRTDataset><VRTRasterBand>{''.join(elements)}</VRTRasterBand></VRTDataset>"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Give a function that writes a file, and gives its path."""
+
+    def put(name, content="pixels"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        return str(path)
+
+    return put
+
+
+def test_image_of_another_kind_has_no_sources_and_is_not_read(tmp_path):
+    assert find_sources(str(tmp_path / "missing.tif")) == ({}, "")
+
+
+def test_sources_of_a_vrt_are_those_of_all_its_bands_each_once(write):
+    red, green = write("bands/red.tif"), write("bands/a & ü.tif")
+    elements = element("bands/red.tif"), element("bands/a &amp; ü.tif"), element("bands/red.tif")
+    found = find_sources(write("a.VRT", vrt(*elements)))
+    assert found == ({red: os.stat(red), green: os.stat(green)}, "")
+
+
+def test_source_that_is_not_relative_to_the_vrt_is_absolute_or_relative_to_the_working_directory(
+    write, tmp_path, monkeypatch
+):
+    near, far = write("elsewhere/near.tif"), write("far/far.tif")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = find_sources(write("a.vrt", vrt(element("near.tif", "0"), element(far, "0"), element(far))))
+    assert list(found.files) == [near, far]
+
+
+def test_source_is_relative_to_the_vrt_that_a_link_leads_to(write, tmp_path):
+    source, original = write("stored/a.tif"), write("stored/a.vrt", vrt(element("a.tif")))
+    (tmp_path / "link.vrt").symlink_to(original)
+    assert list(find_sources(str(tmp_path / "link.vrt")).files) == [source]
+
+
+def test_names_are_found_in_any_case_and_in_warped_and_pansharpened_vrts(write):
+    lower, warped = write("lower.tif"), write("warped.tif")
+    content = vrt(element("lower.tif", name="sourcefilename"), element("warped.tif", name="SourceDataset"))
+    assert list(find_sources(write("a.vrt", content)).files) == [lower, warped]
+
+
+def test_sources_of_sources_are_found_and_a_circle_ends(write):
+    pixels = write("pixels.tif")
+    inner = write("inner.vrt", vrt(element("pixels.tif"), element("outer.vrt")))
+    outer = write("outer.vrt", vrt(element("inner.vrt")))
+    assert sorted(find_sources(outer).files) == sorted([inner, pixels])
+
+
+@pytest.mark.parametrize(
+    "name", ["gone.tif", "/vsicurl/http://x.org/a.tif", "http://x.org/a.tif", "folder", ""]
+)
+def test_source_that_is_no_local_file_is_a_problem_and_the_others_are_found(write, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    there = write("there.tif")
+    found = find_sources(write("a.vrt", vrt(element(name), element("there.tif"))))
+    assert list(found.files) == [there]
+    assert found.problem == f"its source {name}: no such file"
+
+
+def test_problem_of_a_source_names_it(write):
+    write("inner.vrt", "<VRTDataset>")
+    found = find_sources(write("outer.vrt", vrt(element("inner.vrt"))))
+    assert found.problem.startswith("its source inner.vrt: not a readable VRT: no element found")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("not XML", "not a readable VRT"),
+        ("", "not a readable VRT"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]>' + vrt(), "document type"),
+        (vrt(element("dem.tif", name="DEMPath")), "<DEMPath>, which may name files that are not watched"),
+        ('<VRTDataset><Metadata><MDI key="OVERVIEW_FILE">a</MDI></Metadata></VRTDataset>', "<MDI>"),
+    ],
+)
+def test_vrt_that_cannot_be_followed_is_a_problem(write, content, problem):
+    found = find_sources(write("a.vrt", content))
+    assert found.files == {}
+    assert problem in found.problem
+
+
+def test_vrt_that_is_too_large_is_not_read(write, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_VRT_BYTES", 10)
+    assert "not read" in find_sources(write("a.vrt", vrt())).problem
+
+
+def test_missing_vrt_is_a_problem(tmp_path):
+    assert find_sources(str(tmp_path / "gone.vrt")).problem == "cannot be read: No such file or directory"
