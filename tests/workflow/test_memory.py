@@ -67,6 +67,7 @@ def run_job(folder, image):
         "edge": "drop",
         "channels": None,
         "level": 0,
+        "plane": None,
         "predictor": {"kind": "mean"},
         "predictor_files": {},
     }
