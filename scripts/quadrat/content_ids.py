@@ -10,7 +10,7 @@ content id. Signature and hash of an image that names other files are those of a
 import os
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
@@ -156,14 +156,15 @@ def _hash_changed(
 ) -> dict[str, str]:
     content_ids: dict[str, str] = {}
     unsaved, saved_at = [], time.monotonic()
+
+    def find(changed: tuple[FoundImage, Signature]) -> str | None:
+        image, _ = changed
+        return _content_id(image, results_of, merged.get(image.filename))
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pending = {
-            pool.submit(_content_id, image, results_of, merged.get(image.filename)): (image, found)
-            for image, found in images
-        }
-        for done, future in enumerate(as_completed(pending), start=1):
-            image, found = pending[future]
-            content_id = future.result()
+        for done, ((image, found), content_id) in enumerate(
+            zip(images, pool.map(find, images), strict=True), start=1
+        ):
             content_ids[image.filename] = content_id or _stat_id(found)
             if content_id:
                 unsaved.append((image.filename, found, content_id))

@@ -57,10 +57,11 @@ def hash_file(path: str | os.PathLike) -> str:
     OSError
         If the file cannot be read.
     """
-    digest = xxhash.xxh3_128()
     with Path(path).open("rb", buffering=0) as file:
-        # Most of the time for a small file would go into a large buffer.
-        buffer = memoryview(bytearray(min(READ_BYTES, os.fstat(file.fileno()).st_size + 1)))
+        if os.fstat(file.fileno()).st_size < READ_BYTES:
+            # Making a buffer would take longer than reading a small file.
+            return xxhash.xxh3_128_hexdigest(file.read())
+        digest, buffer = xxhash.xxh3_128(), memoryview(bytearray(READ_BYTES))
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
-    return digest.hexdigest()
+        return digest.hexdigest()
