@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
-from quadrat.library import lend_to_jobs
+from quadrat.search_path import lend_to_jobs
 from quadrat.plan import make_plan, read_plan
 from quadrat.progress import ProgressHandler
 from quadrat.results import ResultsFolder, RunLock

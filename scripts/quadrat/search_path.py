@@ -1,4 +1,4 @@
-"""The library: which copy of it the jobs of a run import."""
+"""The search path of jobs: which copy of the library they import."""
 
 import os
 from pathlib import Path

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import quadrat
-from quadrat.library import lend_to_jobs
+from quadrat.search_path import lend_to_jobs
 
 
 def test_processes_that_are_started_import_this_copy_before_all_others(tmp_path, monkeypatch):
