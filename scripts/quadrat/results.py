@@ -10,6 +10,7 @@ import orjson
 
 from quadrat.errors import ResultsError
 
+# Hex digits of a version, which stands at the end of a result's name.
 VERSION_DIGITS = 12
 _SUFFIX = ".parquet"
 

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from quadrat import RESULTS_VERSION
 from quadrat.config import Settings
 from quadrat.errors import ConfigError
-
-DIGITS = 12
+from quadrat.results import VERSION_DIGITS
 
 
 class StateRow(NamedTuple):
@@ -36,7 +35,7 @@ class StateRow(NamedTuple):
 def digest(value: Any) -> str:
     """Give 12 hex digits that name a value made of JSON's types."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
+    return hashlib.blake2b(text.encode(), digest_size=VERSION_DIGITS // 2).hexdigest()
 
 
 def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any]:
