@@ -44,6 +44,6 @@ lint: $(READY) ## Check the style of all code, and the workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
 
 lock: $(READY) ## Pin the newest versions of all dependencies
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+	$(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,slides gis dev) --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --upgrade --no-header --quiet --output-file requirements.lock
 	$(BIN)/python envs/pin.py

@@ -82,6 +82,7 @@ def _quadrat_runs(path: str, threads: int) -> Iterator:
 def job(path: str, threads: int) -> Iterator[float]:
     """Run quadrat's whole job of an image: hash it, stream it, predict its patches, store the result."""
     from quadrat.predict import predict_image
+    from quadrat.reading import Reading
     from quadrat.task import ImageTask
 
     folder = tempfile.TemporaryDirectory()
@@ -92,14 +93,8 @@ def job(path: str, threads: int) -> Iterator[float]:
             path=path,
             version="0" * 12,
             content_id="0" * 12,
-            patch_size=PATCH,
-            stride=PATCH,
-            edge="drop",
-            channels=None,
-            level=0,
-            plane=None,
+            reading=Reading(patch_size=PATCH, stride=PATCH),
             predictor={"kind": "mean"},
-            predictor_files={},
             output=output,
             threads=threads,
         )

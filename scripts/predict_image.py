@@ -1,5 +1,6 @@
 """Predict every patch of one image."""
 
+from quadrat.reading import Reading
 from quadrat.task import ImageTask
 from quadrat.worker import run_recorded
 
@@ -13,6 +14,7 @@ def main(job):
     """
     task = ImageTask(
         **job.params.task,
+        reading=Reading(**job.params.reading),
         output=job.output[0],
         threads=job.threads,
         memory_mb=job.resources.get("mem_mb"),

@@ -1,5 +1,6 @@
 """Fixtures that the tests of several modules share."""
 
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,12 @@ from quadrat.config import load_settings
 from quadrat.grid import PatchGrid
 from quadrat.keys import encode
 from quadrat.readers.reader import ImageInfo
+from quadrat.reading import Reading
 from quadrat.results import ResultsFolder
 from quadrat.store import PredictionWriter, write_failure
 from quadrat.task import ImageTask
 
+READING_KEYS = {field.name for field in fields(Reading)}
 PROJECT = Path(__file__).resolve().parents[1]
 
 # The same examples on every machine, however slow it is.
@@ -63,18 +66,12 @@ def make_task(tmp_path):
             "path": str(path),
             "version": "0123456789ab",
             "content_id": "1-2",
-            "patch_size": 32,
-            "stride": 32,
-            "edge": "drop",
-            "channels": None,
-            "level": 0,
-            "plane": None,
             "predictor": {"kind": "mean"},
-            "predictor_files": {},
             "output": str(tmp_path / "results/versions/result.0123456789ab.parquet"),
-            "threads": 1,
         }
-        return ImageTask(**task | changes)
+        read = {"patch_size": 32, "stride": 32}
+        read |= {key: changes.pop(key) for key in [*changes] if key in READING_KEYS}
+        return ImageTask(reading=Reading(**read), **task | changes)
 
     return make
 

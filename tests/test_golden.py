@@ -13,6 +13,7 @@ import pytest
 
 from quadrat import RESULTS_VERSION
 from quadrat.predict import predict_image
+from quadrat.reading import Reading
 from quadrat.task import ImageTask
 from quadrat.versions import digest, version
 
@@ -36,13 +37,8 @@ def result_digest(filename, edge, folder):
         path=str(IMAGES / filename),
         version="0" * 12,
         content_id="1-2",
-        edge=edge,
-        **GRIDS[edge],
-        channels=None,
-        level=0,
-        plane=None,
+        reading=Reading(edge=edge, **GRIDS[edge]),
         predictor={"kind": "mean"},
-        predictor_files={},
         output=str(folder / "result.parquet"),
         threads=2,
     )

@@ -30,6 +30,7 @@ print(None if ending is None else tuple(ending))
 
 RECORDED = """
 import sys
+from quadrat.reading import Reading
 from quadrat.task import ImageTask
 from quadrat.worker import run_recorded
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from quadrat.errors import ConfigError
+from quadrat.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Settings:
     allow_removed: bool
     json_max_values: int
     verify: str
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of each image."""
+        return Reading(**{field.name: getattr(self, field.name) for field in fields(Reading)})
 
     def as_dict(self) -> dict[str, Any]:
         """Give the settings as a mapping of key to value."""

@@ -212,7 +212,7 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
     if plan.settings.verify == "stat":
         lines.append("verify: stat would miss a file replaced by one of the same size and modification time")
     before = merged.get("recipe", plan.recipe)
-    causes = [key for key in plan.recipe if before.get(key) != plan.recipe[key]]
+    causes = [key for key in plan.recipe | before if before.get(key) != plan.recipe.get(key)]
     if causes and plan.missing:
         lines.append(
             f"{', '.join(causes)} changed since the last run: its results stay, "

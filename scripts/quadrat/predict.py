@@ -93,12 +93,13 @@ def _refuse_other_content(task: ImageTask, content_hash: str) -> None:
 
 def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any]:
     """Write the prediction of each patch, and give what the footer tells of them."""
-    channels = tuple(task.channels) if task.channels else None
+    reading = task.reading
+    channels = tuple(reading.channels) if reading.channels else None
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
-    chosen = {"channels": channels, "level": task.level, "plane": task.plane}
+    chosen = {"channels": channels, "level": reading.level, "plane": reading.plane}
     with open_image(task.path, **chosen, memory_mb=memory_mb) as reader:
         info = reader.info
-        grid = PatchGrid(info.height, info.width, task.patch_size, task.stride, task.edge)
+        grid = reading.grid(info.height, info.width)
         predictor = load_predictor(task.predictor)
         counts = {"patches": 0, "skipped": 0, "nan": 0, "infinite": 0}
         for run in _runs(reader, grid, predictor, task.threads):
@@ -120,8 +121,8 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
                 "rows": grid.rows,
                 "cols": grid.cols,
             },
-            "channels": task.channels,
-            "plane": task.plane,
+            "channels": reading.channels,
+            "plane": reading.plane,
             "predictor": predictor.describe(),
             "counts": counts | {"dropped": grid.dropped},
             "software": {"quadrat": quadrat.__version__, "numpy": np.__version__} | info.decoders,

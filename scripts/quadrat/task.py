@@ -1,7 +1,9 @@
 """The task of one job, as a value that costs nothing to import."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from quadrat.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -12,22 +14,14 @@ class ImageTask:
     ----------
     filename, path, version, content_id : str
         The image, as planned.
-    patch_size, stride : int
-        In pixels of the level that is read.
-    edge : str
-        What becomes of patches that do not fit.
-    channels : list of int or None
-        Channels to read, counted from 1.
-    level : int
-        Pyramid level to read.
-    plane : dict of str to int, or None
-        Which plane of a stack to read, counted from 1.
+    reading : Reading
+        Which of its pixels are read, and how they are cut into patches.
     predictor : dict
         Configuration of the predictor.
-    predictor_files : dict of str to list of int
-        Path and mark of each file that the predictor is made from, as they were when its version was found.
     output : str
         Parquet to write.
+    predictor_files : dict of str to list of int
+        Path and mark of each file that the predictor is made from, as they were when its version was found.
     threads : int
         Threads of the job.
     memory_mb : int or None
@@ -38,16 +32,11 @@ class ImageTask:
     path: str
     version: str
     content_id: str
-    patch_size: int
-    stride: int
-    edge: str
-    channels: list[int] | None
-    level: int
-    plane: dict[str, int] | None
+    reading: Reading
     predictor: dict[str, Any]
-    predictor_files: dict[str, list[int]]
     output: str
-    threads: int
+    predictor_files: dict[str, list[int]] = field(default_factory=dict)
+    threads: int = 1
     memory_mb: int | None = None
 
     def identity(self) -> dict[str, Any]:

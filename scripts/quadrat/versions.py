@@ -52,7 +52,8 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
     Returns
     -------
     dict
-        Configuration key to value, with hashes in place of the files that the predictor is made from.
+        Configuration key to value, with hashes in place of the files that the predictor is made from. Keys
+        that are null are left out: one that a later quadrat knows changes no version before it is used.
 
     Raises
     ------
@@ -68,12 +69,7 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
         predictor.setdefault("options", {})
     return {
         "results_version": RESULTS_VERSION,
-        "patch_size": settings.patch_size,
-        "stride": settings.stride,
-        "edge": settings.edge,
-        "channels": settings.channels,
-        "level": settings.level,
-        "plane": settings.plane,
+        **{key: value for key, value in settings.reading.as_dict().items() if value is not None},
         "predictor": predictor,
     }
 

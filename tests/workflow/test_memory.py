@@ -62,20 +62,13 @@ def run_job(folder, image):
         "path": str(image),
         "version": "0" * 12,
         "content_id": "1-1",
-        "patch_size": 512,
-        "stride": 512,
-        "edge": "drop",
-        "channels": None,
-        "level": 0,
-        "plane": None,
         "predictor": {"kind": "mean"},
-        "predictor_files": {},
     }
     job = SimpleNamespace(
         output=[str(folder / "result.parquet")],
         log=[str(folder / "job.log")],
         threads=2,
-        params={"task": task, "retries": 0},
+        params={"task": task, "reading": {}, "retries": 0},
         resources={"attempt": 1, "mem_mb": 2000},
     )
     command = [sys.executable, "-c", JOB, str(PROJECT), json.dumps(vars(job))]

@@ -95,12 +95,6 @@ def image_task(wildcards):
         "path": image.path,
         "version": image.version,
         "content_id": image.content_id,
-        "patch_size": settings.patch_size,
-        "stride": settings.stride,
-        "edge": settings.edge,
-        "channels": settings.channels,
-        "level": settings.level,
-        "plane": settings.plane,
         "predictor": settings.predictor,
         "predictor_files": plan().predictor_files,
     }

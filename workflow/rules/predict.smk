@@ -24,6 +24,7 @@ rule predict_image:
         attempt=lambda wildcards, attempt: attempt,
     params:
         task=image_task,
+        reading=settings.reading.as_dict(),
         retries=settings.retries,
     script:
         "../../scripts/predict_image.py"

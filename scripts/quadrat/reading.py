@@ -1,0 +1,40 @@
+"""What is read of each image: which of its pixels, and the grid that cuts them into patches."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from quadrat.grid import PatchGrid
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The part of the configuration that says how patches come from an image; all of it changes results.
+
+    Attributes
+    ----------
+    patch_size, stride : int
+        In pixels of the level that is read.
+    edge : {'drop', 'pad', 'partial', 'shift'}
+        What becomes of patches that do not fit.
+    channels : list of int or None
+        Channels to read, counted from 1; None for all.
+    level : int
+        Pyramid level, 0 is full resolution.
+    plane : dict of str to int, or None
+        Which plane of a stack, counted from 1; None for the first.
+    """
+
+    patch_size: int = 512
+    stride: int = 512
+    edge: str = "drop"
+    channels: list[int] | None = None
+    level: int = 0
+    plane: dict[str, int] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as a mapping of configuration key to value."""
+        return asdict(self)
+
+    def grid(self, height: int, width: int) -> PatchGrid:
+        """Lay the grid over an image of this size in pixels."""
+        return PatchGrid(height, width, self.patch_size, self.stride, self.edge)
