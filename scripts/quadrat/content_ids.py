@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -23,6 +24,14 @@ from quadrat.store import read_footer, replace_file
 
 # What a killed run hashed in the meantime is hashed again: saving each hash would take longer than hashing.
 SECONDS_BETWEEN_SAVES = 1.0
+
+
+class Changed(NamedTuple):
+    """An image whose signature is not the one that was recorded."""
+
+    filename: str
+    files: list[str]
+    signature: Signature
 
 
 class ContentLog:
@@ -126,7 +135,8 @@ def identify(
     """
     content_ids, first_seen, changed = {}, [], []
     for image in images:
-        found = signature(image.stat, *find_sources(image.path).files.values())
+        sources = find_sources(image.path).files
+        found = signature(image.stat, *sources.values())
         entry = log.get(image.filename)
         if entry and entry[0] == found:
             content_ids[image.filename] = entry[1]
@@ -135,7 +145,7 @@ def identify(
         elif verify == "stat" or (entry is None and not results_of(image.filename)):
             first_seen.append((image.filename, found, _stat_id(found)))
         else:
-            changed.append((image, found))
+            changed.append(Changed(image.filename, [image.path, *sources], found))
     log.record(first_seen)
     content_ids.update((filename, content_id) for filename, _, content_id in first_seen)
     content_ids.update(_hash_changed(changed, results_of, merged, log, announce))
@@ -148,7 +158,7 @@ def _stat_id(found: Signature) -> str:
 
 
 def _hash_changed(
-    images: list[tuple[FoundImage, Signature]],
+    images: list[Changed],
     results_of: Callable[[str], list[str]],
     merged: dict[str, list[str]],
     log: ContentLog,
@@ -157,17 +167,14 @@ def _hash_changed(
     content_ids: dict[str, str] = {}
     unsaved, saved_at = [], time.monotonic()
 
-    def find(changed: tuple[FoundImage, Signature]) -> str | None:
-        image, _ = changed
+    def find(image: Changed) -> str | None:
         return _content_id(image, results_of, merged.get(image.filename))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, ((image, found), content_id) in enumerate(
-            zip(images, pool.map(find, images), strict=True), start=1
-        ):
-            content_ids[image.filename] = content_id or _stat_id(found)
+        for done, (image, content_id) in enumerate(zip(images, pool.map(find, images), strict=True), start=1):
+            content_ids[image.filename] = content_id or _stat_id(image.signature)
             if content_id:
-                unsaved.append((image.filename, found, content_id))
+                unsaved.append((image.filename, image.signature, content_id))
             if done == len(images) or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
                 log.record(unsaved)
                 unsaved, saved_at = [], time.monotonic()
@@ -177,12 +184,11 @@ def _hash_changed(
 
 
 def _content_id(
-    image: FoundImage, results_of: Callable[[str], list[str]], merged: list[str] | None
+    image: Changed, results_of: Callable[[str], list[str]], merged: list[str] | None
 ) -> str | None:
     """Hash an image and look for the hash among its results; None where the file cannot be read."""
     try:
-        files = [image.path, *find_sources(image.path).files]
-        content_hash = join_hashes([hash_file(path) for path in files])
+        content_hash = join_hashes([hash_file(path) for path in image.files])
     except OSError:
         return None  # its job meets the same error and records it
     if merged and merged[1] == content_hash:
