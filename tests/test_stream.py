@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from quadrat import stream
 from quadrat.grid import EDGES, PatchGrid
-from quadrat.stream import plan_blocks, stream_batches, stream_patches
+from quadrat.stream import plan_blocks, rows_together, stream_batches, stream_patches
 
 FILL = 7
 
@@ -38,7 +38,7 @@ def stream_with(array_reader):
             with array_reader(pixels, segment, FILL) as reader:
                 runs = stream_patches(reader, grid, threads=1)
                 if batch_size:
-                    runs = stream_batches(runs, batch_size)
+                    runs = stream_batches(runs, batch_size, max(1, grid.cols))
                 return [(run.positions, run.patches.copy()) for run in runs]
 
     return stream_all
@@ -110,19 +110,33 @@ def test_batches_do_not_depend_on_segments(stream_with, case, batch_size):
 
 
 @given(cases(), st.integers(1, 9))
-def test_batch_is_full_unless_it_is_the_last_or_the_next_patch_has_another_size(
-    stream_with, case, batch_size
-):
+def test_batch_is_full_unless_the_next_patch_has_another_size_or_group_of_rows(stream_with, case, batch_size):
     pixels, segment, grid = case
-    batches = [patches for _, patches in stream_with(pixels, segment, grid, 300, batch_size)]
-    for batch, following in pairwise(batches):
-        assert len(batch) == batch_size or batch.shape[1:] != following.shape[1:]
+    together = rows_together(max(1, grid.cols))
+    for batch, following in pairwise(stream_with(pixels, segment, grid, 300, batch_size)):
+        groups = [positions[0][0] // together for positions, _ in (batch, following)]
+        sizes = [patches.shape[1:] for _, patches in (batch, following)]
+        assert len(batch[0]) == batch_size or sizes[0] != sizes[1] or groups[0] != groups[1]
 
 
 def test_batch_is_contiguous(array_reader):
     with array_reader(np.zeros((64, 64, 3), np.uint8)) as reader:
-        for run in stream_batches(stream_patches(reader, PatchGrid(64, 64, 16, 8), 1), 5):
+        for run in stream_batches(stream_patches(reader, PatchGrid(64, 64, 16, 8), 1), 5, cols=7):
             assert run.patches.flags.c_contiguous
+
+
+def test_batches_of_a_group_of_rows_are_those_of_the_whole_image(array_reader):
+    grid = PatchGrid(100, 50, 5, 5)
+    together = rows_together(grid.cols)
+    assert together * grid.cols >= 64
+    with array_reader(np.zeros((100, 50, 1), np.uint8)) as reader:
+        runs = list(stream_patches(reader, grid, 1))
+    whole = [run.positions for run in stream_batches(iter(runs), 9, grid.cols)]
+    parts = []
+    for first in range(0, grid.rows, together):
+        group = [run for run in runs if first <= run.positions[0][0] < first + together]
+        parts += [run.positions for run in stream_batches(iter(group), 9, grid.cols)]
+    assert whole == parts
 
 
 def test_patches_cannot_be_written_to_where_they_are_views_of_the_block(array_reader):

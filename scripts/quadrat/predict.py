@@ -133,7 +133,7 @@ def _runs(reader: Reader, grid: PatchGrid, predictor: Predictor, threads: int) -
     info = reader.info
     runs = stream_patches(reader, grid, threads)
     size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
-    return runs if size is None else stream_batches(runs, size)
+    return runs if size is None else stream_batches(runs, size, grid.cols)
 
 
 def _predict(predictor: Predictor, run: PatchRun) -> np.ndarray:

@@ -12,6 +12,9 @@ from quadrat.readers.reader import ImageInfo, Reader
 # Blocks hold about as much: enough to keep every thread decoding, little beside what a job needs anyway.
 BLOCK_BYTES = 1 << 24
 
+# No batch holds patches of two groups of grid rows; a group has at least so many cells.
+GROUP_CELLS = 64
+
 
 class PatchRun(NamedTuple):
     """Neighbouring patches of one grid row.
@@ -91,7 +94,12 @@ def stream_patches(reader: Reader, grid: PatchGrid, threads: int) -> Iterator[Pa
         yield from _cut(block, array, grid)
 
 
-def stream_batches(runs: Iterator[PatchRun], size: int) -> Iterator[PatchRun]:
+def rows_together(cols: int) -> int:
+    """Give how many grid rows make a group: a whole image and its groups one by one have the same batches."""
+    return -(-GROUP_CELLS // cols)
+
+
+def stream_batches(runs: Iterator[PatchRun], size: int, cols: int) -> Iterator[PatchRun]:
     """Yield patches in contiguous batches.
 
     What a batch holds follows from the grid and `size` alone, never from blocks: predictions that
@@ -102,20 +110,25 @@ def stream_batches(runs: Iterator[PatchRun], size: int) -> Iterator[PatchRun]:
     runs : iterator of PatchRun
         Patches in row-major order.
     size : int
-        Patches in a batch; one that would mix patches of different sizes is cut.
+        Patches in a batch; one that would mix patches of different sizes, or of two groups of grid rows, is
+        cut.
+    cols : int
+        Columns of the grid.
 
     Yields
     ------
     PatchRun
         `patches` is C-contiguous, and reused for the next batch.
     """
-    buffer, positions = np.empty((0,)), []
+    buffer, positions, group = np.empty((0,)), [], 0
     for run in runs:
-        patch_shape = run.patches.shape[1:]
-        if buffer.shape[1:] != patch_shape or buffer.dtype != run.patches.dtype:
-            if positions:
-                yield PatchRun(positions, buffer[: len(positions)])
-            buffer, positions = np.empty((size, *patch_shape), run.patches.dtype), []
+        patch_shape, its_group = run.patches.shape[1:], run.positions[0][0] // rows_together(cols)
+        if positions and (its_group != group or buffer.shape[1:] != patch_shape):
+            yield PatchRun(positions, buffer[: len(positions)])
+            positions = []
+        if buffer.shape[1:] != patch_shape:
+            buffer = np.empty((size, *patch_shape), run.patches.dtype)
+        group = its_group
         start = 0
         while start < len(run.positions):
             take = min(size - len(positions), len(run.positions) - start)
