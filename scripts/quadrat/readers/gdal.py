@@ -103,9 +103,20 @@ class GdalReader:
             fill=0 if self._palette is not None else _fill(dataset.nodata, self._dtype()),
             crs=crs.to_string() if crs else None,
             transform=None if transform.is_identity else tuple(transform)[:6],
+            **self._scaling(),
             decoders={"gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
             notes=() if self._palette is None else ("palette expanded to RGB",),
         )
+
+    def _scaling(self) -> dict[str, tuple[float, ...]]:
+        """Return scales and offsets; GDAL gives 1 and 0 where the file tells none."""
+        scales, offsets = self._dataset.scales, self._dataset.offsets
+        if self._palette is not None or (set(scales) == {1.0} and set(offsets) == {0.0}):
+            return {}
+        return {
+            "scales": tuple(scales[channel] for channel in self._channels),
+            "offsets": tuple(offsets[channel] for channel in self._channels),
+        }
 
     def _dtype(self) -> np.dtype:
         if self._palette is not None:

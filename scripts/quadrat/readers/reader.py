@@ -41,6 +41,8 @@ class ImageInfo:
         x = a * column + b * row + c and y = d * column + e * row + f.
     mpp : tuple of 2 float or None
         Micrometres per level-0 pixel along y and x.
+    scales, offsets : tuple of float or None
+        Of each channel that is read: value = sample * scale + offset. None where the file tells neither.
     decoders : dict of str to str
         Versions of the libraries that decode the pixels.
     notes : tuple of str
@@ -61,6 +63,8 @@ class ImageInfo:
     crs: str | None = None
     transform: tuple[float, ...] | None = None
     mpp: tuple[float, float] | None = None
+    scales: tuple[float, ...] | None = None
+    offsets: tuple[float, ...] | None = None
     decoders: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -16,7 +16,15 @@ from quadrat.readers.segment_pipeline import SegmentPipeline
 from quadrat.readers.selection import channel_indices
 from quadrat.readers.stripes import StripePipeline
 from quadrat.readers.tiff_coded import CodedSegments
-from quadrat.readers.tiff_metadata import crs_of, gdal_crs, has_own_crs, mpp_of, sample_notes, transform_of
+from quadrat.readers.tiff_metadata import (
+    crs_of,
+    gdal_crs,
+    has_own_crs,
+    mpp_of,
+    sample_notes,
+    scaling_of,
+    transform_of,
+)
 from quadrat.readers.tiff_pages import TiffLevel, level_of, open_tiff
 from quadrat.readers.tiff_raw import RawSegments, is_raw
 from quadrat.readers.tiff_segments import available_channels
@@ -71,7 +79,7 @@ class TiffReader:
                 wanted = channel_indices(channels, available_channels(opened))
                 table = RawSegments if is_raw(opened.page) else CodedSegments
                 self._segments = table(self._fd, opened, wanted, memory_mb)
-                self.info = _info(path, opened, self._segments, len(wanted))
+                self.info = _info(path, opened, self._segments, wanted)
         except BaseException:
             self.close()
             raise
@@ -118,13 +126,13 @@ class TiffReader:
         self.close()
 
 
-def _info(path: str, level: TiffLevel, segments, channels: int) -> ImageInfo:
+def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> ImageInfo:
     page, base = level.page, level.base
     return ImageInfo(
         format="TIFF",
         height=page.imagelength,
         width=page.imagewidth,
-        channels=channels,
+        channels=len(channels),
         dtype=segments.dtype,
         segment_height=page.tilelength if page.is_tiled else page.rowsperstrip,
         segment_width=page.tilewidth if page.is_tiled else page.imagewidth,
@@ -135,6 +143,7 @@ def _info(path: str, level: TiffLevel, segments, channels: int) -> ImageInfo:
         crs=crs_of(base) if not has_own_crs(base) else gdal_crs(path),
         transform=transform_of(base),
         mpp=mpp_of(base),
+        **scaling_of(base, channels),
         decoders={"tifffile": tifffile.__version__, "imagecodecs": imagecodecs.__version__},
         notes=(*level.notes, *sample_notes(page), *segments.notes),
     )

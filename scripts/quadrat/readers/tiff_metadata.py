@@ -76,6 +76,28 @@ def transform_of(page: TiffPage) -> tuple[float, ...] | None:
     return tuple(float(value) for value in (a, b, c, d, e, f))
 
 
+def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, tuple[float, ...]]:
+    """Return the scales and offsets of channels, counted from 0; empty where the file tells neither.
+
+    References
+    ----------
+    GDAL, "GTiff -- GeoTIFF File Format": tag 42112 holds XML with <Item name sample role>, where roles are
+    "scale" and "offset"; what it leaves out is 1 and 0.
+    """
+    try:
+        items = ElementTree.fromstring(page.tags.valueof(42112) or "<none/>").iter("Item")
+        told = {(item.get("role"), int(item.get("sample", 0))): item.text for item in items}
+        scales, offsets = (
+            tuple(float(told.get((role, channel)) or default) for channel in channels)
+            for role, default in (("scale", 1), ("offset", 0))
+        )
+    except (ElementTree.ParseError, ValueError):
+        return {}
+    if page.photometric == PALETTE or not {"scale", "offset"} & {role for role, _ in told}:
+        return {}
+    return {"scales": scales, "offsets": offsets}
+
+
 def mpp_of(page: TiffPage) -> tuple[float, float] | None:
     """Return micrometres per pixel along y and x, None where the file does not say them credibly."""
     for source in (_ome_mpp, _aperio_mpp, _imagej_mpp, _centimetre_mpp):
