@@ -9,6 +9,7 @@ from quadrat.config import load_settings
 from quadrat.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[1] / "config.yaml"
+ONNX = {"kind": "onnx", "path": "model.onnx"}
 MODEL = {"kind": "python", "path": "my_model.py", "name": "predict_patch"}
 
 
@@ -106,7 +107,22 @@ GOOD = [
     ("predictor", "{kind: python, path: my_model.py, name: predict_patch}", MODEL),
     ("predictor", MODEL | {"options": {"a": 1}}, MODEL | {"options": {"a": 1}}),
     ("predictor", MODEL | {"depends": ["w.onnx"]}, MODEL | {"depends": ["w.onnx"]}),
+    ("predictor", MODEL | {"depends": "w.onnx"}, MODEL | {"depends": ["w.onnx"]}),
     ("predictor", MODEL | {"batch_size": 4}, MODEL | {"batch_size": 4}),
+    ("predictor", MODEL | {"batch_size": "4"}, MODEL | {"batch_size": 4}),
+    ("predictor", ONNX, ONNX),
+    ("predictor", "{kind: onnx, path: model.onnx}", ONNX),
+    ("predictor", ONNX | {"scale": "0.5"}, ONNX | {"scale": 0.5}),
+    ("predictor", ONNX | {"scale": ["0.5", 2]}, ONNX | {"scale": [0.5, 2]}),
+    ("predictor", ONNX | {"scale": "file"}, ONNX | {"scale": "file"}),
+    ("predictor", ONNX | {"split": "true", "reduce": "mean"}, ONNX | {"split": True, "reduce": "mean"}),
+    (
+        "predictor",
+        ONNX | {"normalize": {"mean": "0.5", "std": ["0.1", "0.2"]}},
+        ONNX | {"normalize": {"mean": 0.5, "std": [0.1, 0.2]}},
+    ),
+    ("predictor", ONNX | {"output": "logits"}, ONNX | {"output": "logits"}),
+    ("predictor", ONNX | {"output": 2}, ONNX | {"output": 2}),
     ("on_failure", "report", "report"),
     ("retries", 0, 0),
     ("allow_removed", True, True),
@@ -183,13 +199,8 @@ BAD = [
     ("plane", {"c": 1}),
     ("predictor", "median"),
     ("predictor", {}),
-    ("predictor", {"kind": "onnx"}),
-    ("predictor", {"kind": "python", "path": "my_model.py"}),
-    ("predictor", {"kind": "mean", "path": "my_model.py"}),
-    ("predictor", MODEL | {"weights": "w.onnx"}),
-    ("predictor", MODEL | {"name": "two words"}),
-    ("predictor", MODEL | {"batch_size": 0}),
-    ("predictor", MODEL | {"depends": "w.onnx"}),
+    ("predictor", {"kind": "median"}),
+    ("predictor", {"kind": ["onnx"]}),
     ("predictor", None),
     ("on_failure", "ignore"),
     ("on_failure", True),
@@ -225,6 +236,45 @@ def test_folder_that_yaml_reads_as_a_number_is_refused_with_the_way_to_quote_it(
     line = refusal(images=yaml.safe_load("2024_01"))
     assert line.startswith("images 202401: must be a folder")
     assert "YAML read 202401 as int: quote it, --config 'images=\"...\"'" in line
+
+
+BAD_IN_PREDICTOR = [
+    (MODEL | {"name": "two words"}, "name two words: must be predict_patch, predict_batch, or the name"),
+    (MODEL | {"batch_size": 0}, "batch_size 0: must be a whole number, at least 1"),
+    (MODEL | {"depends": [1]}, "depends [1]: must be a list of files"),
+    (MODEL | {"options": None}, "options null: must be keyword arguments"),
+    (ONNX | {"path": ""}, "path '': must be the model's file"),
+    (ONNX | {"layout": "CHW"}, "layout CHW: must be NCHW or NHWC"),
+    (ONNX | {"scale": "red"}, "scale red: must be a number, a list of one for each channel, or file"),
+    (ONNX | {"scale": []}, "scale []: must be a number, a list of one for each channel, or file"),
+    (ONNX | {"resize": "cubic"}, "resize cubic: must be area or bilinear"),
+    (ONNX | {"output": 0}, "output 0: must be the name of an output, or its number, counted from 1"),
+    (ONNX | {"reduce": "sum"}, "reduce sum: must be mean, fraction or max"),
+    (ONNX | {"device": "gpu"}, "device gpu: must be cpu, cuda or auto"),
+    (ONNX | {"normalize": 0.5}, "normalize 0.5: must be {mean: ..., std: ...}"),
+    (ONNX | {"normalize": {"mean": 0, "std": 0}}, "normalize: std 0: must be a number above 0"),
+    (ONNX | {"normalize": {"mean": 0}}, "normalize: std: is missing: must be a number above 0"),
+    (ONNX | {"normalize": {"mean": 0, "sd": 1}}, "normalize: sd: unknown key; did you mean std?"),
+    (ONNX | {"scael": 2}, "scael: unknown key; did you mean scale? (config.yaml: predictor)"),
+    ({"kind": "mean", "path": "a.py"}, "path: unknown key; the keys are kind (config.yaml: predictor)"),
+    ({"kind": "onnx"}, "path: is missing: must be the model's file"),
+    ({"kind": "python", "path": "my_model.py"}, "name: is missing: must be predict_patch"),
+    (ONNX | {"split": True}, "reduce: is missing: must be mean, fraction or max"),
+    (ONNX | {"split": True, "reduce": "mean", "resize": "area"}, "split and resize: must be one of them"),
+]
+
+
+@pytest.mark.parametrize(("value", "told"), BAD_IN_PREDICTOR, ids=str)
+def test_bad_value_within_the_predictor_is_refused_with_its_own_expectation(refusal, value, told):
+    line = refusal(predictor=value)
+    assert line.startswith(f"predictor: {told}")
+    assert "(config.yaml: predictor" in line
+
+
+def test_every_key_of_a_predictor_is_explained(schema):
+    for kind in schema["properties"]["predictor"]["anyOf"][1:]:
+        for key, rule in kind["properties"].items():
+            assert rule["expected"].strip(), key
 
 
 @pytest.mark.parametrize(

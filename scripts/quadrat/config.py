@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from quadrat.errors import ConfigError
+from quadrat.model_settings import refuse_contradictions
 from quadrat.reading import Reading
 
 
@@ -69,20 +70,22 @@ def load_settings(config: dict[str, Any], schema_path: Path) -> Settings:
     values = {}
     for key, rule in properties.items():
         values[key] = _coerce(config[key], rule) if key in config else rule["default"]
-        _check(key, values[key], rule)
+        _check(values[key], rule, key)
     if values["stride"] is None:
         values["stride"] = values["patch_size"]
     if isinstance(values["predictor"], str):
         values["predictor"] = {"kind": values["predictor"]}
+    refuse_contradictions(values["predictor"])
     return Settings(**values)
 
 
-def _refuse_unknown_keys(config: dict[str, Any], properties: dict[str, Any]) -> None:
+def _refuse_unknown_keys(config: dict[str, Any], properties: dict[str, Any], *above: str) -> None:
     for key in config:
         if key not in properties:
             close = difflib.get_close_matches(str(key), properties, n=1)
             meant = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(properties)}"
-            raise ConfigError(f"{key}: unknown key; {meant} (config.yaml)")
+            place = ": ".join(["config.yaml", *above])
+            raise ConfigError(f"{': '.join([*above, str(key)])}: unknown key; {meant} ({place})")
 
 
 def _coerce(value: Any, rule: dict[str, Any]) -> Any:
@@ -91,21 +94,17 @@ def _coerce(value: Any, rule: dict[str, Any]) -> Any:
     `--config` hands over values within JSON, and whole JSON within quotes, as text.
     """
     types = rule.get("type", [])
-    takes_text = _is_text(rule) or "enum" in rule
-    if isinstance(value, str) and (not takes_text or value.startswith(("[", "{"))):
+    if isinstance(value, str) and (not _takes_text(rule, value) or value.startswith(("[", "{"))):
         value = _parse(value)
     if "array" in types and isinstance(value, (str, int)) and not isinstance(value, bool):
         value = [value]
-    if "array" in types and isinstance(value, list) and rule["items"]["type"] == "integer":
-        value = [_number(item) for item in value]
+    for option in _options(rule):
+        if isinstance(value, list) and "items" in option:
+            value = [_coerce(item, option["items"]) for item in value]
     if isinstance(value, dict):
-        numbers = [key for key, inner in rule.get("properties", {}).items() if inner["type"] == "integer"]
-        value = {key: _number(item) if key in numbers else item for key, item in value.items()}
+        inner = (_rule_of(value, rule) or rule).get("properties", {})
+        value = {key: _coerce(item, inner[key]) if key in inner else item for key, item in value.items()}
     return value
-
-
-def _number(item: Any) -> Any:
-    return int(item) if isinstance(item, str) and item.isdecimal() else item
 
 
 def _parse(text: str) -> Any:
@@ -115,27 +114,62 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _check(key: str, value: Any, rule: dict[str, Any]) -> None:
+def _options(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    return [rule, *rule.get("anyOf", [])]
+
+
+def _takes_text(rule: dict[str, Any], text: str) -> bool:
+    return _is_text(rule) or any(text in option.get("enum", []) for option in _options(rule))
+
+
+def _rule_of(value: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any] | None:
+    """Give the rule, for a mapping of this kind, whose keys tell what they expect; None if none does."""
+    for option in _options(rule):
+        properties = option.get("properties", {})
+        is_of_kind = "kind" not in properties or value.get("kind") in properties["kind"]["enum"]
+        if is_of_kind and any("expected" in inner for inner in properties.values()):
+            return option
+    return None
+
+
+def _check(value: Any, rule: dict[str, Any], *keys: str) -> None:
+    """Check a value and, in a mapping whose keys tell what they expect, that of each of them."""
+    of_kind = _rule_of(value, rule) if isinstance(value, dict) else None
+    if of_kind:
+        _refuse_unknown_keys(value, of_kind["properties"], *keys)
+        for key in of_kind.get("required", []):
+            if key not in value:
+                place, expected = ": ".join([*keys, key]), of_kind["properties"][key]["expected"]
+                raise ConfigError(f"{place}: is missing: must be {expected} (config.yaml: {place})")
+        for key, inner in value.items():
+            _check(inner, of_kind["properties"][key], *keys, key)
+    elif not _fits(value, rule):
+        raise ConfigError(_refusal(value, rule, keys))
+
+
+def _fits(value: Any, rule: dict[str, Any]) -> bool:
     # Imported here: jobs carry their settings with them and check nothing.
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
     # JSON Schema takes 512.0 for an integer; a range does not.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, number: type(number) is int)
-    if extend(Draft202012Validator, type_checker=types)(rule).is_valid(value):
-        return
-    line = f"{key} {_shown(value)}: must be {rule['expected']}"
-    if key == "channels" and isinstance(value, list) and 0 in value:
-        line = (
-            f"{key} {_shown(value)}: channels are counted from 1, as in GDAL and QGIS; there is no channel 0"
-        )
+    return extend(Draft202012Validator, type_checker=types)(rule).is_valid(value)
+
+
+def _refusal(value: Any, rule: dict[str, Any], keys: tuple[str, ...]) -> str:
+    place = ": ".join(keys)
+    line = f"{place} {_shown(value)}: must be {rule['expected']}"
+    if keys == ("channels",) and isinstance(value, list) and 0 in value:
+        counted = "channels are counted from 1, as in GDAL and QGIS; there is no channel 0"
+        line = f"{place} {_shown(value)}: {counted}"
     if _is_text(rule) and not isinstance(value, (str, list, dict)):
-        line += f"; YAML read {value!r} as {type(value).__name__}: quote it, --config '{key}=\"...\"'"
-    raise ConfigError(f"{line} (config.yaml: {key})")
+        line += f"; YAML read {value!r} as {type(value).__name__}: quote it, --config '{place}=\"...\"'"
+    return f"{line} (config.yaml: {place})"
 
 
 def _is_text(rule: dict[str, Any]) -> bool:
-    return any(option.get("type") == "string" for option in [rule, *rule.get("anyOf", [])])
+    return any(option.get("type") == "string" for option in _options(rule))
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,39 @@
+"""The configuration of a model: what its keys must not say together, and the GPU that they ask for."""
+
+import os
+from typing import Any
+
+from quadrat.errors import ConfigError
+
+# There where the driver of NVIDIA is.
+NVIDIA_DRIVER = "/dev/nvidiactl"
+
+
+def refuse_contradictions(predictor: dict[str, Any]) -> None:
+    """Refuse keys of a predictor that do not go together.
+
+    Parameters
+    ----------
+    predictor : dict
+        The key `predictor` of the configuration, each of whose values is good by itself.
+
+    Raises
+    ------
+    ConfigError
+        One line with the keys, what was expected, and where to change it.
+    """
+    if predictor.get("split") and "resize" in predictor:
+        raise ConfigError(
+            "predictor: split and resize: must be one of them (config.yaml: predictor: split, resize)"
+        )
+    if predictor.get("split") and "reduce" not in predictor:
+        raise ConfigError(
+            "predictor: reduce: is missing: must be mean, fraction or max, by which the blocks of a patch "
+            "become one prediction (config.yaml: predictor: reduce)"
+        )
+
+
+def gpus(predictor: dict[str, Any]) -> int:
+    """Give how many GPUs a job takes: one where its model runs on it, or may."""
+    device = predictor.get("device", "cpu")
+    return int(device == "cuda" or (device == "auto" and os.path.exists(NVIDIA_DRIVER)))
