@@ -181,7 +181,7 @@ def _write(plan: Plan, folder: ResultsFolder) -> None:
 
 def _predictor(settings: Settings, log: ContentLog) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Give the recipe, and the files whose content it names as they were before they were read."""
-    files = {path: mark(path) for path in versions.predictor_files(settings) if os.path.isfile(path)}
+    files = {path: mark(path) for path in versions.predictor_files(settings)}
     return versions.recipe(settings, lambda path: hash_known(path, log)), files
 
 

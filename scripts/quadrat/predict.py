@@ -100,7 +100,8 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
     with open_image(task.path, **chosen, memory_mb=memory_mb) as reader:
         info = reader.info
         grid = reading.grid(info.height, info.width)
-        predictor = load_predictor(task.predictor)
+        predictor = load_predictor(task.predictor, task.threads)
+        predictor.check(info)
         counts = {"patches": 0, "skipped": 0, "nan": 0, "infinite": 0}
         for run in _runs(reader, grid, predictor, task.threads):
             predictions = _predict(predictor, run)

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from quadrat import RESULTS_VERSION
 from quadrat.config import Settings
-from quadrat.errors import ConfigError
+from quadrat.model_files import files_of
 from quadrat.results import VERSION_DIGITS
 
 
@@ -58,14 +57,13 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
     Raises
     ------
     ConfigError
-        If a file that the predictor names is missing.
+        If a file that the predictor is made from is missing.
     """
     predictor = dict(settings.predictor)
-    if "path" in predictor:
-        predictor["path"] = _hash_named(predictor["path"], "path", hash_path)
-        predictor["depends"] = [
-            _hash_named(path, "depends", hash_path) for path in predictor.get("depends", [])
-        ]
+    for key, paths in files_of(predictor).items():
+        hashes = [hash_path(path) for path in paths]
+        predictor |= {key: hashes[0] if key == "path" else hashes}
+    if predictor["kind"] == "python":
         predictor.setdefault("options", {})
     return {
         "results_version": RESULTS_VERSION,
@@ -76,8 +74,7 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
 
 def predictor_files(settings: Settings) -> list[str]:
     """List the paths of the files that the predictor is made from."""
-    predictor = settings.predictor
-    return [predictor["path"], *predictor.get("depends", [])] if "path" in predictor else []
+    return [path for paths in files_of(settings.predictor).values() for path in paths]
 
 
 def version(content_id: str, recipe_digest: str) -> str:
@@ -88,9 +85,3 @@ def version(content_id: str, recipe_digest: str) -> str:
 def state(rows: Iterable[StateRow], json_max_values: int) -> str:
     """Give 12 hex digits that name what the merged files of these images hold."""
     return digest([sorted(rows, key=lambda row: row.filename), json_max_values])
-
-
-def _hash_named(path: str, key: str, hash_path: Callable[[str], str]) -> str:
-    if not os.path.isfile(path):
-        raise ConfigError(f"{path}: no such file (config.yaml: predictor: {key})")
-    return hash_path(path)

@@ -7,13 +7,15 @@ from quadrat.predictors.predictor import Predictor
 __all__ = ["Predictor", "load_predictor"]
 
 
-def load_predictor(configuration: dict[str, Any]) -> Predictor:
+def load_predictor(configuration: dict[str, Any], threads: int = 1) -> Predictor:
     """Make the predictor of a job, once.
 
     Parameters
     ----------
     configuration : dict
         The key `predictor` of the configuration, with `kind`.
+    threads : int, optional
+        Threads that it may compute on; no prediction depends on them.
 
     Returns
     -------
@@ -29,6 +31,12 @@ def load_predictor(configuration: dict[str, Any]) -> Predictor:
         from quadrat.predictors.mean import MeanPredictor
 
         return MeanPredictor()
+    if configuration["kind"] == "onnx":
+        from quadrat.predictors.model import ModelPredictor
+        from quadrat.predictors.onnx import OnnxSession
+
+        chosen = {key: configuration[key] for key in ("path", "output", "device") if key in configuration}
+        return ModelPredictor(OnnxSession(**chosen), configuration, threads)
     from quadrat.predictors.python import PythonPredictor
 
     return PythonPredictor(**{key: value for key, value in configuration.items() if key != "kind"})

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from quadrat.readers.reader import ImageInfo
+
 # Integers up to here are exact as float64, so that a sum of them does not depend on its order.
 EXACT = 2**53
 
@@ -17,6 +19,9 @@ class MeanPredictor:
     The result is exactly ``numpy.mean(patch)``. Integers are summed as integers, down the columns of
     all patches at once, which is several times as fast and gives the same bits, since no sum is rounded.
     """
+
+    def check(self, info: ImageInfo) -> None:
+        """Take every image."""
 
     def batch_size(self, patch_bytes: int) -> None:
         """Take any number of patches: each mean is of one patch alone."""

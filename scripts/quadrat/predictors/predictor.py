@@ -4,9 +4,35 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from quadrat.readers.reader import ImageInfo
+
+# A batch of patches takes about as much; small ones are at most so many.
+BATCH_BYTES = 1 << 24
+MOST_PATCHES = 32
+
+
+def default_batch_size(patch_bytes: int) -> int:
+    """Give the number of patches in a batch; it follows from their size in bytes alone."""
+    return min(MOST_PATCHES, max(1, BATCH_BYTES // patch_bytes))
+
 
 class Predictor(Protocol):
     """Turns batches of patches into predictions."""
+
+    def check(self, info: ImageInfo) -> None:
+        """Check that an image can be predicted, before its first patch.
+
+        Parameters
+        ----------
+        info : ImageInfo
+            The image, with the channels that are read.
+
+        Raises
+        ------
+        ImageError
+            If it cannot: what the predictor takes, and what the image has.
+        """
+        ...
 
     def batch_size(self, patch_bytes: int) -> int | None:
         """Give the number of patches in a batch.

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from quadrat.errors import PredictorError
-
-# A batch of patches takes about as much; small ones are at most so many.
-BATCH_BYTES = 1 << 24
-MOST_PATCHES = 32
+from quadrat.predictors.predictor import default_batch_size
+from quadrat.readers.reader import ImageInfo
 
 METHODS = ("predict_patch", "predict_batch")
 
@@ -58,11 +56,14 @@ class PythonPredictor:
             raise PredictorError(f"{path}: has no {name} (config.yaml: predictor: name)")
         self._call, self._by_patch = _callable(getattr(module, name), name, path, options or {})
 
+    def check(self, info: ImageInfo) -> None:
+        """Take every image: what it cannot predict, the user's code refuses."""
+
     def batch_size(self, patch_bytes: int) -> int:
         """Give the number of patches in a batch; it follows from their size and the configuration alone."""
         if self._configured_batch_size is not None:
             return self._configured_batch_size
-        return min(MOST_PATCHES, max(1, BATCH_BYTES // patch_bytes))
+        return default_batch_size(patch_bytes)
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
         """Call the user's code.

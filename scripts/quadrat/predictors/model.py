@@ -1,0 +1,136 @@
+"""The predictor of a model: a session between the contracts of its input and its output."""
+
+import math
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from quadrat.errors import PredictorError
+from quadrat.predictors.model_input import ModelInput
+from quadrat.predictors.model_output import ModelOutput
+from quadrat.predictors.predictor import default_batch_size
+from quadrat.predictors.session import Session
+from quadrat.readers.reader import ImageInfo
+
+# The input of one call takes about as much: on a CPU more gains nothing and costs memory.
+CALL_BYTES = {"cpu": 1 << 22, "cuda": 1 << 26}
+MOST_BLOCKS = 64
+
+# Each call at once takes the memory of the model's layers.
+MOST_CALLS = 8
+
+ONE_BY_ONE = "the model declares batches of any size and fails on them: it is called block by block"
+
+
+class ModelPredictor:
+    """Predicts by a model.
+
+    The threads of the job each call the model with patches of their own: results then do not depend on how
+    many there are, as they would if threads shared the sums within one call.
+
+    Parameters
+    ----------
+    session : Session
+    configuration : dict
+        The key `predictor` of the configuration.
+    threads : int
+        Threads that may call the model at once.
+
+    Raises
+    ------
+    PredictorError
+        If configuration and model contradict each other.
+    """
+
+    def __init__(self, session: Session, configuration: dict[str, Any], threads: int):
+        self._session, self._configured = session, configuration
+        self._input = ModelInput(session.shape, configuration)
+        self._output = ModelOutput(self._input.axes.layout, configuration)
+        calls = min(threads, MOST_CALLS) if session.device == "cpu" else 1
+        self._pool = ThreadPoolExecutor(calls, thread_name_prefix="quadrat-model")
+        self._of_thread = threading.local()
+        # Not known before the first batch.
+        self._takes_batches: bool | None = None
+
+    def batch_size(self, patch_bytes: int) -> int:
+        """Give the number of patches that are shared out among the threads."""
+        return default_batch_size(patch_bytes)
+
+    def check(self, info: ImageInfo) -> None:
+        """Check that an image fits the model; see `ModelInput.check`."""
+        self._input.check(info)
+
+    def predict(self, patches: np.ndarray) -> np.ndarray:
+        """Predict each patch of a batch; see `Predictor.predict`."""
+        rows, cols = self._input.blocks(patches.shape[1:])
+        size = self._call_size(patches.shape[1:])
+        if size > 1 and self._takes_batches is None and len(patches) * rows * cols > 1:
+            self._takes_batches = self._try_batch(patches[:size], size)
+            size = self._call_size(patches.shape[1:])
+        step = max(1, size // (rows * cols))
+        parts = [patches[start : start + step] for start in range(0, len(patches), step)]
+        predictions = list(self._pool.map(lambda part: self._predict_part(part, size), parts))
+        return np.concatenate(predictions)
+
+    def describe(self) -> dict[str, Any]:
+        """Give the configuration but for places of files, the device, and what was found of the model."""
+        told = {key: value for key, value in self._configured.items() if key != "path"}
+        told |= {"device": self._session.device, "software": self._session.software}
+        return told | ({"note": ONE_BY_ONE} if self._takes_batches is False else {})
+
+    def _call_size(self, patch_shape: tuple[int, ...]) -> int:
+        """Give the number of blocks in a call; it follows from model, patch and configuration alone."""
+        fixed = self._input.axes.batch
+        if fixed is not None:
+            return fixed
+        if self._takes_batches is False:
+            return 1
+        block_bytes = math.prod(self._input.shape(patch_shape)) * self._session.shape.dtype.itemsize
+        most = min(MOST_BLOCKS, max(1, CALL_BYTES[self._session.device] // block_bytes))
+        return self._configured.get("batch_size") or most
+
+    def _try_batch(self, patches: np.ndarray, size: int) -> bool:
+        """Tell whether the model takes a batch; refuse it where it fails on a single block too."""
+        try:
+            self._predict_part(patches, size)
+        except PredictorError as error:
+            if self._input.axes.batch is not None:
+                raise
+            try:
+                self._predict_part(patches[:1], 1)
+            except PredictorError:
+                raise error from None
+            print(f"{ONE_BY_ONE} ({error})", file=sys.stderr)
+            return False
+        return True
+
+    def _predict_part(self, patches: np.ndarray, size: int) -> np.ndarray:
+        """Predict patches by calls of a number of blocks."""
+        rows, cols = self._input.blocks(patches.shape[1:])
+        blocks = len(patches) * rows * cols
+        is_fixed = self._input.axes.batch is not None
+        batch = self._buffer(-(-blocks // size) * size if is_fixed else blocks, patches.shape[1:])
+        batch[blocks:] = 0
+        self._input.fill(batch, patches)
+        outputs = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
+        return self._output.predictions(np.concatenate(outputs)[:blocks], len(patches))
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        output = self._session.run(batch)
+        if output.ndim == 0 or len(output) != len(batch):
+            raise PredictorError(
+                f"the model gave an array of shape {output.shape} for {len(batch)} patches: must be "
+                f"({len(batch)}, ...)"
+            )
+        return output
+
+    def _buffer(self, blocks: int, patch_shape: tuple[int, ...]) -> np.ndarray:
+        """Give the array that this thread fills for each of its calls."""
+        shape, dtype = self._input.shape(patch_shape), self._session.shape.dtype
+        buffer = getattr(self._of_thread, "buffer", None)
+        if buffer is None or len(buffer) < blocks or buffer.shape[1:] != shape:
+            buffer = self._of_thread.buffer = np.empty((blocks, *shape), dtype)
+        return buffer[:blocks]

@@ -1,0 +1,115 @@
+"""The output contract of a model: how what it gives becomes the prediction of a patch."""
+
+from typing import Any
+
+import numpy as np
+
+from quadrat.errors import PredictorError
+
+# A map of one channel says yes where it is above.
+HALF = 0.5
+
+
+class ModelOutput:
+    """Turns the output of a model into predictions.
+
+    Parameters
+    ----------
+    layout : {'NCHW', 'NHWC'}
+        Where the classes are in an output of four axes.
+    configuration : dict
+        The key `predictor` of the configuration.
+    """
+
+    def __init__(self, layout: str, configuration: dict[str, Any]):
+        self._layout = layout
+        self._activation = configuration.get("activation", "none")
+        self._reduce = configuration.get("reduce")
+        self._takes_argmax = configuration.get("argmax", False)
+        self._labels = configuration.get("labels")
+
+    def predictions(self, output: np.ndarray, patches: int) -> np.ndarray:
+        """Give the prediction of each patch.
+
+        Parameters
+        ----------
+        output : (patches * blocks, ...) array
+            What the model gave for the blocks of each patch: (n,), (n, class), maps (n, height, width), or
+            maps of classes in the layout of the model.
+        patches : int
+
+        Returns
+        -------
+        (patches, ...) array
+
+        Raises
+        ------
+        PredictorError
+            If the output is not of a kind that the configuration fits.
+        """
+        by_class = self._classes_last(output)
+        values = self._activated(by_class)
+        if self._reduce:
+            values = self._reduced(values.reshape(patches, -1, values.shape[-1]))
+        elif self._layout == "NCHW" and by_class.ndim == 4:
+            values = np.moveaxis(values, -1, 1)
+        if self._labels is not None and values.shape[-1] != len(self._labels):
+            raise PredictorError(
+                f"the model tells {values.shape[-1]} classes, and there are {len(self._labels)} labels: "
+                "must be as many (config.yaml: predictor: labels)"
+            )
+        if self._takes_argmax:
+            return self._named(values)
+        return values.reshape(patches, *(length for length in values.shape[1:] if length != 1))
+
+    def _classes_last(self, output: np.ndarray) -> np.ndarray:
+        """Give the output with a last axis of classes, of length 1 where it tells of one thing alone."""
+        if output.ndim == 4 and self._layout == "NCHW":
+            return np.moveaxis(output, 1, -1)
+        return output if output.ndim in (2, 4) else output[..., np.newaxis]
+
+    def _activated(self, values: np.ndarray) -> np.ndarray:
+        if self._activation == "none":
+            return values
+        values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
+        if self._activation == "sigmoid":
+            # Of the side that does not overflow.
+            small = np.exp(-np.abs(values))
+            return np.where(values < 0, small, 1) / (1 + small)
+        if values.shape[-1] == 1:
+            raise PredictorError(
+                "softmax of one class is 1 everywhere: must be sigmoid or none "
+                "(config.yaml: predictor: activation)"
+            )
+        powers = np.exp(values - values.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    def _reduced(self, values: np.ndarray) -> np.ndarray:
+        """Reduce (patch, pixels or blocks, class) to (patch, class)."""
+        if self._reduce == "max":
+            return values.max(axis=1)
+        shares = self._chosen(values) if self._reduce == "fraction" else values
+        # Summed as float64: in float32 the fractions of a patch would miss 1 by 0.0001.
+        return shares.mean(axis=1, dtype=np.float64).astype(np.float32)
+
+    def _chosen(self, values: np.ndarray) -> np.ndarray:
+        """Give which class each pixel is of, as (patch, pixels, class) bool array."""
+        if values.shape[-1] > 1:
+            return values.argmax(axis=-1)[..., np.newaxis] == np.arange(values.shape[-1])
+        if values.dtype.kind == "f":
+            return values > HALF
+        if self._labels is None:
+            raise PredictorError(
+                "the model gives a map of class numbers: reduce: fraction needs to know how many there are "
+                "(config.yaml: predictor: labels)"
+            )
+        return values == np.arange(len(self._labels))
+
+    def _named(self, values: np.ndarray) -> np.ndarray:
+        if values.ndim != 2 or values.shape[1] == 1:
+            raise PredictorError(
+                f"argmax needs one value a class, and the model gives {values.shape[1:]} for a patch: reduce "
+                "maps first (config.yaml: predictor: argmax, reduce)"
+            )
+        classes = values.argmax(axis=1)
+        return classes if self._labels is None else np.array(self._labels, dtype=str)[classes]

@@ -1,0 +1,122 @@
+"""The session of an ONNX model, by ONNX Runtime."""
+
+import ctypes
+
+import numpy as np
+import onnxruntime
+
+from quadrat.errors import PredictorError
+from quadrat.predictors.session import ModelShape
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+BFLOAT16 = "tensor(bfloat16)"
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(uint16)": np.uint16,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+}
+
+
+class OnnxSession:
+    """Runs an ONNX model; see `Session`.
+
+    Parameters
+    ----------
+    path : str
+        The model.
+    output : str or int, optional
+        Its output to take, by name or counted from 1; not needed where it has one.
+    device : {'cpu', 'cuda', 'auto'}
+        `auto` is CUDA where this ONNX Runtime and the machine have it.
+
+    Raises
+    ------
+    PredictorError
+        If the model cannot be loaded, takes anything but one array of four axes, or has not the output; or
+        the device is not there.
+    """
+
+    def __init__(self, path: str, output: str | int | None = None, device: str = "cpu"):
+        self._session = _load(path, device)
+        self.device = "cuda" if self._session.get_providers()[0] == PROVIDERS["cuda"] else "cpu"
+        if device == "cuda" != self.device:
+            raise PredictorError(
+                "device cuda: CUDA does not start here; see the log (config.yaml: predictor: device)"
+            )
+        self.software = {"onnxruntime": onnxruntime.__version__}
+        taken = self._session.get_inputs()
+        if len(taken) != 1 or len(taken[0].shape) != 4 or taken[0].type not in DTYPES:
+            told = ", ".join(f"{one.name} {one.type} {one.shape}" for one in taken)
+            raise PredictorError(
+                f"{path}: takes {told}: must be one array (n, channel, height, width) of numbers"
+            )
+        axes = tuple(length if isinstance(length, int) else None for length in taken[0].shape)
+        self.shape = ModelShape(axes, np.dtype(DTYPES[taken[0].type]))
+        self._input = taken[0].name
+        self._output = _chosen([one.name for one in self._session.get_outputs()], output, path)
+        types = {one.name: one.type for one in self._session.get_outputs()}
+        self._is_bfloat16 = types[self._output] == BFLOAT16
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Give the chosen output; see `Session.run`."""
+        try:
+            if self._is_bfloat16:
+                value = onnxruntime.OrtValue.ortvalue_from_numpy(batch)
+                return _from_bfloat16(
+                    self._session.run_with_ort_values([self._output], {self._input: value})[0]
+                )
+            predictions = self._session.run([self._output], {self._input: batch})[0]
+        except Exception as error:
+            raise PredictorError(f"the model failed: {_told(error)}") from error
+        return predictions.astype(np.float32) if predictions.dtype == np.float16 else predictions
+
+
+def _load(path: str, device: str) -> onnxruntime.InferenceSession:
+    available = onnxruntime.get_available_providers()
+    if device == "cuda" and PROVIDERS["cuda"] not in available:
+        raise PredictorError(
+            f"device cuda: onnxruntime {onnxruntime.__version__} is built without CUDA: pip install "
+            "onnxruntime-gpu, or device: cpu (config.yaml: predictor: device)"
+        )
+    wanted = ["cpu"] if device == "cpu" else ["cuda", "cpu"]
+    options = onnxruntime.SessionOptions()
+    # With other numbers of threads, the sums inside a model differ in their last bits.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available]
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:
+        raise PredictorError(f"{path}: cannot be loaded: {_told(error)}") from error
+
+
+def _chosen(names: list[str], output: str | int | None, path: str) -> str:
+    if output is None and len(names) == 1:
+        return names[0]
+    if isinstance(output, int) and 1 <= output <= len(names):
+        return names[output - 1]
+    if output in names:
+        return output
+    wanted = "no output is chosen" if output is None else f"has no output {output}"
+    raise PredictorError(
+        f"{path}: {wanted}: must be one of {', '.join(names)} (config.yaml: predictor: output)"
+    )
+
+
+def _from_bfloat16(value: onnxruntime.OrtValue) -> np.ndarray:
+    """Copy what numpy has no type for: a bfloat16 is the upper half of a float32."""
+    shape = value.shape()
+    size = int(np.prod(shape))
+    halves = np.ctypeslib.as_array((ctypes.c_uint16 * size).from_address(value.data_ptr()))
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
