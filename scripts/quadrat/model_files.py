@@ -1,25 +1,23 @@
 """The files of a predictor: those that its configuration names, and those that hold a model's weights."""
 
-import mmap
 import os
-from collections.abc import Iterator
+import zipfile
+from enum import Enum
 from typing import Any
 
 from quadrat.errors import ConfigError
+from quadrat.external_data import external_data
 
-# The messages of an ONNX file that lead to tensors: which of their fields hold which message.
-MODEL = {7: "graph", 20: "training", 25: "function"}
-MESSAGES = {
-    "model": MODEL,
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {13: "entry"},
-}
-VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
+# In a program of torch.export, objects of Python that are no tensors.
+PICKLED_CONSTANTS = "data/constants/opaque_obj"
+
+
+class TorchFormat(Enum):
+    """What a file of PyTorch holds."""
+
+    SCRIPT = "TorchScript"
+    PROGRAM = "a program of torch.export"
+    CHECKPOINT = "a pickled checkpoint"
 
 
 def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
@@ -38,7 +36,8 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
     Raises
     ------
     ConfigError
-        If one is missing, or an ONNX model cannot be read or names files outside its folder.
+        If one is missing; an ONNX model cannot be read or names files outside its folder; or a model of
+        PyTorch is a pickled checkpoint that the configuration does not trust.
     """
     if "path" not in predictor:
         return {}
@@ -49,93 +48,42 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
         for path in paths:
             if not os.path.isfile(path):
                 raise ConfigError(f"{path}: no such file (config.yaml: predictor: {key})")
-    return named | (
-        {"external_data": external_data(predictor["path"])} if predictor["kind"] == "onnx" else {}
-    )
+    if predictor["kind"] == "onnx":
+        named["external_data"] = external_data(predictor["path"])
+    if predictor["kind"] == "torch" and not predictor.get("trust"):
+        _refuse_pickles(predictor["path"])
+    return named
 
 
-def external_data(path: str) -> list[str]:
-    """List the files beside an ONNX model that hold its weights.
+def torch_format(path: str) -> TorchFormat:
+    """Tell what a file of PyTorch holds, by the names in its archive.
 
     Parameters
     ----------
     path : str
-        The model. Its weights are passed over, not read.
-
-    Raises
-    ------
-    ConfigError
-        If it is not an ONNX model, or a file is missing or outside the model's folder.
-
-    References
-    ----------
-    onnx.proto of ONNX 1.18, TensorProto: `location` in external_data is a path relative to the model.
+        What is no archive of zip counts as a checkpoint: those were pickles before PyTorch 1.6.
     """
+    names = _names(path)
+    if "constants.pkl" in names:
+        return TorchFormat.SCRIPT
+    is_program = "archive_format" in names or "serialized_exported_program.json" in names
+    return TorchFormat.PROGRAM if is_program else TorchFormat.CHECKPOINT
+
+
+def _names(path: str) -> set[str]:
+    """Give the names in an archive without the folder that holds them all; of no archive, none."""
     try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            locations = sorted(set(_locations(content, 0, len(content), "model")))
-    except (ValueError, IndexError, RecursionError):
-        raise ConfigError(f"{path}: must be an ONNX model (config.yaml: predictor: path)") from None
-    folder, paths = os.path.dirname(path), []
-    for location in locations:
-        if os.path.isabs(location) or os.path.normpath(location).startswith(".."):
-            raise ConfigError(
-                f"{path}: keeps weights in {location}: must be in the model's folder "
-                "(config.yaml: predictor: path)"
-            )
-        paths.append(os.path.join(folder, location))
-        if not os.path.isfile(paths[-1]):
-            raise ConfigError(
-                f"{paths[-1]}: no such file; the model keeps weights there (config.yaml: predictor: path)"
-            )
-    return paths
+        with zipfile.ZipFile(path) as archive:
+            return {name.partition("/")[2] or name for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        return set()
 
 
-def _locations(content: mmap.mmap, start: int, end: int, message: str) -> Iterator[str]:
-    """Yield the location of each tensor in a message that is stored elsewhere."""
-    for field, first, last in _fields(content, start, end):
-        inner = MESSAGES[message].get(field)
-        if inner == "entry":
-            # StringStringEntryProto: key, then value
-            entry = {number: content[a:b].decode() for number, a, b in _fields(content, first, last)}
-            if entry.get(1) == "location":
-                yield entry.get(2, "")
-        elif inner:
-            yield from _locations(content, first, last, inner)
-
-
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, start and end of each field of a message that has a length.
-
-    References
-    ----------
-    Protocol Buffers, "Encoding": a field is its number and wire type, then its value.
-    """
-    while start < end:
-        tag, start = _varint(content, start)
-        wire = tag & 7
-        if wire == BYTES:
-            length, start = _varint(content, start)
-            if start + length > end:
-                raise ValueError("a field ends after its message")
-            yield tag >> 3, start, start + length
-            start += length
-        elif wire == VARINT:
-            _, start = _varint(content, start)
-        elif wire in (FIXED_64, FIXED_32):
-            start += 8 if wire == FIXED_64 else 4
-        else:
-            raise ValueError(f"wire type {wire}")
-
-
-def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
-    """Give a number of seven bits a byte, the lowest first, and where it ends."""
-    value = shift = 0
-    while shift < 64:
-        byte = content[start]
-        start += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, start
-        shift += 7
-    raise ValueError("a number of more than 64 bits")
+def _refuse_pickles(path: str) -> None:
+    is_checkpoint = torch_format(path) is TorchFormat.CHECKPOINT
+    if is_checkpoint or any(name.startswith(PICKLED_CONSTANTS) for name in _names(path)):
+        raise ConfigError(
+            f"{path}: holds pickled objects, which can run any code when they are loaded: must be "
+            "TorchScript or saved by torch.export.save, or trust: true if you know where it is from "
+            "(config.yaml: predictor: trust)"
+        )

@@ -1,6 +1,7 @@
-"""The configuration of a model: what its keys must not say together, and the GPU that they ask for."""
+"""The configuration of a model: what its keys must not say together, and what they need."""
 
 import os
+from importlib.util import find_spec
 from typing import Any
 
 from quadrat.errors import ConfigError
@@ -22,6 +23,11 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
     ConfigError
         One line with the keys, what was expected, and where to change it.
     """
+    if predictor["kind"] == "torch" and find_spec("torch") is None:
+        raise ConfigError(
+            "predictor: kind torch: PyTorch is not installed here: pip install torch, in the build for this "
+            "machine (config.yaml: predictor: kind)"
+        )
     if predictor.get("split") and "resize" in predictor:
         raise ConfigError(
             "predictor: split and resize: must be one of them (config.yaml: predictor: split, resize)"

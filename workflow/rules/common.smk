@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
+from quadrat.model_settings import gpus
 from quadrat.search_path import lend_to_jobs
 from quadrat.plan import make_plan, read_plan
 from quadrat.progress import ProgressHandler

@@ -22,6 +22,7 @@ rule predict_image:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         attempt=lambda wildcards, attempt: attempt,
+        gpu=gpus(settings.predictor),
     params:
         task=image_task,
         reading=settings.reading.as_dict(),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from quadrat.predictors.predictor import Predictor
+from quadrat.predictors.session import Session
 
 __all__ = ["Predictor", "load_predictor"]
 
@@ -31,12 +32,22 @@ def load_predictor(configuration: dict[str, Any], threads: int = 1) -> Predictor
         from quadrat.predictors.mean import MeanPredictor
 
         return MeanPredictor()
-    if configuration["kind"] == "onnx":
+    if configuration["kind"] in ("onnx", "torch"):
         from quadrat.predictors.model import ModelPredictor
-        from quadrat.predictors.onnx import OnnxSession
 
-        chosen = {key: configuration[key] for key in ("path", "output", "device") if key in configuration}
-        return ModelPredictor(OnnxSession(**chosen), configuration, threads)
+        return ModelPredictor(_load_session(configuration), configuration, threads)
     from quadrat.predictors.python import PythonPredictor
 
     return PythonPredictor(**{key: value for key, value in configuration.items() if key != "kind"})
+
+
+def _load_session(configuration: dict[str, Any]) -> Session:
+    keys = ("path", "output", "device", "trust")
+    chosen = {key: configuration[key] for key in keys if key in configuration}
+    if configuration["kind"] == "onnx":
+        from quadrat.predictors.onnx import OnnxSession
+
+        return OnnxSession(**chosen)
+    from quadrat.predictors.torch import TorchSession
+
+    return TorchSession(**chosen)

@@ -16,7 +16,7 @@ from quadrat.predictors.session import Session
 from quadrat.readers.reader import ImageInfo
 
 # The input of one call takes about as much: on a CPU more gains nothing and costs memory.
-CALL_BYTES = {"cpu": 1 << 22, "cuda": 1 << 26}
+CALL_BYTES = {"cpu": 1 << 20, "cuda": 1 << 26}
 MOST_BLOCKS = 64
 
 # Each call at once takes the memory of the model's layers.

@@ -1,0 +1,126 @@
+"""The session of a PyTorch model: TorchScript, a program of torch.export, or a checkpoint that is trusted."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from quadrat.errors import PredictorError
+from quadrat.model_files import TorchFormat, torch_format
+from quadrat.predictors.session import ModelShape
+
+AXES = 4
+
+
+class TorchSession:
+    """Runs a PyTorch model; see `Session`.
+
+    Parameters
+    ----------
+    path : str
+        The model.
+    output : str or int, optional
+        Its output to take, by name or counted from 1; not needed where it has one.
+    device : {'cpu', 'cuda', 'auto'}
+        `auto` is CUDA where this PyTorch and the machine have it.
+    trust : bool
+        Whether it may hold pickled objects, which can run any code when they are loaded.
+
+    Raises
+    ------
+    PredictorError
+        If the model cannot be loaded or does not take one array of four axes; or the device is not there.
+    """
+
+    def __init__(self, path: str, output: str | int | None = None, device: str = "cpu", trust: bool = False):
+        has_cuda = torch.cuda.is_available()
+        if device == "cuda" and not has_cuda:
+            raise PredictorError(
+                f"device cuda: torch {torch.__version__} finds no GPU here: must be cpu or auto, or "
+                "install a torch with CUDA (config.yaml: predictor: device)"
+            )
+        self.device = "cuda" if has_cuda and device != "cpu" else "cpu"
+        self.software = {"torch": torch.__version__}
+        # With other numbers of threads, the sums inside a model differ in their last bits.
+        torch.set_num_threads(1)
+        try:
+            self._model, axes, self._dtype = _load(path, self.device, trust)
+        except Exception as error:
+            raise PredictorError(f"{path}: cannot be loaded: {_told(error)}") from error
+        if len(axes) != AXES:
+            raise PredictorError(f"{path}: takes {len(axes)} axes: must be four (n, channel, height, width)")
+        # numpy has no bfloat16.
+        as_numpy = torch.float32 if self._dtype == torch.bfloat16 else self._dtype
+        self.shape = ModelShape(axes, torch.zeros((), dtype=as_numpy).numpy().dtype)
+        self._output = output
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Give the chosen output; see `Session.run`."""
+        try:
+            with torch.inference_mode():
+                outputs = self._model(torch.from_numpy(batch).to(self.device, self._dtype))
+        except Exception as error:
+            raise PredictorError(f"the model failed: {_told(error)}") from error
+        chosen = _chosen(outputs, self._output)
+        if chosen.dtype in (torch.float16, torch.bfloat16):
+            chosen = chosen.float()
+        return chosen.cpu().numpy()
+
+
+def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, ...], torch.dtype]:
+    """Load a model, and give it with what it says of its input: length of each axis, and type."""
+    form = torch_format(path)
+    if form is TorchFormat.PROGRAM:
+        return _load_program(path, device, trust)
+    if form is TorchFormat.SCRIPT:
+        model = torch.jit.load(path, map_location=device)
+    else:
+        model = torch.load(path, map_location=device, weights_only=not trust)
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(
+                f"holds {type(model).__name__}: must hold a model: export it with torch.export.save"
+            )
+    model.eval()
+    types = [weights.dtype for weights in model.parameters() if weights.is_floating_point()]
+    return model, (None,) * AXES, types[0] if types else torch.float32
+
+
+def _load_program(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, ...], torch.dtype]:
+    # torch.export.load unpickles whatever its archive holds, unless this keeps it to tensors.
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = str(int(not trust))
+    program = torch.export.load(path)
+    names = program.graph_signature.user_inputs
+    taken = [
+        node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
+    ]
+    if len(taken) != 1:
+        raise TypeError(f"takes {len(taken)} arrays: must take one")
+    if device != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, device)
+    axes = tuple(length if isinstance(length, int) else None for length in taken[0].shape)
+    return program.module(), axes, taken[0].dtype
+
+
+def _chosen(outputs: Any, output: str | int | None) -> torch.Tensor:
+    if isinstance(outputs, dict):
+        named = outputs
+    else:
+        several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        named = dict(enumerate(several, start=1))
+    if output is None and len(named) == 1:
+        return next(iter(named.values()))
+    if output in named:
+        return named[output]
+    if isinstance(output, int) and 1 <= output <= len(named):
+        return list(named.values())[output - 1]
+    wanted = "no output is chosen" if output is None else f"it has no output {output}"
+    names = ", ".join(map(str, named))
+    raise PredictorError(f"{wanted}: must be one of {names} (config.yaml: predictor: output)")
+
+
+def _told(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"
