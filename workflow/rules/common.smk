@@ -103,10 +103,11 @@ def image_task(wildcards):
 
 @asked_once
 def job_threads(wildcards):
-    """Give a few images all cores, and many images one each."""
+    """Give a few images all cores, and many images one each; where they share a GPU, one runs at a time."""
     # A run on a cluster has no number of cores.
     cores = workflow.resource_settings.cores or 1
-    return max(1, cores // max(1, len(plan().missing)))
+    at_once = 1 if gpus(settings.predictor) else len(plan().missing)
+    return max(1, cores // max(1, at_once))
 
 
 def planned(wildcards):

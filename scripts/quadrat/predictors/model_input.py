@@ -61,10 +61,10 @@ class InputAxes:
 
 def _layout(axes: tuple[int | None, ...]) -> str:
     """Tell where the channels are: on the axis that is fixed, or the shorter one, of the second and last."""
-    second, last = axes[1], axes[3]
-    if second is None or last is None:
-        return "NHWC" if second is None and last is not None else "NCHW"
-    return "NHWC" if last < second else "NCHW"
+    _, second, third, last = axes
+    if second is None:
+        return "NHWC" if last not in (None, third) else "NCHW"
+    return "NHWC" if last is not None and last < second else "NCHW"
 
 
 class ModelInput:

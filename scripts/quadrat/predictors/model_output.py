@@ -47,20 +47,22 @@ class ModelOutput:
         PredictorError
             If the output is not of a kind that the configuration fits.
         """
-        by_class = self._classes_last(output)
-        values = self._activated(by_class)
+        values = self._activated(self._classes_last(output))
         if self._reduce:
             values = self._reduced(values.reshape(patches, -1, values.shape[-1]))
-        elif self._layout == "NCHW" and by_class.ndim == 4:
-            values = np.moveaxis(values, -1, 1)
-        if self._labels is not None and values.shape[-1] != len(self._labels):
-            raise PredictorError(
-                f"the model tells {values.shape[-1]} classes, and there are {len(self._labels)} labels: "
-                "must be as many (config.yaml: predictor: labels)"
-            )
+        self._check_labels(values.shape[-1])
         if self._takes_argmax:
             return self._named(values)
+        if self._layout == "NCHW" and values.ndim == 4:
+            values = np.moveaxis(values, -1, 1)
         return values.reshape(patches, *(length for length in values.shape[1:] if length != 1))
+
+    def _check_labels(self, classes: int) -> None:
+        if self._labels is not None and len(self._labels) != classes:
+            raise PredictorError(
+                f"the model tells {classes} classes, and there are {len(self._labels)} labels: must be as "
+                "many (config.yaml: predictor: labels)"
+            )
 
     def _classes_last(self, output: np.ndarray) -> np.ndarray:
         """Give the output with a last axis of classes, of length 1 where it tells of one thing alone."""

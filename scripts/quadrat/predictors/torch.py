@@ -1,6 +1,8 @@
 """The session of a PyTorch model: TorchScript, a program of torch.export, or a checkpoint that is trusted."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from quadrat.model_files import TorchFormat, torch_format
 from quadrat.predictors.session import ModelShape
 
 AXES = 4
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 class TorchSession:
@@ -87,9 +90,8 @@ def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, .
 
 
 def _load_program(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, ...], torch.dtype]:
-    # torch.export.load unpickles whatever its archive holds, unless this keeps it to tensors.
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = str(int(not trust))
-    program = torch.export.load(path)
+    with nullcontext() if trust else _tensors_only():
+        program = torch.export.load(path)
     names = program.graph_signature.user_inputs
     taken = [
         node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
@@ -102,6 +104,18 @@ def _load_program(path: str, device: str, trust: bool) -> tuple[Any, tuple[int |
         program = move_to_device_pass(program, device)
     axes = tuple(length if isinstance(length, int) else None for length in taken[0].shape)
     return program.module(), axes, taken[0].dtype
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Keep torch.export.load from unpickling whatever is in its archive, which may be any code."""
+    before = os.environ.get(WEIGHTS_ONLY)
+    os.environ[WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[WEIGHTS_ONLY]
+        os.environ.update({} if before is None else {WEIGHTS_ONLY: before})
 
 
 def _chosen(outputs: Any, output: str | int | None) -> torch.Tensor:
