@@ -1,6 +1,9 @@
 import re
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import quadrat
 from quadrat import versions
@@ -109,6 +112,53 @@ def test_bytes_of_a_dependency_are_part_of_the_version(name, model, tmp_path):
     assert before != name(predictor=model)
     weights.write_bytes(b"2")
     assert name(predictor=depending) != before
+
+
+@pytest.fixture
+def network(tmp_path):
+    """Give the path of an ONNX model, which keeps its weights in network.data."""
+    weights = numpy_helper.from_array(np.ones(4, np.float32), "w")
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "graph", [], [y], [weights])
+    options = {"save_as_external_data": True, "location": "network.data", "size_threshold": 0}
+    onnx.save(helper.make_model(graph), tmp_path / "network.onnx", **options)
+    return tmp_path / "network.onnx"
+
+
+def test_bytes_of_a_model_and_of_its_external_data_are_part_of_the_version(name, network):
+    predictor = {"kind": "onnx", "path": str(network)}
+    versions_found = {name(predictor=predictor)}
+    for file in (network.with_suffix(".data"), network):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        if file == network:
+            content = onnx.load(network, load_external_data=False)
+            content.doc_string = "other"
+            content = content.SerializeToString()
+        file.write_bytes(content)
+        versions_found.add(name(predictor=predictor))
+    assert len(versions_found) == 3
+
+
+def test_place_of_a_model_is_no_part_of_the_version(name, network, tmp_path):
+    before = name(predictor={"kind": "onnx", "path": str(network)})
+    (tmp_path / "moved").mkdir()
+    for file in (network, network.with_suffix(".data")):
+        file.rename(tmp_path / "moved" / file.name)
+    assert name(predictor={"kind": "onnx", "path": str(tmp_path / "moved" / network.name)}) == before
+
+
+def test_external_data_are_watched_during_the_run(make_settings, network):
+    settings = make_settings(predictor={"kind": "onnx", "path": str(network)})
+    assert versions.predictor_files(settings) == [str(network), str(network.with_suffix(".data"))]
+
+
+@pytest.mark.parametrize(
+    "change", [{"scale": 0.5}, {"device": "cuda"}, {"labels": ["a"]}, {"batch_size": 2}], ids=str
+)
+def test_contract_and_device_of_a_model_are_part_of_the_version(name, network, change):
+    predictor = {"kind": "onnx", "path": str(network)}
+    assert name(predictor=predictor | change) != name(predictor=predictor)
 
 
 @pytest.mark.parametrize("key", ["path", "depends"])

@@ -80,12 +80,14 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
     """
     while start < end:
         tag, start = _varint(content, start)
-        wire = tag & 7
+        number, wire = tag >> 3, tag & 7
+        if number == 0:
+            raise ValueError("no field has the number 0")
         if wire == BYTES:
             length, start = _varint(content, start)
             if start + length > end:
                 raise ValueError("a field ends after its message")
-            yield tag >> 3, start, start + length
+            yield number, start, start + length
             start += length
         elif wire == VARINT:
             _, start = _varint(content, start)

@@ -6,6 +6,7 @@ import rasterio
 from comparison import assert_reads, row_blocks
 from PIL import Image
 from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from traps import F32, HEIGHT, RGB, U16, WIDTH, written_by_gdal
 
@@ -82,6 +83,33 @@ def test_a_vrt_gives_its_fill_crs_and_transform(tmp_path):
         assert_reads(reader, U16[..., None], row_blocks(reader.info, 512, 512, "pad"))
         assert (reader.info.fill, reader.info.crs) == (17, "EPSG:32612")
         assert reader.info.transform == tuple(Affine(10, 0, 5e5, 0, -10, 4e6))[:6]
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("channels", [None, (3, 1)])
+def test_scales_and_offsets_are_those_of_rasterio(channels, level, tmp_path):
+    with written_by_gdal(tmp_path / "a.tif", 3, "uint16") as image:
+        image.write(RGB.astype(np.uint16).transpose(2, 0, 1))
+        image.build_overviews([2])
+    bands = "".join(
+        f'<VRTRasterBand dataType="UInt16" band="{band}"><Scale>{band / 8}</Scale><Offset>{-band}</Offset>'
+        '<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename>'
+        f"<SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+        for band in (1, 2, 3)
+    )
+    vrt = tmp_path / "a.vrt"
+    vrt.write_text(f'<VRTDataset rasterXSize="{WIDTH}" rasterYSize="{HEIGHT}">{bands}</VRTDataset>')
+    wanted = [channel - 1 for channel in channels or (1, 2, 3)]
+    with pytest.warns(NotGeoreferencedWarning):
+        image = rasterio.open(vrt)
+    with image, open_image(vrt, channels, level) as reader:
+        assert reader.info.scales == tuple(image.scales[one] for one in wanted)
+        assert reader.info.offsets == tuple(image.offsets[one] for one in wanted)
+
+
+def test_image_without_scales_tells_none(jpeg2000):
+    with open_image(jpeg2000) as reader:
+        assert (reader.info.scales, reader.info.offsets) == (None, None)
 
 
 @pytest.fixture

@@ -62,6 +62,35 @@ def test_nodata_is_the_fill(tmp_path):
         assert np.array_equal(info_of(path).fill, nodata, equal_nan=True)
 
 
+SCALING = [([0.5, 2e-4, 3], [1.5, 0, -7]), ([0.5, 1, 1], [0, 0, 0]), ([1, 1, 1], [0, 100, 0])]
+
+
+@pytest.mark.parametrize(("scales", "offsets"), SCALING)
+@pytest.mark.parametrize("channels", [None, (3, 1)])
+def test_scales_and_offsets_of_channels_are_those_of_gdal(scales, offsets, channels, tmp_path):
+    path = tmp_path / "scaled.tif"
+    with written_by_gdal(path, 3, "uint16", (40, 30)) as image:
+        image.scales, image.offsets = scales, offsets
+    with rasterio.open(path) as image, open_image(path, channels) as reader:
+        wanted = [channel - 1 for channel in channels or (1, 2, 3)]
+        assert reader.info.scales == tuple(image.scales[one] for one in wanted)
+        assert reader.info.offsets == tuple(image.offsets[one] for one in wanted)
+
+
+def test_file_without_scales_tells_none_even_with_other_metadata(tmp_path):
+    path = tmp_path / "tagged.tif"
+    with written_by_gdal(path, 1, "uint8", (40, 30)) as image:
+        image.update_tags(note="something else")
+        image.set_band_description(1, "red")
+    assert (info_of(path).scales, info_of(path).offsets) == (None, None)
+
+
+def test_scales_that_are_no_xml_are_none(tmp_path):
+    path = tmp_path / "broken.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack", extratags=[(42112, 2, 0, "<GDALMetadata>", True)])
+    assert info_of(path).scales is None
+
+
 def test_mpp_of_an_aperio_slide_is_in_its_description(tmp_path):
     path = tmp_path / "slide.svs"
     description = (

@@ -68,6 +68,7 @@ class GdalReader:
                     full.width,
                     full.transform,
                 )
+                self._scales, self._offsets = full.scales, full.offsets
             check_level(level, levels)
             self._dataset = self._open()
         try:
@@ -110,12 +111,12 @@ class GdalReader:
 
     def _scaling(self) -> dict[str, tuple[float, ...]]:
         """Return scales and offsets; GDAL gives 1 and 0 where the file tells none."""
-        scales, offsets = self._dataset.scales, self._dataset.offsets
-        if self._palette is not None or (set(scales) == {1.0} and set(offsets) == {0.0}):
+        is_told = set(self._scales) != {1.0} or set(self._offsets) != {0.0}
+        if self._palette is not None or not is_told:
             return {}
         return {
-            "scales": tuple(scales[channel] for channel in self._channels),
-            "offsets": tuple(offsets[channel] for channel in self._channels),
+            "scales": tuple(self._scales[channel] for channel in self._channels),
+            "offsets": tuple(self._offsets[channel] for channel in self._channels),
         }
 
     def _dtype(self) -> np.dtype:
