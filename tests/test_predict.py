@@ -2,9 +2,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import tifffile
+from onnx import TensorProto, helper
 from xxhash import xxh3_128_hexdigest
 
 from quadrat import predict
@@ -207,6 +209,62 @@ def test_image_smaller_than_a_patch_has_an_empty_result(write_tiff, run):
     assert len(table) == 0
     assert "failure" not in footer
     assert footer["counts"] == {"patches": 0, "skipped": 0, "nan": 0, "infinite": 0, "dropped": 1}
+
+
+# models
+
+
+@pytest.fixture
+def network(tmp_path):
+    """Give the path of an ONNX model of three channels: the mean of each over the patch."""
+    nodes = [helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, None, None])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
+    model = helper.make_model(
+        helper.make_graph(nodes, "network", [x], [y]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    onnx.save(model, tmp_path / "network.onnx")
+    return {"kind": "onnx", "path": str(tmp_path / "network.onnx")}
+
+
+def test_model_predicts_each_patch(write_tiff, run, network):
+    image = write_tiff("a.tif")
+    table, footer = run(image.path, predictor=network | {"scale": 0.5})
+    expected = [patch.mean(axis=(0, 1)) * 0.5 for patch in full_patches(image.pixels)]
+    np.testing.assert_allclose(np.stack(table["prediction"]), expected, rtol=1e-5)
+    assert footer["predictor"]["device"] == "cpu"
+    assert "onnxruntime" in footer["predictor"]["software"]
+
+
+def test_threads_do_not_change_a_byte_of_what_a_model_predicts(write_tiff, make_task, network):
+    image = write_tiff("a.tif", tile=(16, 16), compression="zlib")
+    contents = set()
+    for threads in (1, 1, 3):
+        task = make_task(image.path, threads=threads, predictor=network)
+        predict_image(task)
+        contents.add(Path(task.output).read_bytes())
+    assert len(contents) == 1
+
+
+def test_labels_of_a_model_are_stored_as_text(write_tiff, run, network):
+    image = write_tiff("a.tif")
+    table, _ = run(image.path, predictor=network | {"argmax": True, "labels": ["red", "green", "blue"]})
+    expected = [
+        ["red", "green", "blue"][patch.mean(axis=(0, 1)).argmax()] for patch in full_patches(image.pixels)
+    ]
+    assert table["prediction"].tolist() == expected
+
+
+def test_image_that_does_not_fit_its_model_fails_as_data_before_its_first_patch(write_tiff, run, network):
+    table, footer = run(write_tiff("a.tif").path, predictor=network, channels=[1])
+    assert len(table) == 0
+    assert footer["failure"] == {
+        "kind": "data",
+        "message": "the model takes 3 channels, and of the image 1 are read",
+        "hint": "choose them with channels in config.yaml",
+    }
 
 
 # what goes wrong

@@ -1,0 +1,61 @@
+"""A model of the user's is run as a job, and is part of what results are named by."""
+
+import csv
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from studies import write_image
+
+
+def write_network(path, weight):
+    """Write a network that weighs the means of three channels, with its weights in a file beside it."""
+    weights = numpy_helper.from_array(np.full((3, 1), weight, np.float32), "weights")
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, None, None])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])]
+    graph = helper.make_graph(nodes, "network", inputs, outputs, [weights])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(made, path, save_as_external_data=True, location="weights.data", size_threshold=0)
+
+
+def expected(pixels, weight):
+    return [
+        pixels[y : y + 32, x : x + 32].mean(axis=(0, 1)).sum() * weight
+        for y in (0, 32, 64)
+        for x in (0, 32, 64, 96)
+    ]
+
+
+def test_images_are_predicted_again_when_the_weights_of_their_model_change(study):
+    pixels = write_image(study.images / "a.tif", 1)
+    study.configure(predictor={"kind": "onnx", "path": "network.onnx"}, retries=0)
+    write_network(study.path / "network.onnx", 0.5)
+    first = study.run()
+    assert (first.code, first.predicted) == (0, 1), first.output
+    assert study.dictionary["a.tif"] == pytest.approx(expected(pixels, 0.5), rel=1e-5)
+    whole = (study.path / "network.onnx").read_bytes()
+
+    (study.path / "weights.data").unlink()  # onnx appends to it
+    write_network(study.path / "network.onnx", 0.25)
+    assert (study.path / "network.onnx").read_bytes() == whole
+    second = study.run()
+    assert (second.code, second.predicted) == (0, 1), second.output
+    assert study.dictionary["a.tif"] == pytest.approx(expected(pixels, 0.25), rel=1e-5)
+
+
+def test_gpu_that_is_asked_for_and_missing_is_the_failure_of_each_image(study):
+    write_image(study.images / "a.tif", 1)
+    study.configure(predictor={"kind": "onnx", "path": "network.onnx", "device": "cuda"}, retries=0)
+    write_network(study.path / "network.onnx", 0.5)
+    run = study.run("--quiet", "host")
+    assert run.code == 1
+    assert "gpu=1" in run.output
+    with (study.results / "images.tsv").open(newline="") as file:
+        (row,) = csv.DictReader(file, delimiter="\t")
+    assert row["message"].startswith("device cuda: onnxruntime")
