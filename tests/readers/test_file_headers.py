@@ -1,3 +1,4 @@
+import struct
 from contextlib import suppress
 
 import numpy as np
@@ -40,6 +41,17 @@ def test_a_broken_jpeg_header_is_refused_with_what_is_wrong(old, new, reason, tm
     assert data.count(old) >= 1
     path.write_bytes(data.replace(old, new, 1))
     with pytest.raises(ImageError, match=reason):
+        read_header(path)
+
+
+def test_a_jpeg_that_is_too_small_for_its_pixels_is_refused(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("L", (640, 480)).save(path)
+    assert read_header(path).width == 640
+    data = path.read_bytes()
+    frame = data.index(b"\xff\xc0")
+    path.write_bytes(data[: frame + 5] + struct.pack(">HH", 60_000, 50_000) + data[frame + 9 :])
+    with pytest.raises(ImageError, match="50,000 x 60,000 px do not fit in .* bytes of JPEG"):
         read_header(path)
 
 

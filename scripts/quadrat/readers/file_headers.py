@@ -14,6 +14,8 @@ PNG_PALETTE = 3
 PNG_EXPANSION = 1032
 # Frame headers of JPEG (ITU-T T.81, table B.1): SOF0 to SOF15 without DHT, JPG and DAC.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Those whose samples are coded by Huffman's method, at least a bit for each block of 8x8 (F.1.2).
+JPEG_HUFFMAN = {0xC0, 0xC1, 0xC2}
 JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
 END_SEARCH_BYTES = 1 << 16
@@ -153,7 +155,16 @@ def _jpeg_header(file: BinaryIO) -> FileHeader:
             break
     if frame is None:
         raise ImageError("broken: the JPEG has no frame header")
+    _check_jpeg_claim(*frame, file)
     return _jpeg_frame(*frame, scan_components=body[0], notes=tuple(notes))
+
+
+def _check_jpeg_claim(marker: int, body: bytes, file: BinaryIO) -> None:
+    """Refuse a JPEG that is too small for its pixels; the file stays where it stands."""
+    height, width = struct.unpack(">HH", body[1:5])
+    file_bytes = os.fstat(file.fileno()).st_size
+    if marker in JPEG_HUFFMAN and -(-height // 8) * -(-width // 8) > 8 * file_bytes:
+        raise ImageError(f"broken: {width:,} x {height:,} px do not fit in {file_bytes:,} bytes of JPEG")
 
 
 def _next_marker(file: BinaryIO) -> int:
