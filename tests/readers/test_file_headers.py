@@ -51,7 +51,7 @@ def test_a_jpeg_that_is_too_small_for_its_pixels_is_refused(tmp_path):
     data = path.read_bytes()
     frame = data.index(b"\xff\xc0")
     path.write_bytes(data[: frame + 5] + struct.pack(">HH", 60_000, 50_000) + data[frame + 9 :])
-    with pytest.raises(ImageError, match="50,000 x 60,000 px do not fit in .* bytes of JPEG"):
+    with pytest.raises(ImageError, match="50,000 x 60,000 px do not fit in"):
         read_header(path)
 
 
