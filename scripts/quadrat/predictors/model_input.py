@@ -210,10 +210,12 @@ class ModelInput:
         if not self._is_scaled:
             target[...] = cut
             return
-        by_channel = (-1, 1, 1) if self.axes.layout == "NCHW" else (-1,)
-        # Into one buffer, and there: no array of the patch's size is made on the way.
-        np.multiply(cut, self._factor.reshape(by_channel), out=target, casting="same_kind")
-        np.add(target, self._shift.reshape(by_channel), out=target)
+        axis = cut.ndim - 3 if self.axes.layout == "NCHW" else -1
+        for channel, (factor, shift) in enumerate(zip(self._factor, self._shift, strict=True)):
+            # Into one buffer, and there: no array of the patch's size is made on the way.
+            of_channel = np.moveaxis(target, axis, 0)[channel]
+            np.multiply(np.moveaxis(cut, axis, 0)[channel], factor, out=of_channel, casting="same_kind")
+            np.add(of_channel, shift, out=of_channel)
 
 
 def _by(height: int | None, width: int | None) -> str:
