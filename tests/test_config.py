@@ -311,3 +311,17 @@ def test_any_value_is_taken_or_refused_in_one_line(schema, schema_path, data, va
     except ConfigError as error:
         line = str(error)
     assert len(line.splitlines()) <= 1
+
+
+@given(st.data(), json_values)
+def test_any_value_within_a_predictor_is_taken_or_refused_in_one_line(schema, schema_path, data, value):
+    kinds = schema["properties"]["predictor"]["anyOf"][1:]
+    kind = data.draw(st.sampled_from([option["properties"]["kind"]["enum"][0] for option in kinds]))
+    keys = {key for option in kinds for key in option["properties"]} - {"kind"}
+    key = data.draw(st.sampled_from(sorted(keys)) | st.text(max_size=4))
+    line = ""
+    try:
+        load_settings({"predictor": {"kind": kind, "path": "a", "name": "b", key: value}}, schema_path)
+    except ConfigError as error:
+        line = str(error)
+    assert len(line.splitlines()) <= 1

@@ -75,6 +75,13 @@ def test_model_of_a_fixed_batch_is_always_given_as_many(write_onnx, predict, siz
     np.testing.assert_allclose(predict(PATCHES, path=path), PATCHES.mean(axis=(1, 2, 3)), rtol=1e-5)
 
 
+def test_batch_size_that_a_model_does_not_take_is_refused(write_onnx, predict):
+    nodes = [helper.make_node("ReduceMean", ["x"], ["y"], axes=[1, 2, 3], keepdims=0)]
+    path = write_onnx(nodes, [4, 3, 40, 40], [("y", TensorProto.FLOAT, 1)])
+    with pytest.raises(PredictorError, match=r"^batch_size 3: the model takes 4 at once \(config\.yaml: "):
+        predict(PATCHES, path=path, batch_size=3)
+
+
 @pytest.fixture
 def single_only(write_onnx):
     """Give the path of a model that declares any batch, and gives one vector whatever it is given."""
@@ -120,6 +127,25 @@ def test_model_that_fails_on_everything_is_refused_with_its_own_words(write_onnx
         with pytest.raises(PredictorError, match=r"the model failed: .*MatMul") as caught:
             predict(PATCHES, path=path, batch_size=size)
         assert "\n" not in str(caught.value)
+
+
+def test_error_tells_which_patch_of_the_batch_it_was(write_onnx, predict):
+    # The first pixel of a patch is an index into an array of one element.
+    nodes = [
+        helper.make_node("Constant", [], ["first"], value=numpy_helper.from_array(np.array([0], np.int64))),
+        helper.make_node("Constant", [], ["line"], value=numpy_helper.from_array(np.array([-1], np.int64))),
+        helper.make_node("Reshape", ["x", "line"], ["flat"]),
+        helper.make_node("Gather", ["flat", "first"], ["pixel"]),
+        helper.make_node("Cast", ["pixel"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["first", "index"], ["y"]),
+    ]
+    path = write_onnx(nodes, [1, 3, 40, 40], [("y", TensorProto.INT64, 1)])
+    patches = np.zeros_like(PATCHES)
+    assert predict(patches, path=path).tolist() == [0] * 20
+    patches[7] = 5
+    with pytest.raises(PredictorError, match=r"indices element out of data bounds, idx=5") as caught:
+        predict(patches, path=path)
+    assert caught.value.patch == 7
 
 
 def test_description_tells_the_contract_device_and_library_and_no_path(network):

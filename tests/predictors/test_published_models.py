@@ -11,6 +11,9 @@ import tifffile
 from quadrat.predictors import load_predictor
 from quadrat.readers import open_image
 
+# PyTorch 2.13 deprecates TorchScript, which many have their models in.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
 CSMASK = {"ukis_csmask/model.onnx": "abd33028e9e9218522778bbcbc627177c6451f795989c82414f37adb6f673a66"}
 SHELL = {
     "shell/weights/model_v1.onnx": "eb2cff4a9dd2155202a7adfc34ce883ad538b13edbe3b7b78e9b96817f6ab8c4",

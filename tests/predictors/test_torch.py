@@ -14,6 +14,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 from quadrat.predictors.torch import TorchSession  # noqa: E402
 
+# PyTorch 2.13 deprecates TorchScript, which many have their models in.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
 BATCH = np.random.default_rng(0).random((4, 3, 24, 32), np.float32)
 
 

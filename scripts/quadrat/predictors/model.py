@@ -49,6 +49,11 @@ class ModelPredictor:
         self._session, self._configured = session, configuration
         self._input = ModelInput(session.shape, configuration)
         self._output = ModelOutput(self._input.axes.layout, configuration)
+        fixed, wanted = self._input.axes.batch, configuration.get("batch_size")
+        if fixed and wanted not in (None, fixed):
+            raise PredictorError(
+                f"batch_size {wanted}: the model takes {fixed} at once (config.yaml: predictor: batch_size)"
+            )
         calls = min(threads, MOST_CALLS) if session.device == "cpu" else 1
         self._pool = ThreadPoolExecutor(calls, thread_name_prefix="quadrat-model")
         self._of_thread = threading.local()
@@ -67,13 +72,14 @@ class ModelPredictor:
         """Predict each patch of a batch; see `Predictor.predict`."""
         rows, cols = self._input.blocks(patches.shape[1:])
         size = self._call_size(patches.shape[1:])
-        if size > 1 and self._takes_batches is None and len(patches) * rows * cols > 1:
-            self._takes_batches = self._try_batch(patches[:size], size)
+        is_any = self._input.axes.batch is None
+        if is_any and size > 1 and self._takes_batches is None and len(patches) * rows * cols > 1:
+            self._takes_batches = self._try_batch(patches[: -(-size // (rows * cols))], size)
             size = self._call_size(patches.shape[1:])
         step = max(1, size // (rows * cols))
-        parts = [patches[start : start + step] for start in range(0, len(patches), step)]
-        predictions = list(self._pool.map(lambda part: self._predict_part(part, size), parts))
-        return np.concatenate(predictions)
+        starts = range(0, len(patches), step)
+        parts = self._pool.map(lambda start: self._predict_from(start, step, patches, size), starts)
+        return np.concatenate(list(parts))
 
     def describe(self) -> dict[str, Any]:
         """Give the configuration but for places of files, the device, and what was found of the model."""
@@ -97,8 +103,6 @@ class ModelPredictor:
         try:
             self._predict_part(patches, size)
         except PredictorError as error:
-            if self._input.axes.batch is not None:
-                raise
             try:
                 self._predict_part(patches[:1], 1)
             except PredictorError:
@@ -106,6 +110,12 @@ class ModelPredictor:
             print(f"{ONE_BY_ONE} ({error})", file=sys.stderr)
             return False
         return True
+
+    def _predict_from(self, start: int, step: int, patches: np.ndarray, size: int) -> np.ndarray:
+        try:
+            return self._predict_part(patches[start : start + step], size)
+        except PredictorError as error:
+            raise PredictorError(str(error), patch=start if step == 1 else None) from error
 
     def _predict_part(self, patches: np.ndarray, size: int) -> np.ndarray:
         """Predict patches by calls of a number of blocks."""
