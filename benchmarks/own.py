@@ -62,10 +62,10 @@ def reader(path: str, threads: int) -> list[float]:
 
 
 def reader_mean(path: str, threads: int) -> list[float]:
-    """Stream all patches through quadrat's reader into its predictor `mean`."""
-    from quadrat.predictors.mean import MeanPredictor
+    """Stream all patches through quadrat's reader into its predictor of means."""
+    from quadrat.predictors.statistics import StatisticsPredictor
 
-    predictor = MeanPredictor()
+    predictor = StatisticsPredictor()
     return [mean for run in _quadrat_runs(path, threads) for mean in predictor.predict(run.patches).tolist()]
 
 

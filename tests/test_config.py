@@ -10,6 +10,7 @@ from quadrat.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[1] / "config.yaml"
 ONNX = {"kind": "onnx", "path": "model.onnx"}
+STATISTICS = {"kind": "statistics", "of": ["mean", "p2.5", "histogram"], "bins": 4, "range": [0, 256]}
 MODEL = {"kind": "python", "path": "my_model.py", "name": "predict_patch"}
 
 
@@ -103,6 +104,9 @@ GOOD = [
     ("plane", {"z": "3"}, {"z": 3}),
     ("predictor", "mean", {"kind": "mean"}),
     ("predictor", {"kind": "mean"}, {"kind": "mean"}),
+    ("predictor", {"kind": "statistics"}, {"kind": "statistics"}),
+    ("predictor", STATISTICS, STATISTICS),
+    ("predictor", STATISTICS | {"of": "std"}, STATISTICS | {"of": "std"}),
     ("predictor", MODEL, MODEL),
     ("predictor", "{kind: python, path: my_model.py, name: predict_patch}", MODEL),
     ("predictor", MODEL | {"options": {"a": 1}}, MODEL | {"options": {"a": 1}}),
@@ -258,6 +262,13 @@ BAD_IN_PREDICTOR = [
     (ONNX | {"scael": 2}, "scael: unknown key; did you mean scale? (config.yaml: predictor)"),
     ({"kind": "mean", "path": "a.py"}, "path: unknown key; the keys are kind (config.yaml: predictor)"),
     ({"kind": "onnx"}, "path: is missing: must be the model's file"),
+    ({"kind": "statistics", "of": "median"}, "of median: must be mean, std, min, max"),
+    ({"kind": "statistics", "of": []}, "of []: must be mean, std, min, max"),
+    ({"kind": "statistics", "of": ["p101"]}, "of [p101]: must be mean, std, min, max"),
+    ({"kind": "statistics", "of": ["mean", "histogram"]}, "bins and range: must be given with histogram"),
+    (STATISTICS | {"range": [0]}, "range [0]: must be the lower end of the first bin"),
+    (STATISTICS | {"range": [256, 0]}, "range [256, 0]: must be the lower end of the first bin"),
+    (STATISTICS | {"bins": 0}, "bins 0: must be a whole number, from 1 to 65536"),
     ({"kind": "python", "path": "my_model.py"}, "name: is missing: must be predict_patch"),
     (ONNX | {"split": True}, "reduce: is missing: must be mean, fraction or max"),
     (ONNX | {"split": True, "reduce": "mean", "resize": "area"}, "split and resize: must be one of them"),

@@ -2,14 +2,11 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from quadrat.errors import PredictorError
 from quadrat.predictors import load_predictor
 
 INTEGERS = [np.dtype(code) for code in "bBhHiIlL"]
-FLOATS = [np.dtype(code) for code in "efd"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
 
 
@@ -26,67 +23,6 @@ def load(write_model):
         return load_predictor({"kind": "python", "path": write_model(source), "name": name} | configuration)
 
     return make
-
-
-# mean
-
-
-@st.composite
-def integer_patches(draw):
-    dtype = draw(st.sampled_from(INTEGERS))
-    limits = np.iinfo(dtype)
-    shape = (draw(st.integers(1, 3)), *draw(st.sampled_from([(1, 1, 1), (7, 5, 3), (64, 64, 1)])))
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    low, high = draw(
-        st.sampled_from(
-            [(limits.min, limits.max), (limits.max - 1, limits.max), (limits.min, limits.min + 1)]
-        )
-    )
-    return rng.integers(low, high, shape, dtype, endpoint=True)
-
-
-def numpy_means(patches):
-    return np.array([np.mean(np.ascontiguousarray(patch)) for patch in patches], np.float64)
-
-
-@given(integer_patches())
-def test_mean_of_integers_is_bit_for_bit_that_of_numpy(patches):
-    predictions = load_predictor({"kind": "mean"}).predict(patches)
-    assert predictions.dtype == np.float64
-    assert predictions.tobytes() == numpy_means(patches).tobytes()
-
-
-@pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS, np.dtype(bool)], ids=str)
-def test_mean_of_a_view_of_overlapping_patches_is_that_of_the_contiguous_patch(dtype):
-    image = np.random.default_rng(1).integers(0, 100, (40, 90, 2)).astype(dtype) / dtype.type(1)
-    image = image.astype(dtype)
-    windows = np.lib.stride_tricks.sliding_window_view(image, (32, 32), (0, 1))[4, ::7].transpose(0, 2, 3, 1)
-    assert load_predictor({"kind": "mean"}).predict(windows).tobytes() == numpy_means(windows).tobytes()
-
-
-@pytest.mark.parametrize(
-    "dtype", [np.uint32, np.int32, np.uint16, np.int64], ids=lambda dtype: dtype.__name__
-)
-@pytest.mark.parametrize("end", ["min", "max"])
-def test_mean_of_a_full_patch_of_extremes_does_not_overflow(dtype, end):
-    extreme = getattr(np.iinfo(dtype), end)
-    patches = np.full((1, 512, 512, 4), extreme, dtype)
-    patches[0, 0, 0, 0] = 1
-    assert load_predictor({"kind": "mean"}).predict(patches).tobytes() == numpy_means(patches).tobytes()
-
-
-@pytest.mark.parametrize("special", [0.0, 6e4, np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_mean_of_floats_is_that_of_numpy(dtype, special):
-    patches = np.random.default_rng(3).random((3, 32, 32, 3)).astype(dtype)
-    patches[1, 5] = special
-    np.testing.assert_array_equal(
-        load_predictor({"kind": "mean"}).predict(patches), numpy_means(patches), strict=True
-    )
-
-
-def test_mean_asks_for_no_batches():
-    assert load_predictor({"kind": "mean"}).batch_size(1 << 20) is None
 
 
 # python: what takes what
@@ -292,4 +228,3 @@ def test_wrong_number_of_predictions_is_refused(load, returned):
 def test_description_holds_the_name_and_the_options(load):
     predictor = load("def predict_patch(patch, gain):\n    return 1\n", options={"gain": 2})
     assert predictor.describe() == {"kind": "python", "name": "predict_patch", "options": {"gain": 2}}
-    assert load_predictor({"kind": "mean"}).describe() == {"kind": "mean"}

@@ -1,4 +1,4 @@
-"""The configuration of a model: what its keys must not say together, and what they need."""
+"""The configuration of a predictor: what its keys must not say together, and what they need."""
 
 import os
 from importlib.util import find_spec
@@ -28,6 +28,8 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
             "predictor: kind torch: PyTorch is not installed here: pip install torch, in the build for this "
             "machine (config.yaml: predictor: kind)"
         )
+    if "histogram" in predictor.get("of", []):
+        _refuse_missing_ends(predictor.get("bins"), predictor.get("range"))
     if predictor.get("split") and "resize" in predictor:
         raise ConfigError(
             "predictor: split and resize: must be one of them (config.yaml: predictor: split, resize)"
@@ -36,6 +38,19 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
         raise ConfigError(
             "predictor: reduce: is missing: must be mean, fraction or max, by which the blocks of a patch "
             "become one prediction (config.yaml: predictor: reduce)"
+        )
+
+
+def _refuse_missing_ends(bins: int | None, ends: list[float] | None) -> None:
+    if bins is None or ends is None:
+        raise ConfigError(
+            "predictor: bins and range: must be given with histogram, such as bins: 16 and range: [0, 256] "
+            "(config.yaml: predictor: bins, range)"
+        )
+    if ends[0] >= ends[1]:
+        raise ConfigError(
+            f"predictor: range {ends}: must be the lower end of the first bin and the upper end of the last, "
+            "such as [0, 256] (config.yaml: predictor: range)"
         )
 
 

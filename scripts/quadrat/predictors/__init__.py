@@ -28,17 +28,18 @@ def load_predictor(configuration: dict[str, Any], threads: int = 1) -> Predictor
         If it cannot be loaded.
     """
     # Imported one by one: a job pays for the predictor that it uses.
-    if configuration["kind"] == "mean":
-        from quadrat.predictors.mean import MeanPredictor
+    options = {key: value for key, value in configuration.items() if key != "kind"}
+    if configuration["kind"] in ("mean", "statistics"):
+        from quadrat.predictors.statistics import StatisticsPredictor
 
-        return MeanPredictor()
+        return StatisticsPredictor(**options)
     if configuration["kind"] in ("onnx", "torch"):
         from quadrat.predictors.model import ModelPredictor
 
         return ModelPredictor(_load_session(configuration), configuration, threads)
     from quadrat.predictors.python import PythonPredictor
 
-    return PythonPredictor(**{key: value for key, value in configuration.items() if key != "kind"})
+    return PythonPredictor(**options)
 
 
 def _load_session(configuration: dict[str, Any]) -> Session:

@@ -1,0 +1,95 @@
+"""The predictor `statistics`: numpy's own statistics of each patch, or of each of its channels."""
+
+from typing import Any
+
+import numpy as np
+
+from quadrat.predictors.means import means, samples
+from quadrat.predictors.value_counts import count_values, histogram, percentiles
+from quadrat.readers.reader import ImageInfo
+
+
+class StatisticsPredictor:
+    """Predicts statistics over the pixels of a patch, as float64.
+
+    Each is exactly that of numpy: the mean is ``numpy.mean(patch)``, the others are of the pixels as float64.
+
+    Parameters
+    ----------
+    of : str or list of str
+        `mean`, `std`, `min`, `max`, percentiles such as `p5`, `p50` or `p99.9`, and `histogram`.
+    per_channel : bool
+        Whether each channel has statistics of its own; else they are over all pixels of all channels.
+    bins : int, optional
+        Number of bins of the histogram, which are equally wide.
+    range : list of 2 numbers, optional
+        Lower end of the first bin and upper end of the last; values outside are not counted.
+    """
+
+    def __init__(
+        self,
+        of: str | list[str] = "mean",
+        per_channel: bool = False,
+        bins: int | None = None,
+        range: list[float] | None = None,
+    ):
+        self._of = [of] if isinstance(of, str) else list(of)
+        self._per_channel = per_channel
+        self._bins, self._range = bins, range
+        self._percents = {name: float(name[1:]) for name in self._of if name[1].isdigit()}
+
+    def check(self, info: ImageInfo) -> None:
+        """Take every image."""
+
+    def batch_size(self, patch_bytes: int) -> None:
+        """Take any number of patches: statistics are of one patch alone."""
+
+    def predict(self, patches: np.ndarray) -> np.ndarray:
+        """Give the statistics of each patch.
+
+        Parameters
+        ----------
+        patches : (n, height, width, channel) array
+
+        Returns
+        -------
+        (n,) or (n, k) float64 array
+            A number where there is one and not `per_channel`. Else the values in the order of `of`, a
+            histogram as the counts of its bins; with `per_channel` all of the first channel come first.
+        """
+        values = means(patches, self._per_channel)
+        if self._of != ["mean"]:
+            # Infinite pixels make a deviation NaN; the counts of the result tell it.
+            with np.errstate(invalid="ignore"):
+                values = np.array(
+                    [self._of_patch(patch, of_patch) for patch, of_patch in zip(patches, values, strict=True)]
+                )
+        return values if self._per_channel or values.shape[1] > 1 else values[:, 0]
+
+    def describe(self) -> dict[str, Any]:
+        """Give the statistics in the order of their values."""
+        described = {"kind": "statistics", "of": self._of, "per_channel": self._per_channel}
+        if self._bins is not None:
+            described |= {"bins": self._bins, "range": self._range}
+        return described
+
+    def _of_patch(self, patch: np.ndarray, of_patch: np.ndarray) -> np.ndarray:
+        """Give the statistics of a patch, whose means are known."""
+        rows = samples(patch, self._per_channel)
+        return np.concatenate([self._of_sample(row, mean) for row, mean in zip(rows, of_patch, strict=True)])
+
+    def _of_sample(self, sample: np.ndarray, mean: float) -> np.ndarray:
+        """Give the statistics of a row of values, whose mean is known."""
+        found: dict[str, Any] = {"mean": mean}
+        if "std" in self._of:
+            found["std"] = np.std(sample, dtype=np.float64)
+        if "min" in self._of or "max" in self._of:
+            found |= {"min": np.min(sample), "max": np.max(sample)}
+        if self._percents or "histogram" in self._of:
+            counts = count_values(sample)
+        if self._percents:
+            of_percents = percentiles(sample, counts, list(self._percents.values()))
+            found |= dict(zip(self._percents, of_percents, strict=True))
+        if "histogram" in self._of:
+            found["histogram"] = histogram(sample, counts, self._bins, self._range)
+        return np.hstack([found[name] for name in self._of]).astype(np.float64, copy=False)

@@ -1,0 +1,208 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quadrat.predictors import load_predictor
+
+INTEGERS = [np.dtype(code) for code in "bBhHiIlL"]
+FLOATS = [np.dtype(code) for code in "efd"]
+PERCENTS = [0, 2.5, 5, 25, 50, 75, 99.9, 100]
+ENDS = (-20, 133)
+
+# What numpy says of the values of a patch, or of one of its channels.
+TRUTHS = {
+    "mean": np.mean,
+    "std": np.std,
+    "min": np.min,
+    "max": np.max,
+    "histogram": lambda values: np.histogram(values, 7, ENDS)[0],
+} | {f"p{percent}": lambda values, percent=percent: np.percentile(values, percent) for percent in PERCENTS}
+
+
+def statistics(patches, of, **options):
+    return load_predictor({"kind": "statistics", "of": of} | options).predict(patches)
+
+
+# means
+
+
+@st.composite
+def integer_patches(draw):
+    dtype = draw(st.sampled_from(INTEGERS))
+    limits = np.iinfo(dtype)
+    shape = (draw(st.integers(1, 3)), *draw(st.sampled_from([(1, 1, 1), (7, 5, 3), (64, 64, 1)])))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    low, high = draw(
+        st.sampled_from(
+            [(limits.min, limits.max), (limits.max - 1, limits.max), (limits.min, limits.min + 1)]
+        )
+    )
+    return rng.integers(low, high, shape, dtype, endpoint=True)
+
+
+def numpy_means(patches):
+    return np.array([np.mean(np.ascontiguousarray(patch)) for patch in patches], np.float64)
+
+
+@given(integer_patches())
+def test_mean_of_integers_is_bit_for_bit_that_of_numpy(patches):
+    predictions = load_predictor({"kind": "mean"}).predict(patches)
+    assert predictions.dtype == np.float64
+    assert predictions.tobytes() == numpy_means(patches).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS, np.dtype(bool)], ids=str)
+def test_mean_of_a_view_of_overlapping_patches_is_that_of_the_contiguous_patch(dtype):
+    image = np.random.default_rng(1).integers(0, 100, (40, 90, 2)).astype(dtype) / dtype.type(1)
+    image = image.astype(dtype)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (32, 32), (0, 1))[4, ::7].transpose(0, 2, 3, 1)
+    assert load_predictor({"kind": "mean"}).predict(windows).tobytes() == numpy_means(windows).tobytes()
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint32, np.int32, np.uint16, np.int64], ids=lambda dtype: dtype.__name__
+)
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_mean_of_a_full_patch_of_extremes_does_not_overflow(dtype, end):
+    extreme = getattr(np.iinfo(dtype), end)
+    patches = np.full((1, 512, 512, 4), extreme, dtype)
+    patches[0, 0, 0, 0] = 1
+    assert load_predictor({"kind": "mean"}).predict(patches).tobytes() == numpy_means(patches).tobytes()
+
+
+@pytest.mark.parametrize("special", [0.0, 6e4, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_mean_of_floats_is_that_of_numpy(dtype, special):
+    patches = np.random.default_rng(3).random((3, 32, 32, 3)).astype(dtype)
+    patches[1, 5] = special
+    np.testing.assert_array_equal(
+        load_predictor({"kind": "mean"}).predict(patches), numpy_means(patches), strict=True
+    )
+
+
+def test_mean_asks_for_no_batches():
+    assert load_predictor({"kind": "mean"}).batch_size(1 << 20) is None
+
+
+# the other statistics
+
+
+def expected(patches, of, by_channel):
+    """Give the statistics as a plain loop over patches and channels does, as (n, channel, k)."""
+    samples = [
+        [patch[..., c].copy() for c in range(patch.shape[2])] if by_channel else [patch.copy()]
+        for patch in patches
+    ]
+    # As float64, since numpy's percentiles of small integers overflow between neighbours that lie far apart.
+    values = [[sample.astype(float) for sample in of_patch] for of_patch in samples]
+    return np.array(
+        [[np.hstack([TRUTHS[name](value) for name in of]) for value in of_patch] for of_patch in values],
+        float,
+    )
+
+
+def noise_patches(dtype, shape=(3, 40, 30, 3)):
+    return np.random.default_rng(5).integers(0, 120, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS, np.dtype(bool)], ids=str)
+@pytest.mark.parametrize("of", ["min", "max", "p0", "p2.5", "p50", "p99.9", "p100"])
+@pytest.mark.parametrize("per_channel", [False, True], ids=["over all", "per channel"])
+def test_statistic_equals_that_of_numpy(dtype, of, per_channel):
+    patches = noise_patches(dtype)
+    predictions = statistics(patches, of, per_channel=per_channel)
+    truth = expected(patches, [of], per_channel)[..., 0]
+    np.testing.assert_array_equal(predictions, truth if per_channel else truth[:, 0], strict=True)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS, np.dtype(bool)], ids=str)
+@pytest.mark.parametrize("per_channel", [False, True], ids=["over all", "per channel"])
+def test_deviation_equals_that_of_numpy(dtype, per_channel):
+    patches = noise_patches(dtype)
+    predictions = statistics(patches, "std", per_channel=per_channel)
+    contiguous = [
+        patch.transpose(2, 0, 1).reshape(3, -1) if per_channel else patch.reshape(1, -1) for patch in patches
+    ]
+    truth = np.array([[np.std(row.copy(), dtype=float) for row in rows] for rows in contiguous], float)
+    np.testing.assert_array_equal(predictions, truth if per_channel else truth[:, 0], strict=True)
+
+
+@given(integer_patches(), st.lists(st.floats(0, 100), min_size=1, max_size=5, unique=True))
+def test_percentiles_of_integers_are_bit_for_bit_those_of_numpy(patches, percents):
+    names = [f"p{percent:.9f}".rstrip("0").rstrip(".") for percent in percents]
+    predictions = statistics(patches, names, per_channel=True).reshape(len(patches), patches.shape[3], -1)
+    exact = [float(name[1:]) for name in names]
+    for patch, of_patch in zip(patches, predictions, strict=True):
+        for channel, of_channel in enumerate(of_patch):
+            truth = np.percentile(patch[..., channel].astype(float), exact)
+            assert of_channel.tobytes() == truth.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS], ids=str)
+@pytest.mark.parametrize("ends", [(0, 120), (0, 119), (-3.7, 55.5), (1e-3, 2e-3), (0, 1e9)])
+@pytest.mark.parametrize("bins", [1, 10, 256])
+def test_histogram_counts_what_that_of_numpy_counts(dtype, ends, bins):
+    patches = noise_patches(dtype)
+    predictions = statistics(patches, "histogram", bins=bins, range=ends)
+    truth = np.array([np.histogram(patch.astype(float), bins, ends)[0] for patch in patches], float)
+    np.testing.assert_array_equal(predictions.reshape(truth.shape), truth, strict=True)
+
+
+def test_integers_that_lie_far_apart_are_sorted_instead_of_counted():
+    patches = noise_patches(np.int32)
+    patches[:, 0, 0] = np.iinfo(np.int32).min
+    patches[:, 0, 1] = np.iinfo(np.int32).max
+    of = ["p0", "p50", "p100", "histogram"]
+    predictions = statistics(patches, of, bins=7, range=ENDS)
+    np.testing.assert_array_equal(predictions, expected(patches, of, False)[:, 0])
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_statistics_of_a_patch_that_is_not_finite_are_those_of_numpy(special):
+    patches = np.random.default_rng(3).random((3, 32, 32, 3)).astype(np.float32)
+    patches[1, 5] = special
+    of = ["mean", "std", "min", "max", "p50", "p100", "histogram"]
+    with np.errstate(invalid="ignore"):
+        truth = expected(patches, of, False)[:, 0]
+    np.testing.assert_allclose(statistics(patches, of, bins=7, range=ENDS), truth, rtol=1e-6)
+
+
+# their order and shape
+
+
+@pytest.mark.parametrize("per_channel", [False, True], ids=["over all", "per channel"])
+def test_values_stand_in_the_order_asked_for_channel_by_channel(per_channel):
+    patches = noise_patches(np.uint8)
+    of = ["p50", "histogram", "mean", "max", "std", "min", "p5"]
+    predictions = statistics(patches, of, per_channel=per_channel, bins=7, range=ENDS)
+    truth = expected(patches, of, per_channel).reshape(len(patches), -1)
+    np.testing.assert_allclose(predictions, truth, rtol=1e-12)
+
+
+@pytest.mark.parametrize("of", ["mean", "p50"])
+def test_one_value_is_a_number_and_a_channel_is_always_a_vector(of):
+    patches = noise_patches(np.uint8, (4, 8, 8, 1))
+    assert statistics(patches, of).shape == (4,)
+    assert statistics(patches, [of]).shape == (4,)
+    assert statistics(patches, of, per_channel=True).shape == (4, 1)
+
+
+def test_mean_is_the_default():
+    patches = noise_patches(np.uint8)
+    by_name = load_predictor({"kind": "mean"})
+    assert by_name.describe() == load_predictor({"kind": "statistics"}).describe()
+    np.testing.assert_array_equal(by_name.predict(patches), numpy_means(patches))
+
+
+def test_description_tells_the_statistics_and_the_bins():
+    predictor = load_predictor(
+        {"kind": "statistics", "of": ["mean", "histogram"], "bins": 4, "range": [0, 256]}
+    )
+    assert predictor.describe() == {
+        "kind": "statistics",
+        "of": ["mean", "histogram"],
+        "per_channel": False,
+        "bins": 4,
+        "range": [0, 256],
+    }
