@@ -1,6 +1,5 @@
 import hashlib
 import importlib.util
-import itertools
 import os
 import subprocess
 import zipfile
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 import tifffile
@@ -16,6 +16,7 @@ from PIL import Image
 from rasterio.transform import Affine
 
 from quadrat.config import load_settings
+from quadrat.predict import predict_image
 
 TOP = Path(__file__).resolve().parents[1]
 EXAMPLES = TOP / "examples"
@@ -141,13 +142,17 @@ def test_failed_download_is_one_line_that_names_the_wheel(tmp_path, monkeypatch)
 # configurations
 
 
+def settings_of(example: str):
+    config = yaml.safe_load((EXAMPLES / example / "config.yaml").read_text(encoding="utf-8"))
+    return load_settings(config, TOP / "workflow" / "schemas" / "config.schema.yaml")
+
+
 @pytest.mark.parametrize("example", ["great_salt_lake", "mixed_formats"])
 def test_configuration_of_an_example_is_valid_and_names_inputs_that_are_fetched(example):
-    config = yaml.safe_load((EXAMPLES / example / "config.yaml").read_text(encoding="utf-8"))
-    settings = load_settings(config, TOP / "workflow" / "schemas" / "config.schema.yaml")
+    settings = settings_of(example)
     fetched = {f".cache/inputs/{item.path}" for item in fetch_inputs.INPUTS}
     assert any(path.startswith(f"{settings.images}/") for path in fetched)
-    assert set(settings.predictor.get("depends", [])) <= fetched
+    assert settings.predictor.get("path", min(fetched)) in fetched
     assert settings.results == f"results/{example}"
 
 
@@ -167,34 +172,27 @@ def lake_inputs():
     return folder / "great_salt_lake"
 
 
-def land_cover(model: Path):
-    return module_at(LAKE / "predictor.py").LandCover(model=str(model), threads=2)
-
-
-def test_water_fractions_of_the_great_salt_lake_follow_its_shore(lake_inputs):
-    scene = tifffile.imread(lake_inputs / "landsat.tif")[..., [0, 1, 2, 3, 4, 6]]
-    predictor = land_cover(lake_inputs / "model.onnx")
-    corners = itertools.product((0, 512, 1482 - 512), (0, 512, 1489 - 512))
-    patches = [scene[y : y + 512, x : x + 512] for y, x in corners]
-    fractions = np.array([predictor.predict_patch(patch) for patch in patches])
+def test_water_fractions_of_the_great_salt_lake_follow_its_shore(lake_inputs, make_task, monkeypatch):
+    monkeypatch.chdir(TOP)
+    settings = settings_of("great_salt_lake")
+    read = settings.reading.as_dict()
+    task = make_task(lake_inputs / "landsat.tif", predictor=settings.predictor, threads=2, **read)
+    predict_image(task)
+    fractions = np.array(pq.ParquetFile(task.output).read()["prediction"].to_pylist())
     water = [0.010, 0.536, 0.802, 0.000, 0.177, 0.498, 0.000, 0.001, 0.068]
     np.testing.assert_allclose(fractions[:, 1], water, atol=0.005)
     np.testing.assert_allclose(fractions.sum(axis=1), 1, atol=1e-6)
 
 
-def test_land_cover_refuses_a_patch_that_it_cannot_cut_into_blocks(lake_inputs):
-    with pytest.raises(ValueError, match="multiples of 256"):
-        land_cover(lake_inputs / "model.onnx").predict_patch(np.zeros((500, 512, 6), np.uint8))
-
-
-def test_land_cover_refuses_a_patch_of_seven_channels(lake_inputs):
-    with pytest.raises(ValueError, match="7 channels"):
-        land_cover(lake_inputs / "model.onnx").predict_patch(np.zeros((512, 512, 7), np.uint8))
-
-
-def test_land_cover_without_its_model_says_how_to_fetch_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"fetch_inputs\.py"):
-        land_cover(tmp_path / "model.onnx")
+def test_scale_and_offset_of_the_great_salt_lake_follow_from_its_table():
+    rows = [line.split("|")[1:-1] for line in (LAKE / "README.md").read_text().splitlines()]
+    bands = [[float(cell) for cell in row] for row in rows if len(row) == 6 and row[0].strip().isdigit()]
+    _, gain, offset, irradiance, scale, shift = np.array(bands).T
+    reflectance = np.pi / (irradiance * np.sin(np.radians(60)))
+    predictor = settings_of("great_salt_lake").predictor
+    for key, shown, values in (("scale", scale, gain), ("offset", shift, offset)):
+        np.testing.assert_allclose(predictor[key], reflectance * values, rtol=1e-6)
+        np.testing.assert_allclose(shown, predictor[key], rtol=1e-6)
 
 
 # what the demo shows
