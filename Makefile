@@ -33,8 +33,9 @@ demo: $(READY) ## Predict a Landsat scene and a folder of mixed formats, and dra
 test: $(READY) ## Run the tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
-bench: $(READY) ## Measure reading beside peers and limits, and reruns beside a bare workflow
+bench: $(READY) ## Measure reading and models beside peers and limits, and reruns beside a bare workflow
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/model.py
 	$(BIN)/python benchmarks/workflow.py
 
 lint: $(READY) ## Check the style of all code, and the workflow

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from layouts import PATCH
 
@@ -80,7 +81,12 @@ def _quadrat_runs(path: str, threads: int) -> Iterator:
 
 
 def job(path: str, threads: int) -> Iterator[float]:
-    """Run quadrat's whole job of an image: hash it, stream it, predict its patches, store the result."""
+    """Run quadrat's whole job of an image: hash it, stream it, take the means, store the result."""
+    return predict_stored(path, threads, {"kind": "mean"})
+
+
+def predict_stored(path: str, threads: int, predictor: dict[str, Any]) -> Iterator[float]:
+    """Run the job of an image with a predictor, and give the predictions that it stored."""
     from quadrat.predict import predict_image
     from quadrat.reading import Reading
     from quadrat.task import ImageTask
@@ -94,15 +100,15 @@ def job(path: str, threads: int) -> Iterator[float]:
             version="0" * 12,
             content_id="0" * 12,
             reading=Reading(patch_size=PATCH, stride=PATCH),
-            predictor={"kind": "mean"},
+            predictor=predictor,
             output=output,
             threads=threads,
         )
     )
-    return _stored_means(folder, output)
+    return _stored(folder, output)
 
 
-def _stored_means(folder: tempfile.TemporaryDirectory, output: str) -> Iterator[float]:
+def _stored(folder: tempfile.TemporaryDirectory, output: str) -> Iterator[float]:
     import pyarrow.parquet as pq
 
     with folder:

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 
+import networks
 import own
 import peers
 
@@ -21,6 +22,12 @@ PEERS = (
     peers.zarr_patches,
     peers.tiffslide_patches,
 )
+NETWORKS = (
+    networks.network_job,
+    networks.inference,
+    networks.plain_network_loop,
+    networks.careful_network_loop,
+)
 
 
 def main(name: str, threads: int, paths: list[str]) -> dict:
@@ -31,7 +38,7 @@ def main(name: str, threads: int, paths: list[str]) -> dict:
     dict
         Of the last image: `wall_s`, `cpu_s` (user and system), and `means`; or `unreadable` with the reason.
     """
-    work = {one.__name__: one for one in OWN + PEERS}[name]
+    work = {one.__name__: one for one in OWN + PEERS + NETWORKS}[name]
     result = {}
     try:
         for path in paths:
