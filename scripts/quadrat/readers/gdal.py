@@ -14,7 +14,7 @@ from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
 from quadrat.readers.budget import MB, require_memory
-from quadrat.readers.reader import CONVERT, ImageInfo
+from quadrat.readers.reader import CONVERT, FileReader, ImageInfo
 from quadrat.readers.selection import channel_indices, check_level, complex_error
 from quadrat.readers.stripes import StripePipeline
 from quadrat.sources import LOCAL_HINT, find_sources
@@ -29,7 +29,7 @@ OPTIONS = {
 }
 
 
-class GdalReader:
+class GdalReader(FileReader):
     """Reads one level of an image that GDAL opens.
 
     Parameters
@@ -57,34 +57,26 @@ class GdalReader:
     def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
         path, self._memory_mb = os.path.abspath(path), memory_mb
         self._path, self._options = path, {"overview_level": level - 1} if level else {}
-        self._datasets = ExitStack()
         if path != path.encode(errors="replace").decode():
             raise ImageError("GDAL opens only files whose name is UTF-8", "rename it")
-        with _gdal_errors("not an image that quadrat can read", path), rasterio.Env(**OPTIONS):
-            self._block_height = _checked_block_height(path)
-            with rasterio.open(path) as full:
-                levels, width, transform = (
-                    1 + len(full.overviews(1) if full.count else ()),
-                    full.width,
-                    full.transform,
-                )
-                self._scales, self._offsets = full.scales, full.offsets
-            check_level(level, levels)
-            self._dataset = self._open()
-        try:
+        with ExitStack() as held:
+            with _gdal_errors("not an image that quadrat can read", path), rasterio.Env(**OPTIONS):
+                self._block_height = _checked_block_height(path)
+                with rasterio.open(path) as full:
+                    levels = 1 + len(full.overviews(1) if full.count else ())
+                    width, transform = full.width, full.transform
+                    self._scales, self._offsets = full.scales, full.offsets
+                check_level(level, levels)
+                self._dataset = held.enter_context(self._open())
             self._palette = _palette(self._dataset)
             available = self._dataset.count if self._palette is None else self._palette.shape[1]
             self._channels = channel_indices(channels, available)
             self.info = self._describe(level, levels, width, transform)
             require_memory(self._cache_bytes(), memory_mb, "a row of the file's blocks")
-        except BaseException:
-            self.close()
-            raise
+            self._held = held.pop_all()
 
     def _open(self) -> rasterio.DatasetReader:
-        dataset = rasterio.open(self._path, **self._options)
-        self._datasets.callback(dataset.close)
-        return dataset
+        return rasterio.open(self._path, **self._options)
 
     def _describe(self, level: int, levels: int, full_width: int, transform) -> ImageInfo:
         dataset = self._dataset
@@ -144,21 +136,11 @@ class GdalReader:
         palette = None if self._palette is None else self._palette[:, list(self._channels)]
         # GDAL takes the number of threads from when it opens a file.
         with _gdal_errors("cannot be opened again", self._path), rasterio.Env(**options):
-            source = _Rows(self._open(), bands, palette, options)
+            source = _Rows(self._held.enter_context(self._open()), bands, palette, options)
         pipeline = StripePipeline(source, BlockGrid.from_windows(blocks), self.info, planar=palette is None)
         needed = pipeline.memory_bytes() + self._cache_bytes()
         require_memory(needed, self._memory_mb, "reading the image block by block")
         return pipeline.blocks()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._datasets.close()
-
-    def __enter__(self) -> "GdalReader":
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()
 
 
 class _Rows:

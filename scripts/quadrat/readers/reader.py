@@ -1,8 +1,9 @@
 """What every reader is, and what it tells about its image."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -105,6 +106,26 @@ class Reader(Protocol):
         """Close the file and free the buffers."""
         ...
 
-    def __enter__(self) -> "Reader": ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc_info) -> None: ...
+
+
+class FileReader:
+    """What readers of files share: all that they hold open is closed with them.
+
+    A subclass opens it in an `ExitStack`, which closes it where the image turns out not to be readable,
+    and moves it to `_held` when all went well.
+    """
+
+    _held: ExitStack
+
+    def close(self) -> None:
+        """Close the file."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 import imagecodecs
 import numpy as np
@@ -11,7 +12,7 @@ from quadrat.errors import MemoryBudgetError
 from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
 from quadrat.readers.budget import require_memory
-from quadrat.readers.reader import ImageInfo
+from quadrat.readers.reader import FileReader, ImageInfo
 from quadrat.readers.segment_pipeline import SegmentPipeline
 from quadrat.readers.selection import channel_indices
 from quadrat.readers.stripes import StripePipeline
@@ -27,13 +28,13 @@ from quadrat.readers.tiff_metadata import (
 )
 from quadrat.readers.tiff_pages import TiffLevel, level_of, open_tiff
 from quadrat.readers.tiff_raw import RawSegments, is_raw
-from quadrat.readers.tiff_segments import available_channels
+from quadrat.readers.tiff_segments import OpenLevel, available_channels
 
 # Deflate segments that decode to more are decoded row by row: on one thread, but in little memory.
 STREAM_BYTES = 1 << 27
 
 
-class TiffReader:
+class TiffReader(FileReader):
     """Reads one level of one image of a TIFF file.
 
     Parameters
@@ -72,17 +73,15 @@ class TiffReader:
     ):
         self._memory_mb = memory_mb
         self._pipeline: SegmentPipeline | None = None
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with open_tiff(path) as tif:
-                opened = level_of(tif, level, plane)
-                wanted = channel_indices(channels, available_channels(opened))
-                table = RawSegments if is_raw(opened.page) else CodedSegments
-                self._segments = table(self._fd, opened, wanted, memory_mb)
-                self.info = _info(path, opened, self._segments, wanted)
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as held, open_tiff(path) as tif:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            held.callback(os.close, fd)
+            opened = level_of(tif, level, plane)
+            wanted = channel_indices(channels, available_channels(opened))
+            table = RawSegments if is_raw(opened.page) else CodedSegments
+            self._segments = table(OpenLevel(fd, opened, wanted, memory_mb))
+            self.info = _info(path, opened, self._segments, wanted)
+            self._held = held.pop_all()
 
     @property
     def segments_decoded(self) -> int:
@@ -112,18 +111,6 @@ class TiffReader:
         needed = pipeline.memory_bytes() + rows.memory_bytes()
         require_memory(needed, self._memory_mb, "decoding the image row by row")
         return pipeline.blocks()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def __enter__(self) -> "TiffReader":
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()
 
 
 def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> ImageInfo:

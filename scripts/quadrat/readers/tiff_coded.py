@@ -10,9 +10,9 @@ from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
 from quadrat.readers.codestreams import claimed_size
 from quadrat.readers.reader import CONVERT
-from quadrat.readers.tiff_pages import JPEG_FAMILY, TiffLevel, tifffile_errors
+from quadrat.readers.tiff_pages import JPEG_FAMILY, tifffile_errors
 from quadrat.readers.tiff_planes import row_bytes
-from quadrat.readers.tiff_segments import TiffSegments, read_exactly, spans
+from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly, spans
 
 DEFLATE = (8, 32946, 50013)
 # Bytes that one byte can at most decode to. Deflate: 1032 (RFC 1951); PackBits: 64 (TIFF 6.0, section 9);
@@ -32,10 +32,7 @@ class CodedSegments(TiffSegments):
 
     Parameters
     ----------
-    fd, level, channels
-        As `TiffSegments` has them.
-    memory_mb : float or None
-        Memory that the reader may take.
+    opened : OpenLevel
 
     Raises
     ------
@@ -45,8 +42,8 @@ class CodedSegments(TiffSegments):
         If a segment does not fit the memory, and cannot be decoded row by row.
     """
 
-    def __init__(self, fd: int, level: TiffLevel, channels: tuple[int, ...], memory_mb: float | None):
-        super().__init__(fd, level, channels)
+    def __init__(self, opened: OpenLevel):
+        super().__init__(opened)
         page, samples = self.page, self.stored_height * self.stored_width * self.samples
         self.rows = spans(range(0, self.height, self.stored_height), self.height)
         self._tables = {"jpegheader": page.jpegheader} if page.compression in JPEG_FAMILY else {}
@@ -61,7 +58,7 @@ class CodedSegments(TiffSegments):
         if not self.can_stream:
             kind = f"{tifffile.COMPRESSION(page.compression).name} {'tile' if page.is_tiled else 'strip'}"
             what = f"decoding one {kind} of {self.stored_width:,} x {self.stored_height:,} px"
-            require_memory(self.decode_bytes, memory_mb, what, CONVERT)
+            require_memory(self.decode_bytes, opened.memory_mb, what, CONVERT)
 
     @property
     def can_stream(self) -> bool:

@@ -8,9 +8,8 @@ import tifffile
 
 from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
-from quadrat.readers.tiff_pages import TiffLevel
 from quadrat.readers.tiff_planes import row_bytes
-from quadrat.readers.tiff_segments import TiffSegments, read_exactly, spans
+from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly, spans
 
 PIECE_BYTES = 1 << 20
 
@@ -28,10 +27,7 @@ class RawSegments(TiffSegments):
 
     Parameters
     ----------
-    fd, level, channels
-        As `TiffSegments` has them.
-    memory_mb : float or None
-        Memory that the reader may take.
+    opened : OpenLevel
 
     Raises
     ------
@@ -41,8 +37,8 @@ class RawSegments(TiffSegments):
         If a piece does not fit the memory.
     """
 
-    def __init__(self, fd: int, level: TiffLevel, channels: tuple[int, ...], memory_mb: float | None):
-        super().__init__(fd, level, channels)
+    def __init__(self, opened: OpenLevel):
+        super().__init__(opened)
         self._row_bytes = row_bytes(self.page)
         self._check_sizes()
         if self._is_one_run():
@@ -59,7 +55,8 @@ class RawSegments(TiffSegments):
         self.rows = spans(tops, self.height)
         self.segment_bytes = rows * self.stored_width * self.samples * self.page.dtype.itemsize
         self.decode_bytes = 3 * self.segment_bytes
-        require_memory(self.decode_bytes, memory_mb, f"reading {rows:,} rows of {self._row_bytes:,} bytes")
+        what = f"reading {rows:,} rows of {self._row_bytes:,} bytes"
+        require_memory(self.decode_bytes, opened.memory_mb, what)
 
     def _check_sizes(self) -> None:
         expected = self.stored_rows() * self._row_bytes

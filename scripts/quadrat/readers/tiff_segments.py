@@ -28,6 +28,26 @@ class Place(NamedTuple):
     name: str
 
 
+class OpenLevel(NamedTuple):
+    """A level of an open file, and what is wanted of it.
+
+    Attributes
+    ----------
+    fd : int
+        Descriptor of the file.
+    level : TiffLevel
+    channels : tuple of int
+        Wanted channels, counted from 0.
+    memory_mb : float or None
+        Memory in megabytes that the reader may take; None for no limit.
+    """
+
+    fd: int
+    level: TiffLevel
+    channels: tuple[int, ...]
+    memory_mb: float | None
+
+
 def available_channels(level: TiffLevel) -> int:
     """Return the number of channels of a level, palettes expanded."""
     if level.page.photometric == PALETTE:
@@ -40,11 +60,7 @@ class TiffSegments:
 
     Parameters
     ----------
-    fd : int
-        Descriptor of the open file.
-    level : TiffLevel
-    channels : tuple of int
-        Wanted channels, counted from 0.
+    opened : OpenLevel
 
     Attributes
     ----------
@@ -54,6 +70,8 @@ class TiffSegments:
     segment_bytes, decode_bytes : int
     fill : int or float
         As `quadrat.readers.segment_pipeline.SegmentTable` has them.
+    fd : int
+        Descriptor of the open file.
     page : tifffile.TiffPage
         Layout of all planes.
     stored_height, stored_width : int
@@ -75,9 +93,9 @@ class TiffSegments:
     segment_bytes: int
     decode_bytes: int
 
-    def __init__(self, fd: int, level: TiffLevel, channels: tuple[int, ...]):
-        page = level.page
-        self.fd, self.page = fd, page
+    def __init__(self, opened: OpenLevel):
+        level, channels, page = opened.level, opened.channels, opened.level.page
+        self.fd, self.page = opened.fd, page
         self._palette = _palette(page)
         self.dtype = page.dtype if self._palette is None else self._palette.dtype
         nodata = level.base.nodata
@@ -96,7 +114,7 @@ class TiffSegments:
         self.stored_height = page.tilelength if page.is_tiled else page.rowsperstrip
         self.stored_width = page.tilewidth if page.is_tiled else self.width
         self.cols = spans(range(0, self.width, self.stored_width), self.width)
-        self._check_places(os.fstat(fd).st_size)
+        self._check_places(os.fstat(self.fd).st_size)
         self.notes = self._sparse_notes()
 
     def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray | None]]:

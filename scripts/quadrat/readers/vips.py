@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 import numpy as np
 import pyvips
@@ -11,7 +12,7 @@ from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
 from quadrat.readers.budget import MB, require_memory
 from quadrat.readers.file_headers import FileHeader, read_header
-from quadrat.readers.reader import ImageInfo
+from quadrat.readers.reader import FileReader, ImageInfo
 from quadrat.readers.selection import channel_indices, check_level
 from quadrat.readers.stripes import StripePipeline
 
@@ -24,7 +25,7 @@ STRIP_ROWS = 16
 pyvips.cache_set_max(0)
 
 
-class VipsReader:
+class VipsReader(FileReader):
     """Reads a PNG or JPEG file.
 
     Parameters
@@ -54,14 +55,13 @@ class VipsReader:
         header = read_header(path)
         require_memory(header.whole_bytes, memory_mb, header.layout)
         self._memory_mb, self._whole_bytes = memory_mb, header.whole_bytes
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with ExitStack() as held:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            held.callback(os.close, self._fd)
             image = _open(self._fd)
             self._channels = channel_indices(channels, image.bands)
             self.info = _info(image, header, len(self._channels))
-        except BaseException:
-            self.close()
-            raise
+            self._held = held.pop_all()
 
     def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
@@ -73,18 +73,6 @@ class VipsReader:
         needed = pipeline.memory_bytes() + self._whole_bytes + VIPS_BYTES + VIPS_STRIPES * stripe_bytes
         require_memory(needed, self._memory_mb, "decoding the image block by block")
         return pipeline.blocks()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def __enter__(self) -> "VipsReader":
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()
 
 
 class _Rows:
