@@ -284,3 +284,15 @@ def test_verify_stat_notices_a_source_of_other_size_or_time(put, put_vrt, ids, h
     touched(pixels)
     assert ids(image, verify="stat") != first
     assert hashed == []
+
+
+def test_slide_whose_companion_was_replaced_is_named_by_the_bytes_of_all(images, put, ids, write_result):
+    slide = put("a.mrxs", b"preview")
+    (images / "a").mkdir()
+    companions = [put("a/Data0000.dat"), put("a/Slidedat.ini")]
+    first = ids(slide)["a.mrxs"]
+    result = write_result("a.mrxs", [1.0], content_id=first)
+    assert ids(slide) == {"a.mrxs": first}
+    put("a/Data0000.dat", b"PIXELS")
+    second = ids(slide, results={"a.mrxs": [result]})["a.mrxs"]
+    assert second == join_hashes([hash_file(image.path) for image in (slide, *companions)])

@@ -106,3 +106,16 @@ def test_vrt_that_is_too_large_is_not_read(write, monkeypatch):
 
 def test_missing_vrt_is_a_problem(tmp_path):
     assert find_sources(str(tmp_path / "gone.vrt")).problem == "cannot be read: No such file or directory"
+
+
+def test_sources_of_an_mrxs_slide_are_the_files_of_its_folder_in_one_order(write, tmp_path):
+    index, data = write("a/Index.dat"), write("a/Data0000.dat")
+    (tmp_path / "a/folder").mkdir()
+    write("b/Data0000.dat")
+    found = find_sources(write("a.MRXS"))
+    assert found.problem == ""
+    assert list(found.files.items()) == [(data, os.stat(data)), (index, os.stat(index))]
+
+
+def test_mrxs_slide_without_its_folder_is_a_problem(write):
+    assert find_sources(write("a.mrxs")) == ({}, "its folder a: No such file or directory")

@@ -6,7 +6,8 @@
     ├── ConfigError        stops the run before its first job
     ├── ResultsError       the results folder does not hold what it should; stops planning or the merge
     ├── ImageError         its file cannot be predicted; recorded, and tried again when the file changes
-    │   └── MemoryBudgetError   nor in the memory of its job; tried again by the next run
+    │   ├── MemoryBudgetError   nor in the memory of its job; tried again by the next run
+    │   └── MissingReaderError  nor by what is installed; tried again likewise
     ├── PredictorError     the user's model failed; tried again by Snakemake, then by the next run
     └── FileChangedError   a file was written to during the run; tried again likewise
 """
@@ -46,6 +47,12 @@ class MemoryBudgetError(ImageError):
     """An image cannot be predicted within the memory of its job; it may be when the job is given more."""
 
     kind = "memory"
+
+
+class MissingReaderError(ImageError):
+    """An image cannot be predicted because the library that reads it is not installed."""
+
+    kind = "reader"
 
 
 class PredictorError(QuadratError):

@@ -1,4 +1,4 @@
-"""Sources: the other files that an image takes its pixels from, as a VRT does."""
+"""Sources: the other files that an image takes its pixels from, as a VRT and an MRXS slide do."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from xml.parsers import expat
 
 from quadrat.errors import ImageError
 
-VRT_ENDING = ".vrt"
+VRT_ENDING, MRXS_ENDING = ".vrt", ".mrxs"
 # A mosaic of 100,000 scenes; what is larger is no VRT.
 MOST_VRT_BYTES = 200_000_000
 # Elements of a VRT, which GDAL compares in any case, that name a file of pixels, and those that lead to
@@ -39,13 +39,29 @@ def find_sources(path: str) -> Sources:
     Parameters
     ----------
     path : str
-        The image; only a name that ends in .vrt has sources.
+        The image; only a name that ends in .vrt or .mrxs has sources.
 
     Returns
     -------
     Sources
-        What is found of a broken VRT too: when its sources change it may be whole.
+        What is found of a broken image too: when its sources change it may be whole.
     """
+    return _in_folder(path) if path.lower().endswith(MRXS_ENDING) else _of_vrt(path)
+
+
+def _in_folder(path: str) -> Sources:
+    """Find the files of an MRXS slide: all that lie in the folder of its name without ending."""
+    folder = path[: -len(MRXS_ENDING)]
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        return Sources({}, f"its folder {os.path.basename(folder)}: {error.strerror}")
+    found = {name: _status(name) for name in (os.path.join(folder, name) for name in names)}
+    return Sources({name: status for name, status in found.items() if status}, "")
+
+
+def _of_vrt(path: str) -> Sources:
+    """Find the files that a VRT names, and those that they name; none where the image is no VRT."""
     files, problem = {}, ""
     pending = [path] if is_vrt(path) else []
     while pending:

@@ -59,12 +59,11 @@ def test_an_image_that_is_no_stack_has_no_other_plane(form, tmp_path):
         open_image(tmp_path / "a", plane={"z": 2})
 
 
-@pytest.mark.parametrize("name", ["a.mrxs", "a.VSI"])
-def test_a_slide_whose_pixels_lie_in_a_folder_is_refused_and_not_read_as_its_preview(name, tmp_path):
-    with open(tmp_path / name, "wb") as file:
-        Image.fromarray(RGB).save(file, format="JPEG")
+def test_a_slide_whose_pixels_lie_in_folders_that_are_not_watched_is_refused(tmp_path):
+    with open(tmp_path / "a.VSI", "wb") as file:
+        Image.fromarray(RGB).save(file, format="TIFF")
     with pytest.raises(ImageError, match="pixels lie in a folder beside it") as error:
-        open_image(tmp_path / name)
+        open_image(tmp_path / "a.VSI")
     assert "convert it" in error.value.hint
 
 
@@ -91,7 +90,7 @@ def test_a_tiff_is_opened_without_the_libraries_of_other_formats(tmp_path):
     tifffile.imwrite(path, RGB, photometric="rgb", compression="zlib", **TILE)
     code = (
         f"from quadrat.readers import open_image; open_image({str(path)!r}).close(); import sys; "
-        "print(sorted({'pyvips', 'rasterio', 'pandas', 'isal', 'PIL'} & set(sys.modules)))"
+        "print(sorted({'pyvips', 'rasterio', 'openslide', 'pandas', 'isal', 'PIL'} & set(sys.modules)))"
     )
     scripts = os.path.dirname(os.path.dirname(quadrat.__file__))
     run = subprocess.run(

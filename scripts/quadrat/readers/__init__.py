@@ -1,20 +1,22 @@
 """Readers: from an image file to its pixels, block by block.
 
-The file's content, never its extension, chooses the reader; each imports its decoder only when needed.
+The file's content, never its extension, chooses the reader; each imports its decoder only when needed. Only
+of a slide in a folder the file itself says nothing: its name does.
 """
 
 import os
 
-from quadrat.errors import ImageError
+from quadrat.errors import ImageError, MissingReaderError
 from quadrat.readers.reader import ImageInfo, Reader
 from quadrat.readers.selection import refuse_planes
+from quadrat.sources import MRXS_ENDING
 
 __all__ = ["ImageInfo", "Reader", "open_image"]
 
 # Byte order mark, then 42 (TIFF) or 43 (BigTIFF) in that order.
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Slides whose file holds a preview or no pixels at all: the pixels lie in a folder beside it.
-FOLDER_SLIDES = (".mrxs", ".vsi")
+# A slide whose file holds a preview or no pixels at all: they lie in folders that are not watched.
+UNWATCHED_SLIDE = ".vsi"
 STREAMED_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
@@ -53,31 +55,44 @@ def open_image(
         its pixels in a way that cannot be decoded. The message does not name the file.
     MemoryBudgetError
         If the image cannot be read within `memory_mb`.
+    MissingReaderError
+        If the library that reads it is not installed.
     OSError
         If the disk fails.
     """
     path = os.fspath(path)
     magic = _magic(path)
-    if path.lower().endswith(FOLDER_SLIDES):
+    if path.lower().endswith(UNWATCHED_SLIDE):
         raise ImageError(
             "a slide whose pixels lie in a folder beside it: not read",
             "convert it to OME-TIFF, such as with QuPath",
         )
-    if magic.startswith(TIFF_MAGICS):
+    is_tiff = magic.startswith(TIFF_MAGICS)
+    if is_tiff:
         from quadrat.readers.tiff import TiffReader
+        from quadrat.readers.tiff_pages import is_bif
 
-        return TiffReader(path, channels, level, plane, memory_mb)
+        if not is_bif(path):
+            return TiffReader(path, channels, level, plane, memory_mb)
+    refuse_planes(plane)
+    if is_tiff or path.lower().endswith(MRXS_ENDING):
+        return _open_slide(path, channels, level, memory_mb)
     if magic.startswith(STREAMED_MAGICS):
         from quadrat.readers.vips import VipsReader
-
-        refuse_planes(plane)
 
         return VipsReader(path, channels, level, memory_mb)
     from quadrat.readers.gdal import GdalReader
 
-    refuse_planes(plane)
-
     return GdalReader(path, channels, level, memory_mb)
+
+
+def _open_slide(path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None) -> Reader:
+    try:
+        from quadrat.readers.openslide import OpenSlideReader
+    except ImportError as error:
+        reason = "a slide that OpenSlide reads, which is not installed"
+        raise MissingReaderError(reason, 'pip install "quadrat[slides]"') from error
+    return OpenSlideReader(path, channels, level, memory_mb)
 
 
 def _magic(path: str) -> bytes:

@@ -26,6 +26,13 @@ def channel_indices(channels: tuple[int, ...] | None, available: int) -> tuple[i
     return tuple(channel - 1 for channel in channels)
 
 
+def as_slice(channels: tuple[int, ...]) -> slice | list[int]:
+    """Return positions of channels as a slice where they follow each other: numpy then need not copy."""
+    if channels == tuple(range(channels[0], channels[0] + len(channels))):
+        return slice(channels[0], channels[-1] + 1)
+    return list(channels)
+
+
 def check_level(level: int, level_count: int) -> None:
     """Refuse a pyramid level that the image does not have.
 

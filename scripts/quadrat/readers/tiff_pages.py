@@ -22,6 +22,7 @@ OLD_JPEG = 6
 JPEG_FAMILY = (7, 34892, 33007)
 PALETTE = 3
 NDPI_FORMAT_TAG = 65420
+XMP_TAG, BIF_ROOT = 700, b"<iScan"
 # Axes that each key of `plane` chooses along; I and Q are pages that the file gives no meaning.
 PLANE_AXES = {"z": "ZIQ", "t": "T"}
 NO_IMAGES = ("label", "macro", "thumbnail")
@@ -105,6 +106,19 @@ def open_tiff(path: str) -> Iterator[TiffFile]:
         messages.removeFilter(forward)
 
 
+def is_bif(path: str) -> bool:
+    """Tell whether a TIFF is a Ventana BIF, whose tiles overlap by what its metadata say.
+
+    Raises
+    ------
+    ImageError
+        If its metadata are broken.
+    """
+    with open_tiff(path) as tif:
+        xmp = tif.pages.first.tags.valueof(XMP_TAG)
+        return isinstance(xmp, bytes) and BIF_ROOT in xmp
+
+
 def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> TiffLevel:
     """Return a level of the image of a TIFF file: of its first series and plane, unless `plane` chooses.
 
@@ -139,10 +153,9 @@ def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSer
     series = tif.series[index]
     if index and series.name.lower() in NO_IMAGES:
         raise ImageError(f"series {index + 1} is the slide's {series.name.lower()} (config.yaml: plane)")
-    notes = ["the tiles of a BIF are not stitched: they may overlap"] if series.kind == "bif" else []
     if len(tif.series) == 1:
-        return series, notes
-    return series, [*notes, f"the file holds {len(tif.series)} series of images: {_ordinal(index)} is read"]
+        return series, []
+    return series, [f"the file holds {len(tif.series)} series of images: {_ordinal(index)} is read"]
 
 
 def _ordinal(index: int) -> str:

@@ -9,6 +9,7 @@ import tifffile
 
 from quadrat.errors import ImageError
 from quadrat.readers.blocks import Spans
+from quadrat.readers.selection import as_slice
 from quadrat.readers.tiff_pages import PALETTE, TiffLevel
 
 
@@ -109,7 +110,7 @@ class TiffSegments:
             self._pick = slice(None)
         else:
             self.planes, self._stored = (tuple(range(len(channels))),), [level.planes[0]]
-            self._pick = _as_slice(channels)
+            self._pick = as_slice(channels)
         _, _, self.height, self.width, self.samples = page.shaped
         self.stored_height = page.tilelength if page.is_tiled else page.rowsperstrip
         self.stored_width = page.tilewidth if page.is_tiled else self.width
@@ -191,13 +192,6 @@ def read_exactly(fd: int, count: int, offset: int) -> bytes:
 def spans(starts: Sequence[int], length: int) -> Spans:
     """Return spans that follow each other up to `length`."""
     return Spans(tuple(starts), (*starts[1:], length))
-
-
-def _as_slice(channels: tuple[int, ...]) -> slice | list[int]:
-    """Return the channels as a slice where they follow each other: numpy then need not copy."""
-    if channels == tuple(range(channels[0], channels[0] + len(channels))):
-        return slice(channels[0], channels[-1] + 1)
-    return list(channels)
 
 
 def _palette(page: tifffile.TiffPage) -> np.ndarray | None:

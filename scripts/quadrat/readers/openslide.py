@@ -1,0 +1,149 @@
+"""OpenSlide reader: slides of many files, and slides whose tiles must be stitched."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import openslide
+from PIL import Image
+
+from quadrat.errors import ImageError
+from quadrat.grid import Window
+from quadrat.readers.blocks import BlockGrid, Spans
+from quadrat.readers.budget import MB, require_memory
+from quadrat.readers.reader import FileReader, ImageInfo
+from quadrat.readers.segment_pipeline import SegmentPipeline
+from quadrat.readers.selection import as_slice, channel_indices, check_level
+from quadrat.sources import find_sources
+
+# Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
+SQUARE = 512
+CACHE_BYTES = 64 * MB
+RGB, RGBA_BYTES = 3, 4
+BACKGROUND = "ffffff"
+# Properties that OpenSlide copies from the Slidedat.ini of an MRXS.
+NAMES_FILE = r"mirax\.(DATAFILE\.FILE_\d+|HIERARCHICAL\.INDEXFILE)"
+
+
+class OpenSlideReader(FileReader):
+    """Reads one level of a slide as RGB.
+
+    Parameters
+    ----------
+    path : str
+    channels : tuple of int or None
+        Counted from 1; None for all three.
+    level : int
+        Pyramid level, 0 is full resolution.
+    memory_mb : float or None
+        Memory that buffers and decoding may take, in megabytes; None for no limit.
+
+    Attributes
+    ----------
+    info : ImageInfo
+
+    Raises
+    ------
+    ImageError
+        If OpenSlide cannot read the slide, or it lacks a wanted channel or the level.
+    MemoryBudgetError
+        If the cache of decoded tiles does not fit the memory.
+    """
+
+    def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
+        sources = find_sources(path)
+        if sources.problem:
+            raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
+        require_memory(CACHE_BYTES, memory_mb, "OpenSlide's cache of decoded tiles")
+        self._memory_mb = None if memory_mb is None else memory_mb - CACHE_BYTES / MB
+        picked = channel_indices(channels, RGB)
+        with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
+            slide = held.enter_context(openslide.OpenSlide(path))
+            slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
+            _check_claims(slide)
+            check_level(level, slide.level_count)
+            self._squares = _Squares(slide, level, picked)
+            self.info = _info(slide, level, len(picked), self._squares.background)
+            self._held = held.pop_all()
+
+    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+        """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
+        grid = BlockGrid.from_windows(blocks)
+        return SegmentPipeline(self._squares, grid, self.info, threads, self._memory_mb).blocks()
+
+
+class _Squares:
+    """Squares of a level; see `quadrat.readers.segment_pipeline.SegmentTable`."""
+
+    planar, fill = False, 0
+    segment_bytes = SQUARE * SQUARE * RGB
+    # OpenSlide's pixels, Pillow's copy of them, and the RGB that is made of them.
+    decode_bytes = SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
+
+    def __init__(self, slide: openslide.OpenSlide, level: int, channels: tuple[int, ...]):
+        self._slide, self._level, self._picked = slide, level, as_slice(channels)
+        width, height = slide.level_dimensions[level]
+        self.rows, self.cols = _spans(height), _spans(width)
+        self.planes = (tuple(range(len(channels))),)
+        self.background = "#" + slide.properties.get("openslide.background-color", BACKGROUND).lower()
+
+    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (row, col, pixels) of each square, as (height, width, channel) array."""
+        downsample = self._slide.level_downsamples[self._level]
+        for row in rows:
+            for col in cols:
+                y, x = self.rows.starts[row], self.cols.starts[col]
+                at_level_0 = round(x * downsample), round(y * downsample)
+                size = self.cols.size(col), self.rows.size(row)
+                with _openslide_errors(f"pixels at y {y:,}, x {x:,} cannot be decoded"):
+                    region = self._slide.read_region(at_level_0, self._level, size)
+                yield row, col, self._on_background(region)[..., self._picked]
+
+    def _on_background(self, region: Image.Image) -> np.ndarray:
+        canvas = Image.new("RGB", region.size, self.background)
+        canvas.paste(region, mask=region)
+        return np.asarray(canvas)
+
+
+def _check_claims(slide: openslide.OpenSlide) -> None:
+    """Refuse a slide without a size, and an MRXS whose files lie outside its folder: they are not watched."""
+    width, height = slide.dimensions
+    if width < 1 or height < 1:
+        raise ImageError(f"broken: its size is {width:,} x {height:,} px")
+    for name, value in slide.properties.items():
+        if re.fullmatch(NAMES_FILE, name) and "/" in value:
+            raise ImageError(f"parts of it lie in {value}, which is not watched for changes")
+
+
+def _spans(length: int) -> Spans:
+    starts = tuple(range(0, length, SQUARE))
+    return Spans(starts, (*starts[1:], length))
+
+
+@contextmanager
+def _openslide_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except openslide.OpenSlideError as error:
+        raise ImageError(f"{doing}: {str(error).splitlines()[0]}") from error
+
+
+def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str) -> ImageInfo:
+    width, height = slide.level_dimensions[level]
+    mpp = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
+    return ImageInfo(
+        format=slide.properties["openslide.vendor"],
+        height=height,
+        width=width,
+        channels=channels,
+        dtype=np.dtype(np.uint8),
+        segment_height=SQUARE,
+        segment_width=SQUARE,
+        level=level,
+        level_count=slide.level_count,
+        downsample=slide.level_downsamples[level],
+        mpp=(float(mpp[0]), float(mpp[1])) if all(mpp) else None,
+        decoders={"openslide": openslide.__library_version__, "openslide-python": openslide.__version__},
+        notes=(f"what was not scanned is {background}",),
+    )

@@ -1,0 +1,166 @@
+import builtins
+
+import numpy as np
+import openslide
+import pytest
+from comparison import assert_reads, row_blocks
+from PIL import Image
+from slides import MRXS_MPP, write_bif, write_mrxs
+from traps import RGB
+
+from quadrat.errors import ImageError, MemoryBudgetError, MissingReaderError
+from quadrat.readers import open_image
+
+PIXELS = np.tile(RGB, (1, 2, 1))[:1024, :1152]
+LEFT_OUT = (0, 3, 30)
+
+
+@pytest.fixture(scope="module")
+def mrxs(tmp_path_factory):
+    """Give the path of a slide of 8 x 9 tiles of 128 px and three levels."""
+    path = tmp_path_factory.mktemp("slides") / "a.mrxs"
+    write_mrxs(path, PIXELS, left_out=LEFT_OUT, fill=0x102030)
+    return path
+
+
+def level_of(level):
+    """Return the pixels that a level of the slide must have."""
+    pixels = PIXELS.copy()
+    for number in LEFT_OUT if level == 0 else ():
+        row, col = divmod(number, 9)
+        pixels[row * 128 :, col * 128 :][:128, :128] = (0x30, 0x20, 0x10)
+    return pixels[:: 2**level, :: 2**level]
+
+
+@pytest.mark.parametrize("grid", [(512, 512, "pad"), (256, 100, "shift"), (300, 512, "partial")])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_every_block_of_a_level_is_a_slice_of_what_was_scanned_on_the_background(level, grid, mrxs):
+    with open_image(mrxs, level=level) as reader:
+        assert_reads(reader, level_of(level), row_blocks(reader.info, *grid))
+
+
+def test_pixels_are_those_of_openslide_and_what_it_gives_as_transparent_is_background(mrxs):
+    with openslide.OpenSlide(mrxs) as slide:
+        region = np.asarray(slide.read_region((100, 50), 0, (512, 512)))
+    with open_image(mrxs) as reader:
+        image = np.concatenate(
+            [block.copy() for block in reader.read_blocks(row_blocks(reader.info, 512, 512, "drop"), 2)]
+        )[50:562, 100:612]
+    is_scanned = region[..., 3] == 255
+    assert 0 < is_scanned.sum() < is_scanned.size
+    np.testing.assert_array_equal(image[is_scanned], region[is_scanned][:, :3])
+    assert (image[~is_scanned] == (0x30, 0x20, 0x10)).all()
+
+
+def test_what_is_known_of_a_slide_comes_from_openslide(mrxs):
+    with open_image(mrxs, level=1) as reader:
+        info = reader.info
+        assert (info.format, info.height, info.width, info.channels) == ("mirax", 512, 576, 3)
+        assert (info.level, info.level_count, info.downsample) == (1, 3, 2.0)
+        assert info.mpp == (MRXS_MPP, MRXS_MPP)
+        assert info.notes == ("what was not scanned is #302010",)
+        assert info.decoders["openslide"] == openslide.__library_version__
+
+
+@pytest.mark.parametrize("overlap", [0, 16])
+def test_tiles_that_overlap_are_stitched(overlap, tmp_path):
+    write_mrxs(tmp_path / "a.mrxs", PIXELS, overlap=overlap, levels=1)
+    write_bif(tmp_path / "a.bif", PIXELS, overlap=overlap)
+    covered = [(length - overlap) // (128 - overlap) * (128 - overlap) + overlap for length in (1024, 1152)]
+    for name, form in (("a.mrxs", "mirax"), ("a.bif", "ventana")):
+        with open_image(tmp_path / name) as reader:
+            assert (reader.info.format, reader.info.height, reader.info.width) == (form, *covered)
+            assert_reads(reader, PIXELS[: covered[0], : covered[1]], row_blocks(reader.info, 256, 256, "pad"))
+
+
+def test_channels_are_read_in_the_order_asked_for(mrxs):
+    with open_image(mrxs, channels=(3, 1)) as reader:
+        assert_reads(reader, level_of(0)[..., [2, 0]], row_blocks(reader.info, 512, 512, "pad"))
+    with pytest.raises(ImageError, match="channel 4: the image has 3"):
+        open_image(mrxs, channels=(4,))
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_number_of_threads_changes_nothing(threads, mrxs):
+    with open_image(mrxs) as reader:
+        assert_reads(reader, level_of(0), row_blocks(reader.info, 512, 300, "pad"), threads)
+
+
+def test_a_level_that_the_slide_does_not_have_is_refused(mrxs):
+    with pytest.raises(ImageError, match="level 3: the image has levels 0 to 2"):
+        open_image(mrxs, level=3)
+
+
+def test_another_plane_is_refused(mrxs):
+    with pytest.raises(ImageError, match="plane z: 2: the image has 1"):
+        open_image(mrxs, plane={"z": 2})
+
+
+def test_what_does_not_fit_the_memory_is_refused(mrxs):
+    with pytest.raises(MemoryBudgetError, match="cache of decoded tiles needs about 64 MB"):
+        open_image(mrxs, memory_mb=60)
+    with open_image(mrxs, memory_mb=65) as reader, pytest.raises(MemoryBudgetError, match="block by block"):
+        reader.read_blocks(row_blocks(reader.info, 512, 512, "drop"), 2)
+
+
+@pytest.fixture
+def slide(tmp_path):
+    """Give the path of a slide that a test may break."""
+    write_mrxs(tmp_path / "a.mrxs", PIXELS[:256, :256], levels=1)
+    return tmp_path / "a.mrxs"
+
+
+def test_a_slide_without_its_folder_is_refused_and_not_read_as_its_preview(slide):
+    slide.with_suffix("").rename(slide.with_name("elsewhere"))
+    with pytest.raises(ImageError, match=r"^its folder a: No such file or directory$") as error:
+        open_image(slide)
+    assert "together" in error.value.hint
+
+
+def test_a_slide_without_its_data_is_refused(slide):
+    (slide.with_suffix("") / "Index.dat").unlink()
+    with pytest.raises(ImageError, match=r"not a slide that OpenSlide can read: .*Index\.dat"):
+        open_image(slide)
+
+
+def test_a_tile_that_is_broken_is_refused_by_its_place(slide):
+    data = slide.with_suffix("") / "Data0000.dat"
+    data.write_bytes(data.read_bytes()[:-20_000] + bytes(20_000))
+    with (
+        open_image(slide) as reader,
+        pytest.raises(ImageError, match=r"^pixels at y 0, x 0 cannot be decoded: "),
+    ):
+        list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1))
+
+
+def test_a_slide_that_names_a_file_elsewhere_is_refused(slide):
+    folder = slide.with_suffix("")
+    (folder / "Data0000.dat").rename(slide.with_name("far.dat"))
+    settings = folder / "Slidedat.ini"
+    settings.write_text(settings.read_text().replace("Data0000.dat", "../far.dat"))
+    with pytest.raises(ImageError, match=r"parts of it lie in \.\./far\.dat, which is not watched"):
+        open_image(slide)
+
+
+def test_where_openslide_is_missing_the_way_to_it_is_told(slide, monkeypatch):
+    importing = builtins.__import__
+
+    def without_openslide(name, *rest):
+        if name == "quadrat.readers.openslide":
+            raise ModuleNotFoundError("No module named 'openslide'")
+        return importing(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without_openslide)
+    with pytest.raises(MissingReaderError, match="OpenSlide") as error:
+        open_image(slide)
+    assert error.value.hint == 'pip install "quadrat[slides]"'
+    assert error.value.kind != ImageError.kind  # else it would not be tried again once it is installed
+
+
+def test_a_preview_is_not_taken_for_the_slide_by_another_ending(slide):
+    other = slide.with_suffix(".MRXS")
+    slide.rename(other)
+    with pytest.raises(ImageError, match="not a slide that OpenSlide can read"):
+        open_image(other)
+    with Image.open(other) as preview:
+        assert preview.size == (60, 40)
