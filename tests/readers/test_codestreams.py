@@ -27,6 +27,7 @@ ENCODERS = {
     ),
     "jpeg_xl": lambda pixels: imagecodecs.jpegxl_encode(pixels),
     "jpeg_xl_boxes": lambda pixels: imagecodecs.jpegxl_encode(pixels, usecontainer=True),
+    "jpeg_xr": lambda pixels: imagecodecs.jpegxr_encode(pixels, level=0.9),
     "lerc": lambda pixels: imagecodecs.lerc_encode(np.ascontiguousarray(pixels[..., 0])),
 }
 
@@ -56,6 +57,10 @@ def claim(data, height, width):
         struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
     elif data.startswith(b"RIFF"):
         struct.pack_into("<I", data, 21, (height - 1) << 14 | (width - 1))
+    elif data.startswith(b"II\xbc"):
+        at = data.index(b"WMPHOTO")
+        is_short = data[at + 10] >> 7
+        struct.pack_into(">HH" if is_short else ">II", data, at + 12, width - 1, height - 1)
     else:
         at = data.index(b"\xff\x51") + 6
         struct.pack_into(">IIIIIIII", data, at, width, height, 0, 0, width, height, 0, 0)
@@ -64,7 +69,7 @@ def claim(data, height, width):
 
 @pytest.mark.parametrize(
     ("compression", "claimed"),
-    [("jpeg", 65500), ("png", 60_000), ("webp", 16_000), ("jpeg2000", 60_000)],
+    [("jpeg", 65500), ("jpegxr", 60_000), ("png", 60_000), ("webp", 16_000), ("jpeg2000", 60_000)],
 )
 def test_a_tile_that_claims_to_be_huge_is_refused_before_it_is_allocated(compression, claimed, tmp_path):
     path = tmp_path / "bomb.tif"

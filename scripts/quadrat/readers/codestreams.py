@@ -4,6 +4,7 @@ import struct
 
 JPEG_START, JPEG_2000_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
 JPEG_XL_START, JPEG_XL_BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL "
+JPEG_XR_START, JPEG_XR_CODED, JPEG_XR_OFFSET_TAG = b"II\xbc", b"WMPHOTO\0", 0xBCC0
 PNG_START, LERC_START = b"\x89PNG\r\n\x1a\n", b"Lerc2 "
 # Frame headers: SOF0 to SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1), and that of JPEG-LS.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -19,7 +20,7 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
     Parameters
     ----------
     data : bytes
-        JPEG, JPEG-LS, JPEG 2000, JPEG XL, PNG, WebP or LERC.
+        JPEG, JPEG-LS, JPEG 2000, JPEG XL, JPEG XR, PNG, WebP or LERC.
 
     Returns
     -------
@@ -40,6 +41,8 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
             return _jpeg_xl_size(data)
         if data.startswith(JPEG_XL_BOXES):
             return _jpeg_xl_size(data[data.index(JPEG_XL_START) :])
+        if data.startswith((JPEG_XR_START, JPEG_XR_CODED)):
+            return _jpeg_xr_size(data)
         start = data.find(JPEG_2000_START, 0, 4096)  # in a JP2 file it follows some boxes
         return None if start < 0 else _jpeg_2000_size(data, start)
     except (struct.error, IndexError, ValueError):
@@ -105,3 +108,23 @@ def _jpeg_xl_size(data: bytes) -> tuple[int, int]:
         return height, side()
     across, down = JPEG_XL_RATIOS[ratio]
     return height, height * across // down
+
+
+def _jpeg_xr_size(data: bytes) -> tuple[int, int] | None:
+    """Read the header of the coded image, which the file's directory leads to (ITU-T T.832, annex A)."""
+    start = 0 if data.startswith(JPEG_XR_CODED) else _jpeg_xr_start(data)
+    if start is None or not data.startswith(JPEG_XR_CODED, start):
+        return None
+    is_short = data[start + 10] >> 7
+    width, height = struct.unpack_from(">HH" if is_short else ">II", data, start + 12)
+    return height + 1, width + 1
+
+
+def _jpeg_xr_start(data: bytes) -> int | None:
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, directory)
+    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+        tag, _, _, value = struct.unpack_from("<HHII", data, entry)
+        if tag == JPEG_XR_OFFSET_TAG:
+            return value
+    return None

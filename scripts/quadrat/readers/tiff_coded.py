@@ -21,7 +21,21 @@ EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, 5: 4096}
 EXPANSION_OF_OTHERS = 1_000_000
 SLACK_BYTES = 4096
 # Codecs that allocate what the header of each segment claims, whatever the TIFF says. Some writers pad.
-SELF_SIZED = {*JPEG_FAMILY, 33003, 33004, 33005, 34712, 34887, 34933, 50001, 50002, 52546}
+SELF_SIZED = {
+    *JPEG_FAMILY,
+    22610,
+    34934,
+    33003,
+    33004,
+    33005,
+    34712,
+    34887,
+    34933,
+    34927,
+    50001,
+    50002,
+    52546,
+}
 PADDED_PIXELS = 1 << 20
 # OpenJPEG and libjxl work on 32-bit samples and hold them twice.
 WORKING_BYTES = dict.fromkeys((33003, 33004, 33005, 34712, 50002, 52546), 8)
