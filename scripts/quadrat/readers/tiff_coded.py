@@ -20,25 +20,13 @@ DEFLATE = (8, 32946, 50013)
 EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, 5: 4096}
 EXPANSION_OF_OTHERS = 1_000_000
 SLACK_BYTES = 4096
+JPEG_2000, JPEG_XL, JPEG_XR = (33003, 33004, 33005, 34712), (50002, 52546), (22610, 34934)
+WEBP, LERC, PNG = (50001, 34927), 34887, 34933
 # Codecs that allocate what the header of each segment claims, whatever the TIFF says. Some writers pad.
-SELF_SIZED = {
-    *JPEG_FAMILY,
-    22610,
-    34934,
-    33003,
-    33004,
-    33005,
-    34712,
-    34887,
-    34933,
-    34927,
-    50001,
-    50002,
-    52546,
-}
+SELF_SIZED = {*JPEG_FAMILY, *JPEG_2000, *JPEG_XL, *JPEG_XR, *WEBP, LERC, PNG}
 PADDED_PIXELS = 1 << 20
 # OpenJPEG and libjxl work on 32-bit samples and hold them twice.
-WORKING_BYTES = dict.fromkeys((33003, 33004, 33005, 34712, 50002, 52546), 8)
+WORKING_BYTES = dict.fromkeys(JPEG_2000 + JPEG_XL, 8)
 
 
 class CodedSegments(TiffSegments):
