@@ -16,11 +16,13 @@ from pathlib import Path
 
 from layouts import ALIGNED, LAYOUTS, PATCH, image_path
 from process import HERE, PeerError, run_peer, run_python
-from table import PEER_TITLES, Rounds, limit_table, peer_table, spread
+from table import PEER_TITLES, Rounds, limit_table, memory, peer_table, ratios, spread
 
 QUADRAT = ("limit", "reader", "reader_mean", "job")
 WARM_UP_SIZE = 600
 WIDE_HEIGHT = 2048
+# Layouts whose large images are compared with the plain loop, and their height and width in pixels.
+LARGE = {"deflate_tiles": 20480, "jpeg_tiles": 20480, "jpeg_file": 12288, "png_file": 12288}
 STARTS = 10
 STARTED_ALONE = "import numpy, tifffile, pyarrow.parquet"
 # A peer that gives fewer bytes of pixels a second is given up.
@@ -53,7 +55,7 @@ def main() -> None:
         for peer, why in missing.items():
             reasons[f"{PEER_TITLES[peer]}: {why}"].append(LAYOUTS[layout].description)
     print("start-up and width ...", file=sys.stderr)
-    rest = [start_up(images, options), *width_lines(images, options)]
+    rest = [start_up(images, options), *width_lines(images, options), *large_lines(images, options)]
     text = report(options, load, results, rest, reasons)
     (options.output / "bench.md").write_text(text)
     print(text)
@@ -72,6 +74,8 @@ def parse_options() -> argparse.Namespace:
         metavar="LAYOUT",
         help=f"of {', '.join(LAYOUTS)}",
     )
+    sizes = ", ".join(f"{layout} at {size}" for layout, size in LARGE.items())
+    parser.add_argument("--large", action="store_true", help=f"also measure the plain loop on {sizes} px")
     parser.add_argument("--output", type=Path, default=HERE / "output", help="takes images and bench.md")
     options = parser.parse_args()
     if options.size < PATCH:
@@ -81,12 +85,18 @@ def parse_options() -> argparse.Namespace:
 
 def image_sizes(options: argparse.Namespace) -> list[tuple[int, int, list[str]]]:
     aligned = [layout for layout in options.layouts if layout in ALIGNED]
+    large = [(LARGE[layout], LARGE[layout], [layout]) for layout in large_layouts(options)]
     return [
         (WARM_UP_SIZE, WARM_UP_SIZE, list(LAYOUTS)),
         (options.size, options.size, options.layouts),
         (WIDE_HEIGHT, options.size, aligned),
         (WIDE_HEIGHT, 4 * options.size, aligned),
+        *large,
     ]
+
+
+def large_layouts(options: argparse.Namespace) -> list[str]:
+    return [layout for layout in LARGE if options.large and layout in options.layouts]
 
 
 def measure_layout(images: Path, layout: str, options: argparse.Namespace) -> tuple[Rounds, dict[str, str]]:
@@ -161,6 +171,27 @@ def width_lines(images: Path, options: argparse.Namespace) -> list[str]:
     return lines
 
 
+def large_lines(images: Path, options: argparse.Namespace) -> list[str]:
+    lines = []
+    for layout in large_layouts(options):
+        size = LARGE[layout]
+        print(f"{layout} at {size} ...", file=sys.stderr)
+        image = image_path(images, layout, size, size)
+        read_once(image)
+        rounds = [
+            [run_peer(peer, options.threads, [image]) for peer in ("plain_loop", "reader_mean")]
+            for _ in range(options.rounds)
+        ]
+        loops, readers = zip(*rounds, strict=True)
+        lines.append(
+            f"- {LAYOUTS[layout].description}, {size} x {size} px: the plain loop takes "
+            f"{spread(ratios(loops, readers))} times as long as quadrat's reader + mean, and "
+            f"{spread(ratios(loops, readers, memory))} times its memory of "
+            f"{max(map(memory, readers)):.0f} MB"
+        )
+    return lines
+
+
 def job_memory(image: Path, options: argparse.Namespace) -> float:
     return run_peer("job", options.threads, [image]).memory_mb
 
@@ -180,7 +211,7 @@ def report(
         limit_table(results, threads),
         "## Beside the peers: peer / quadrat's reader + mean",
         peer_table(results, threads),
-        "## Memory and start-up",
+        "## Memory, start-up and large images" if options.large else "## Memory and start-up",
         "\n".join(rest),
         "## No figure",
         "\n".join(

@@ -27,7 +27,8 @@ def _cpu(measurement: Measurement) -> float:
     return measurement.cpu_s
 
 
-def _memory(measurement: Measurement) -> float:
+def memory(measurement: Measurement) -> float:
+    """Give the peak memory in megabytes."""
     return measurement.memory_mb
 
 
@@ -58,7 +59,7 @@ def limit_table(results: dict[str, Rounds], threads: int) -> str:
         )
         cells = [spread([_wall(one) for one in limit]), spread(ratios(reader, limit))]
         cells += [spread(ratios(reader, limit, _cpu)), spread(ratios(reader_mean, limit))]
-        cells += [spread(ratios(job, limit)), f"{max(map(_memory, job)):.0f}"]
+        cells += [spread(ratios(job, limit)), f"{max(map(memory, job)):.0f}"]
         cells += [
             spread(ratios(rounds.get((peer, 1), []), rounds[peer, threads])) for peer in ("reader", "limit")
         ]
@@ -74,7 +75,7 @@ def peer_table(results: dict[str, Rounds], threads: int) -> str:
     for layout, rounds in results.items():
         quadrat = rounds["reader_mean", threads]
         peers = {peer: rounds.get((peer, threads), []) for peer in PEER_TITLES}
-        cells = [_beside_fastest(quadrat, peers), spread(ratios(peers["plain_loop"], quadrat, _memory))]
+        cells = [_beside_fastest(quadrat, peers), spread(ratios(peers["plain_loop"], quadrat, memory))]
         cells += [spread(ratios(measured, quadrat)) for measured in peers.values()]
         rows.append([LAYOUTS[layout].description, *cells])
     return _markdown(header, rows)
