@@ -10,14 +10,15 @@ from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
 from quadrat.readers.codestreams import claimed_size
 from quadrat.readers.reader import CONVERT
+from quadrat.readers.tiff_lzw import LZW, LzwDecoder
 from quadrat.readers.tiff_pages import JPEG_FAMILY, tifffile_errors
-from quadrat.readers.tiff_planes import row_bytes
+from quadrat.readers.tiff_planes import Plane, row_bytes
 from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly, spans
 
 DEFLATE = (8, 32946, 50013)
 # Bytes that one byte can at most decode to. Deflate: 1032 (RFC 1951); PackBits: 64 (TIFF 6.0, section 9);
 # LZW: a string of 4096 bytes in a code of 12 bit. Other codecs have no limit: this stops bombs.
-EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, 5: 4096}
+EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, LZW: 4096}
 EXPANSION_OF_OTHERS = 1_000_000
 SLACK_BYTES = 4096
 JPEG_2000, JPEG_XL, JPEG_XR = (33003, 33004, 33005, 34712), (50002, 52546), (22610, 34934)
@@ -49,6 +50,7 @@ class CodedSegments(TiffSegments):
         page, samples = self.page, self.stored_height * self.stored_width * self.samples
         self.rows = spans(range(0, self.height, self.stored_height), self.height)
         self._tables = {"jpegheader": page.jpegheader} if page.compression in JPEG_FAMILY else {}
+        self._lzw = LzwDecoder(page) if LzwDecoder.can_decode(page) else None
         self._check_expansion()
         self.segment_bytes = samples * page.dtype.itemsize
         largest = max(int(stored.counts.max()) for stored in self._stored)
@@ -91,7 +93,6 @@ class CodedSegments(TiffSegments):
         stored = self._stored[plane]
         numbers = [row * len(self.cols) + col for row in rows for col in cols]
         places = zip(stored.offsets[numbers].tolist(), stored.counts[numbers].tolist(), strict=True)
-        tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
         number = 0
         with tifffile_errors(lambda: f"{self.name(plane, number)} cannot be decoded"):
             for number, data in zip(numbers, _read_together(self.fd, list(places)), strict=True):
@@ -99,9 +100,16 @@ class CodedSegments(TiffSegments):
                 pixels = None
                 if data:
                     self._check_claim(data, plane, number)
-                    pixels = self.page.decode(data, stored.first_index + number, **tables)[0][0]
+                    pixels = self._decoded(data, stored, number)
                     self._check_shape(pixels.shape, plane, number)
                 yield row, col, self.finished(pixels)
+
+    def _decoded(self, data: bytes, stored: Plane, number: int) -> np.ndarray:
+        if self._lzw:
+            row = number // len(self.cols)
+            return self._lzw.decode(data, self.stored_height if self.page.is_tiled else self.rows.size(row))
+        tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
+        return self.page.decode(data, stored.first_index + number, **tables)[0][0]
 
     def _check_shape(self, shape: tuple[int, int, int], plane: int, number: int) -> None:
         if shape == (self.stored_height, self.stored_width, self.samples):
