@@ -24,6 +24,7 @@ RGB, RGBA_BYTES = 3, 4
 BACKGROUND = "ffffff"
 # Properties that OpenSlide copies from the Slidedat.ini of an MRXS.
 NAMES_FILE = r"mirax\.(DATAFILE\.FILE_\d+|HIERARCHICAL\.INDEXFILE)"
+TILE_SIDE = r"mirax\..+\.DIGITIZER_(WIDTH|HEIGHT)"
 
 
 class OpenSlideReader(FileReader):
@@ -48,7 +49,7 @@ class OpenSlideReader(FileReader):
     ImageError
         If OpenSlide cannot read the slide, or it lacks a wanted channel or the level.
     MemoryBudgetError
-        If the cache of decoded tiles does not fit the memory.
+        If the cache of decoded tiles, or one that the slide stores, does not fit the memory.
     """
 
     def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
@@ -64,6 +65,8 @@ class OpenSlideReader(FileReader):
             _check_claims(slide)
             check_level(level, slide.level_count)
             self._squares = _Squares(slide, level, picked)
+            # OpenSlide allocates what the slide says of its tiles, and ends the process where it cannot.
+            require_memory(self._squares.decode_bytes, self._memory_mb, "decoding the tiles of the slide")
             self.info = _info(slide, level, len(picked), self._squares.background)
             self._held = held.pop_all()
 
@@ -78,14 +81,14 @@ class _Squares:
 
     planar, fill = False, 0
     segment_bytes = SQUARE * SQUARE * RGB
-    # OpenSlide's pixels, Pillow's copy of them, and the RGB that is made of them.
-    decode_bytes = SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
 
     def __init__(self, slide: openslide.OpenSlide, level: int, channels: tuple[int, ...]):
         self._slide, self._level, self._picked = slide, level, as_slice(channels)
         width, height = slide.level_dimensions[level]
         self.rows, self.cols = _spans(height), _spans(width)
         self.planes = (tuple(range(len(channels))),)
+        # A stored tile, OpenSlide's pixels, Pillow's copy of them, and the RGB that is made of them.
+        self.decode_bytes = _tile_bytes(slide) + SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
         self.background = "#" + slide.properties.get("openslide.background-color", BACKGROUND).lower()
 
     def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -114,6 +117,12 @@ def _check_claims(slide: openslide.OpenSlide) -> None:
     for name, value in slide.properties.items():
         if re.fullmatch(NAMES_FILE, name) and "/" in value:
             raise ImageError(f"parts of it lie in {value}, which is not watched for changes")
+
+
+def _tile_bytes(slide: openslide.OpenSlide) -> int:
+    """Return the size of the largest tile that an MRXS claims to store, decoded; 0 for other slides."""
+    sides = [int(value) for name, value in slide.properties.items() if re.fullmatch(TILE_SIDE, name)]
+    return RGBA_BYTES * max(sides, default=0) ** 2
 
 
 def _spans(length: int) -> Spans:
