@@ -18,7 +18,7 @@ def link_results(targets: dict[str, str], folder: str) -> None:
     folder : str
         The folder `predictions`; all in it is this function's to replace and to remove.
     """
-    wanted = {f"{folder}/{_plain(filename)}.parquet": path for filename, path in targets.items()}
+    wanted = {f"{folder}/{plain_name(filename)}.parquet": path for filename, path in targets.items()}
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             if f"{parent}/{name}" not in wanted:
@@ -31,7 +31,7 @@ def link_results(targets: dict[str, str], folder: str) -> None:
         _link(link, os.path.relpath(target, os.path.dirname(link)), target)
 
 
-def _plain(filename: str) -> str:
+def plain_name(filename: str) -> str:
     """Give the filename, or its key where it is too long to take another suffix."""
     longest = max(len(os.fsencode(part)) for part in filename.split("/"))
     return filename if longest <= COMPONENT_BYTES else encode(filename)

@@ -83,6 +83,11 @@ class ResultsFolder:
         return f"{self.path}/.quadrat/contents.jsonl"
 
     @property
+    def exported(self) -> str:
+        """Folder of the records of what exports were made from."""
+        return f"{self.path}/.quadrat/exports"
+
+    @property
     def lock(self) -> str:
         """The file that a run locks."""
         return f"{self.path}/.quadrat/lock"

@@ -1,0 +1,68 @@
+"""The ground that an image's patches cover, in the coordinates of its reference system."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# GIS programs show an image that says nothing of its place with x to the right and y upwards from its
+# upper left corner: QGIS so in QgsGdalProvider, with pixels of size (1, -1).
+PLAIN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+
+
+class Ground(NamedTuple):
+    """Where an image lies.
+
+    Attributes
+    ----------
+    transform : tuple of 6 float
+        Affine transform (a, b, c, d, e, f) of level-0 pixel corners: x = a * column + b * row + c and
+        y = d * column + e * row + f.
+    crs : str or None
+        'EPSG:n' or WKT; None where the image has no place on Earth.
+    """
+
+    transform: tuple[float, ...]
+    crs: str | None
+
+    @classmethod
+    def of(cls, image: dict[str, Any]) -> "Ground":
+        """Give the ground of an image as its footer describes it."""
+        if image["transform"] is None:
+            return cls(PLAIN, None)
+        return cls(tuple(image["transform"]), image["crs"])
+
+    def corners(self, windows: np.ndarray) -> np.ndarray:
+        """Give the corners of patches.
+
+        Parameters
+        ----------
+        windows : (n, 4) int array
+            y, x, height and width in level-0 pixels.
+
+        Returns
+        -------
+        (n, 4, 2) float64 array
+            x and y of the upper left, upper right, lower right and lower left corner of the pixels.
+        """
+        top, left, height, width = windows.T.astype(np.float64)
+        col = np.stack([left, left + width, left + width, left], axis=1)
+        row = np.stack([top, top, top + height, top + height], axis=1)
+        a, b, c, d, e, f = self.transform
+        return np.stack([a * col + b * row + c, d * col + e * row + f], axis=2)
+
+    def of_raster(self, grid: dict[str, Any], downsample: float) -> tuple[float, ...]:
+        """Give the transform of a raster with a pixel for each cell of a grid.
+
+        A pixel is as large as the distance between patches, and lies in the middle of its patch.
+
+        Parameters
+        ----------
+        grid : dict
+            `patch_size` and `stride` in pixels of the level that was read.
+        downsample : float
+            Level-0 pixels per such pixel.
+        """
+        step = grid["stride"] * downsample
+        inset = (grid["patch_size"] - grid["stride"]) * downsample / 2
+        a, b, c, d, e, f = self.transform
+        return (a * step, b * step, c + (a + b) * inset, d * step, e * step, f + (d + e) * inset)

@@ -1,0 +1,112 @@
+"""The result of one image as its exporter reads it: a batch of patches at a time."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from quadrat.arrays import to_array
+from quadrat.result import Result
+from quadrat.store import PIXEL_COLUMNS, ROW_GROUP_ROWS, read_footer
+
+# Predicted values of a batch: what an export holds in memory does not grow with the image.
+BATCH_VALUES = 1 << 20
+
+
+class PatchBatch(NamedTuple):
+    """Some patches, in row-major order of the grid.
+
+    Attributes
+    ----------
+    rows, cols : (n,) int array
+        Grid row and column.
+    windows : (n, 4) int array
+        y, x, height and width in level-0 pixels.
+    values : (n, ...) array
+        Predictions, as `quadrat.arrays.to_array` gives them.
+    skipped : (n,) bool array
+        Whether a patch has no prediction.
+    columns : pyarrow.RecordBatch
+        The same as it is stored.
+    """
+
+    rows: np.ndarray
+    cols: np.ndarray
+    windows: np.ndarray
+    values: np.ndarray
+    skipped: np.ndarray
+    columns: pa.RecordBatch
+
+
+class ImageResult:
+    """The predictions of one image.
+
+    Parameters
+    ----------
+    result : Result
+        One that is `ok`.
+    labels : sequence of str
+        What the values of a prediction are called, or what labels there are; empty where nobody said.
+
+    Attributes
+    ----------
+    filename : str
+    image, grid : dict
+        What the footer tells of them.
+    shape : tuple of int
+        Shape of a prediction.
+    value_type : pyarrow.DataType
+        Type of each of its values.
+    labels : tuple of str
+    """
+
+    def __init__(self, result: Result, labels: tuple[str, ...] = ()):
+        footer, _ = read_footer(result.path)
+        self._path = result.path
+        self.filename, self.shape, self.labels = result.filename, result.prediction_shape, labels
+        self.image: dict[str, Any] = footer["image"]
+        self.grid: dict[str, Any] = footer["grid"]
+        kind = result.prediction_type
+        self.value_type = kind.value_type if self.shape else kind
+
+    @property
+    def is_text(self) -> bool:
+        """Whether predictions are labels."""
+        return pa.types.is_string(self.value_type)
+
+    @property
+    def value_names(self) -> list[str]:
+        """Name of each value of a prediction: its label, or its number counted from 1."""
+        if not self.shape:
+            return ["prediction"]
+        count = int(np.prod(self.shape))
+        return list(self.labels) if len(self.labels) == count else [str(n + 1) for n in range(count)]
+
+    def has_skipped(self) -> bool:
+        """Tell whether there are patches without a prediction."""
+        column = pq.ParquetFile(self._path).read(columns=["skipped"])["skipped"]
+        return column.null_count < len(column)
+
+    def found_labels(self) -> set[str]:
+        """Give the labels that its predictions have."""
+        column = pq.ParquetFile(self._path).read(columns=["prediction"])["prediction"]
+        values = pc.list_flatten(column) if self.shape else column
+        return set(values.drop_null().unique().to_pylist())
+
+    def batches(self) -> Iterator[PatchBatch]:
+        """Yield all patches, some at a time."""
+        size = max(1, min(ROW_GROUP_ROWS, BATCH_VALUES // int(np.prod(self.shape))))
+        for columns in pq.ParquetFile(self._path).iter_batches(size, use_threads=False):
+            yield PatchBatch(
+                rows=columns["row"].to_numpy(),
+                cols=columns["col"].to_numpy(),
+                windows=np.stack(
+                    [columns[name].to_numpy().astype(np.int64) for name in PIXEL_COLUMNS], axis=1
+                ),
+                values=to_array(columns["prediction"], self.shape),
+                skipped=columns["skipped"].is_valid().to_numpy(zero_copy_only=False),
+                columns=columns,
+            )

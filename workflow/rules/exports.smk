@@ -1,0 +1,42 @@
+"""Export the results of all images, a file each, in the format that the rule is named after.
+
+Required: the merged results, and to be asked for by name.
+Gives: results/<rule>/<filename>.<ending>. The job itself knows which files it has to write again.
+"""
+
+
+rule geotiff:
+    input:
+        results.predictions,
+    log:
+        results.log("geotiff"),
+    conda:
+        "../../envs/quadrat.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        paths=lambda wildcards: plan().results,
+        results=settings.results,
+        labels=settings.predictor.get("labels"),
+    script:
+        "../../scripts/export_results.py"
+
+
+use rule geotiff as geoparquet with:
+    log:
+        results.log("geoparquet"),
+
+
+use rule geotiff as geopackage with:
+    log:
+        results.log("geopackage"),
+
+
+use rule geotiff as qupath with:
+    log:
+        results.log("qupath"),
+
+
+use rule geotiff as wsinfer with:
+    log:
+        results.log("wsinfer"),
