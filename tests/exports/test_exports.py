@@ -1,0 +1,117 @@
+import os
+from pathlib import Path
+
+import pytest
+import rasterio
+
+from quadrat.errors import ResultsError
+from quadrat.exports import FORMATS, export_results
+
+
+@pytest.fixture
+def export(results):
+    """Give a function that exports results, and gives the line that it tells."""
+
+    def run(paths, form="wsinfer", labels=None):
+        told = []
+        export_results(form, paths, results.path, labels, told.append)
+        assert len(told) == 1
+        return told[0].removeprefix(f"{results.path}/{form}: ")
+
+    return run
+
+
+@pytest.fixture
+def files(results):
+    """Give a function that lists the files of an export with their inodes."""
+
+    def listed(form="wsinfer"):
+        folder = Path(results.path) / form
+        return {str(path.relative_to(folder)): path.stat().st_ino for path in sorted(folder.rglob("*.*"))}
+
+    return listed
+
+
+def told(written=0, unchanged=0, removed=0):
+    return f"{written} written, {unchanged} unchanged, {removed} of images that are gone removed"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_each_format_writes_a_file_under_the_name_of_the_image(export, predict_scene, files, form):
+    paths = [predict_scene(filename=name) for name in ("a.tif", "north/a.tif", "n" * 240 + ".tif")]
+    assert export(paths, form) == told(written=3)
+    names = list(files(form))
+    assert names[0] == f"a.tif{FORMATS[form]}"
+    assert names[2] == f"north/a.tif{FORMATS[form]}"
+    assert len(names) == 3
+
+
+def test_only_what_changed_is_written_again(export, predict_scene, files):
+    paths = [predict_scene(filename=name) for name in ("a.tif", "b.tif")]
+    export(paths)
+    before = files()
+    newer = paths[1].replace("0123456789ab", "00000000cafe")
+    assert export(paths) == told(unchanged=2)
+    assert files() == before
+    rewrite_version(paths[1], newer)
+    assert export([paths[0], newer]) == told(written=1, unchanged=1)
+    after = files()
+    assert after["a.tif.csv"] == before["a.tif.csv"]
+    assert after["b.tif.csv"] != before["b.tif.csv"]
+    assert export(paths) == told(written=1, unchanged=1), "an earlier version is not taken for the newer one"
+
+
+def rewrite_version(path, newer):
+    """Store a result as one of another version."""
+    import pyarrow.parquet as pq
+
+    table, footer = pq.read_table(path), pq.read_metadata(path).metadata[b"quadrat"]
+    with pq.ParquetWriter(newer, table.schema.remove_metadata()) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({b"quadrat": footer.replace(b"0123456789ab", b"00000000cafe")})
+
+
+def test_export_that_was_deleted_is_written_again(export, predict_scene, results):
+    path = predict_scene()
+    export([path])
+    Path(results.path, "wsinfer/scene.tif.csv").unlink()
+    assert export([path]) == told(written=1)
+
+
+def test_exports_of_images_that_are_gone_leave_and_a_users_own_files_stay(export, predict_scene, results):
+    paths = [predict_scene(filename=name) for name in ("a.tif", "b.tif")]
+    export(paths)
+    Path(results.path, "wsinfer/notes.csv").write_text("mine")
+    assert export(paths[:1]) == told(unchanged=1, removed=1)
+    assert sorted(os.listdir(f"{results.path}/wsinfer")) == ["a.tif.csv", "notes.csv"]
+
+
+def test_images_that_failed_have_no_export(export, predict_scene, write_result, files):
+    failed = write_result("b.tif", failure={"kind": "data", "message": "truncated", "hint": ""})
+    gone = failed.replace("b.tif", "c.tif")
+    assert export([predict_scene(), failed, gone]) == told(written=1)
+    assert list(files()) == ["scene.tif.csv"]
+
+
+def test_what_was_written_before_an_error_is_not_written_again(export, predict_scene):
+    paths = [predict_scene(filename="a.tif"), predict_scene("label", filename="b.tif")]
+    with pytest.raises(ResultsError, match="labels"):
+        export(paths, labels=["Tumor"])
+    assert export(paths[:1], labels=["Tumor"]) == told(unchanged=1)
+
+
+def test_a_label_has_one_code_in_all_images(export, predict_scene, results):
+    paths = [predict_scene("label", filename=name) for name in ("a.tif", "b.tif")]
+    export(paths, "geotiff")
+    tags = []
+    for name in ("a.tif", "b.tif"):
+        with rasterio.open(f"{results.path}/geotiff/{name}.tif") as raster:
+            tags.append({key: label for key, label in raster.tags(1).items() if key.startswith("CLASS_")})
+    assert tags[0] == tags[1]
+    assert sorted(tags[0].values()) == ["<b>ice</b>", "=water", "snow"]
+
+
+def test_labels_of_the_configuration_have_codes_in_its_order(export, predict_scene, results):
+    export([predict_scene("label")], "geotiff", labels=["snow", "=water", "<b>ice</b>"])
+    with rasterio.open(f"{results.path}/geotiff/scene.tif.tif") as raster:
+        assert raster.tags(1)["CLASS_1"] == "snow"
