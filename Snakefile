@@ -8,6 +8,7 @@ configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inspect.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/exports.smk"

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -48,7 +49,11 @@ class FoundImage:
     columns: dict[str, str] = field(default_factory=dict)
 
 
-def find_images(settings: Settings) -> list[FoundImage]:
+# Why files are no images of a run, beside the endings of those that are none.
+HIDDEN, NO_FILE, NOT_CHOSEN = "hidden", "pipes and devices", "left out by include and exclude"
+
+
+def find_images(settings: Settings, left_out: Counter[str] | None = None) -> list[FoundImage]:
     """List the images of a run, in order of their filenames.
 
     Hidden files and folders, those of file servers, and the results folder are not searched.
@@ -56,6 +61,8 @@ def find_images(settings: Settings) -> list[FoundImage]:
     Parameters
     ----------
     settings : Settings
+    left_out : collections.Counter of str, optional
+        Takes how many files are no images of the run: by their ending, or by why.
 
     Returns
     -------
@@ -67,13 +74,15 @@ def find_images(settings: Settings) -> list[FoundImage]:
     ConfigError
         If `images` is missing or empty, or its TSV is not usable.
     """
-    images = _found(settings)
+    left_out = Counter() if left_out is None else left_out
+    images = _found(settings, left_out)
     if not images:
         raise ConfigError(
             f"images {settings.images}: no image there ends in {' '.join(settings.extensions)}; "
             "put images there or point elsewhere (config.yaml: images, extensions)"
         )
     chosen = [image for image in images if is_chosen(image.filename, settings)]
+    left_out[NOT_CHOSEN] += len(images) - len(chosen)
     if not chosen:
         raise ConfigError(
             f"images {settings.images}: none of its {len(images):,} images is left "
@@ -82,14 +91,16 @@ def find_images(settings: Settings) -> list[FoundImage]:
     return sorted(chosen, key=lambda image: image.filename)
 
 
-def _found(settings: Settings) -> list[FoundImage]:
+def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
     if isinstance(settings.images, list):
         return [
-            image for name, folder in _named(settings.images) for image in _in_folder(folder, name, settings)
+            image
+            for name, folder in _named(settings.images)
+            for image in _in_folder(folder, name, settings, left_out)
         ]
     if settings.images.lower().endswith(".tsv"):
         return _in_table(settings.images)
-    return list(_in_folder(settings.images, "", settings))
+    return list(_in_folder(settings.images, "", settings, left_out))
 
 
 def is_chosen(filename: str, settings: Settings) -> bool:
@@ -112,7 +123,7 @@ def _named(folders: list[str]) -> list[tuple[str, str]]:
     return list(named.items())
 
 
-def _in_folder(folder: str, prefix: str, settings: Settings) -> Iterator[FoundImage]:
+def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[str]) -> Iterator[FoundImage]:
     if not os.path.isdir(folder):
         raise ConfigError(
             f"images {folder}: no such folder; create it or point to another (config.yaml: images)"
@@ -135,6 +146,7 @@ def _in_folder(folder: str, prefix: str, settings: Settings) -> Iterator[FoundIm
         for entry in entries:
             filename = f"{name}/{entry.name}" if name else entry.name
             if entry.name.startswith(".") or entry.name in FOREIGN_FOLDERS:
+                left_out[HIDDEN] += 1
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if results is None or not os.path.samestat(entry.stat(), results):
@@ -142,7 +154,11 @@ def _in_folder(folder: str, prefix: str, settings: Settings) -> Iterator[FoundIm
             elif entry.is_dir():
                 yield FoundImage(filename + "/", entry.path, problem=LINKED_FOLDER, hint=LINKED_FOLDER_HINT)
             elif entry.name.lower().endswith(endings):
-                yield from _inspect(filename, entry.path, {})
+                images = list(_inspect(filename, entry.path, {}))
+                left_out[NO_FILE] += not images
+                yield from images
+            else:
+                left_out[os.path.splitext(entry.name)[1].lower()] += 1
 
 
 def _inspect(filename: str, path: str, columns: dict[str, str]) -> Iterator[FoundImage]:

@@ -53,6 +53,11 @@ class ResultsFolder:
         return f"{self.path}/run.yaml"
 
     @property
+    def inspected(self) -> str:
+        """The table of what the images' headers tell."""
+        return f"{self.path}/inspect.tsv"
+
+    @property
     def manifest(self) -> str:
         """The plan: a row for each image of the run."""
         return f"{self.path}/manifest.tsv"

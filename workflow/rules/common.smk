@@ -122,6 +122,8 @@ def versioned_results(wildcards):
 
 
 def tell_summary():
-    """Show what became of the images."""
+    """Show what became of the images, where the run had to do with their predictions."""
+    if not plan.cache_info().currsize:
+        return
     for line in summarise(plan(), time.monotonic() - STARTED):
         announce(line)

@@ -15,6 +15,8 @@ from quadrat.exports.image_result import ImageResult, PatchBatch
 NO_BOOLEAN, NO_LABEL = 255, 0
 # GDAL's own limit (GDALCheckBandCount).
 MOST_BANDS = 65_535
+# GDAL would take a twentieth of the machine's memory.
+CACHE_BYTES = 1 << 26
 
 
 def write(result: ImageResult, path: Path) -> None:
@@ -59,7 +61,7 @@ def write(result: ImageResult, path: Path) -> None:
         "blockysize": 1,
         "bigtiff": "if_safer",
     }
-    with rasterio.open(path, "w", **profile) as raster:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(path, "w", **profile) as raster:
         for band, name in enumerate(names, start=1):
             raster.set_band_description(band, name)
             if result.is_text:

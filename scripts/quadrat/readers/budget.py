@@ -1,9 +1,25 @@
 """Memory budget of a reader: what does not fit is refused before it is allocated."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from quadrat.errors import MemoryBudgetError
 
 MB = 1_000_000
 REST_MB = 500  # interpreter, libraries and predictor of a job, beside the reader
+
+_estimates: ContextVar[list[int] | None] = ContextVar("estimates", default=None)
+
+
+@contextmanager
+def estimates() -> Iterator[list[int]]:
+    """Collect the estimates of all that needs memory within the block, in bytes; the largest is the need."""
+    token = _estimates.set([0])
+    try:
+        yield _estimates.get()
+    finally:
+        _estimates.reset(token)
 
 
 def require_memory(needed_bytes: int, memory_mb: float | None, what: str, remedy: str = "") -> None:
@@ -25,6 +41,8 @@ def require_memory(needed_bytes: int, memory_mb: float | None, what: str, remedy
     MemoryBudgetError
         If the estimate exceeds the budget.
     """
+    if (collected := _estimates.get()) is not None:
+        collected.append(needed_bytes)
     if memory_mb is None or needed_bytes <= memory_mb * MB:
         return
     needed_mb = -(-needed_bytes // MB)

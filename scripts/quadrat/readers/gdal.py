@@ -90,6 +90,7 @@ class GdalReader(FileReader):
             dtype=self._dtype(),
             segment_height=block_height,
             segment_width=block_width,
+            compression=dataset.compression.name.lower() if dataset.compression else "",
             level=level,
             level_count=levels,
             downsample=full_width / dataset.width,

@@ -29,6 +29,8 @@ class ImageInfo:
         Type of a sample, in native byte order.
     segment_height, segment_width : int
         Size in pixels of a stored segment (a strip or a tile) of that level.
+    compression : str
+        How segments are compressed, in lower case; empty where the format says it all.
     level, level_count : int
         Pyramid level that is read, 0 is full resolution, and how many the file has.
     downsample : float
@@ -57,6 +59,7 @@ class ImageInfo:
     dtype: np.dtype
     segment_height: int
     segment_width: int
+    compression: str = ""
     level: int = 0
     level_count: int = 1
     downsample: float = 1.0

@@ -1,0 +1,213 @@
+"""The inspection: what each image is and will need, from its header alone, before any prediction."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+from quadrat.cells import harmless
+from quadrat.config import Settings
+from quadrat.errors import ImageError
+from quadrat.inventory import FoundImage, find_images
+from quadrat.manifest import table_bytes
+from quadrat.reading import Reading
+from quadrat.results import ResultsFolder
+from quadrat.store import replace_file
+
+# Images that a process is handed at once.
+CHUNK = 16
+# Longer tables are cut on the terminal, where images that cannot be read come first.
+MOST_SHOWN = 60
+# Reference systems without a code are described at length.
+LONGEST_CRS = 20
+# Columns of that table whose cells begin below one another.
+TEXT_COLUMNS = ("filename", "format", "height x width x channels", "dtype", "layout", "CRS or mpp")
+# Significant digits of micrometres per pixel.
+MPP_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What the header of an image tells; empty where it cannot be read.
+
+    Attributes
+    ----------
+    filename : str
+    bytes : int
+        Size of the file.
+    format, dtype, compression : str
+        As `quadrat.readers.ImageInfo` has them.
+    height, width, channels : int
+        Of the level that the configuration reads, in pixels.
+    layout : str
+        How the file is cut into segments.
+    levels : int
+        Number of pyramid levels.
+    crs : str
+        Coordinate reference system.
+    mpp : str
+        Micrometres per level-0 pixel along y and x.
+    patches : int
+    mem_mb : int
+        Least memory of a job that predicts it, in MB, as Snakemake counts it.
+    notes : str
+        What is done to its pixels or chosen among them.
+    problem, hint : str
+        Why it cannot be read, and what helps.
+    """
+
+    filename: str
+    bytes: int | str = ""
+    format: str = ""
+    height: int | str = ""
+    width: int | str = ""
+    channels: int | str = ""
+    dtype: str = ""
+    layout: str = ""
+    compression: str = ""
+    levels: int | str = ""
+    crs: str = ""
+    mpp: str = ""
+    patches: int | str = ""
+    mem_mb: int | str = ""
+    notes: str = ""
+    problem: str = ""
+    hint: str = ""
+
+
+def inspect_images(settings: Settings, processes: int, tell: Callable[[str], None]) -> None:
+    """Write `inspect.tsv`, a row for each image, and tell a table of it.
+
+    Parameters
+    ----------
+    settings : Settings
+    processes : int
+        How many read headers at once.
+    tell : callable
+        Takes the lines that a person should read.
+
+    Raises
+    ------
+    ConfigError
+        If there are no images.
+    """
+    left_out: Counter[str] = Counter()
+    found = find_images(settings, left_out)
+    # Forked before the decoders are imported, as the worker of a job is; threads would share one
+    # interpreter, which is what reading headers keeps busy.
+    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
+        inspected = list(pool.map(partial(_inspect, reading=settings.reading), found, chunksize=CHUNK))
+    table = ResultsFolder(settings.results).inspected
+    header = [field.name for field in fields(Inspected)]
+    rows = ([_cell(getattr(image, name)) for name in header] for image in inspected)
+    replace_file(table, table_bytes(header, rows))
+    for line in [*_shown(inspected, table), *_totals(inspected, left_out)]:
+        tell(line)
+
+
+def _inspect(image: FoundImage, reading: Reading) -> Inspected:
+    if image.problem:
+        return Inspected(image.filename, problem=image.problem, hint=image.hint)
+    try:
+        return Inspected(image.filename, image.stat.st_size, **_header(image.path, reading))
+    except ImageError as error:
+        return Inspected(image.filename, image.stat.st_size, problem=str(error), hint=error.hint)
+    except OSError as error:
+        return Inspected(image.filename, image.stat.st_size, problem=f"cannot be read: {error.strerror}")
+
+
+def _header(path: str, reading: Reading) -> dict[str, Any]:
+    """Give what the header of a readable image tells."""
+    from quadrat.readers import open_image
+    from quadrat.readers.budget import MB, REST_MB, estimates
+    from quadrat.stream import plan_blocks
+
+    channels = tuple(reading.channels) if reading.channels else None
+    with (
+        estimates() as needed,
+        open_image(path, channels=channels, level=reading.level, plane=reading.plane) as reader,
+    ):
+        info = reader.info
+        grid = reading.grid(info.height, info.width)
+        if len(grid):
+            # Nothing is decoded before the first block is asked for.
+            reader.read_blocks([block.window for block in plan_blocks(grid, info)], threads=1)
+    return {
+        "format": info.format,
+        "height": info.height,
+        "width": info.width,
+        "channels": info.channels,
+        "dtype": str(info.dtype),
+        "layout": _layout(info.segment_height, info.segment_width, info.width),
+        "compression": info.compression,
+        "levels": info.level_count,
+        "crs": info.crs or "",
+        "mpp": " x ".join(f"{mpp:.{MPP_DIGITS}g}" for mpp in info.mpp or ()),
+        "patches": len(grid),
+        "mem_mb": REST_MB + math.ceil(max(needed) / MB),
+        "notes": "; ".join(info.notes),
+    }
+
+
+def _layout(height: int, width: int, image_width: int) -> str:
+    if width != image_width:
+        return f"tiles of {height:,} x {width:,}"
+    return f"strips of {height:,}" if height > 1 else "rows"
+
+
+def _cell(value: Any) -> Any:
+    return harmless(" ".join(value.split())) if isinstance(value, str) else value
+
+
+def _shown(images: list[Inspected], table: str) -> Iterator[str]:
+    """Give the table as lines, and then the problems, each as a line of its own."""
+    import pandas as pd
+
+    readable = [image for image in images if not image.problem]
+    if readable:
+        rows = pd.DataFrame([_row(image) for image in readable[:MOST_SHOWN]])
+        left = {name: f"{{:<{rows[name].str.len().max()}}}".format for name in TEXT_COLUMNS}
+        yield from rows.to_string(index=False, justify="left", formatters=left).splitlines()
+    if len(readable) > MOST_SHOWN:
+        yield f"and {len(readable) - MOST_SHOWN:,} more: see {table}"
+    broken = [image for image in images if image.problem]
+    for image in broken[:MOST_SHOWN]:
+        yield f"{image.filename}: {image.problem}" + (f" ({image.hint})" if image.hint else "")
+    if len(broken) > MOST_SHOWN:
+        yield f"and {len(broken) - MOST_SHOWN:,} more that cannot be read: see {table}"
+
+
+def _row(image: Inspected) -> dict[str, str]:
+    named = image.crs if len(image.crs) < LONGEST_CRS else "its own"
+    compression = "uncompressed" if image.compression == "none" else image.compression
+    return {
+        "filename": image.filename,
+        "format": image.format,
+        "MB": f"{image.bytes / 1e6:,.1f}",
+        "height x width x channels": f"{image.height:,} x {image.width:,} x {image.channels}",
+        "dtype": image.dtype,
+        "layout": ", ".join(filter(None, [image.layout, compression])),
+        "levels": str(image.levels),
+        "CRS or mpp": named or image.mpp,
+        "patches": f"{image.patches:,}",
+        "mem_mb": f"{image.mem_mb:,}",
+    }
+
+
+def _totals(images: list[Inspected], left_out: Counter[str]) -> Iterator[str]:
+    readable = [image for image in images if not image.problem]
+    megabytes = sum(image.bytes for image in images if image.bytes) / 1e6
+    yield (
+        f"{len(images):,} images, {megabytes:,.1f} MB: "
+        f"{sum(image.patches for image in readable):,} patches; "
+        f"{len(images) - len(readable):,} images cannot be read"
+    )
+    counted = [
+        f"{number:,} {reason or 'without ending'}" for reason, number in left_out.most_common() if number
+    ]
+    if counted:
+        yield f"not images: {', '.join(counted)}"

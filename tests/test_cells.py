@@ -1,0 +1,13 @@
+import pytest
+
+from quadrat.cells import harmless
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-a.tif", "@SUM(A1)", "\t=1", "\r=1"])
+def test_text_that_starts_a_formula_gets_an_apostrophe(text):
+    assert harmless(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["", "a=b", "north/-a.tif", "1-2", "'quoted"])
+def test_other_text_stays(text):
+    assert harmless(text) == text
