@@ -11,6 +11,7 @@ import quadrat
 from quadrat import open_predictions
 from quadrat.errors import ResultsError
 from quadrat.merge import merge_predictions
+from quadrat.predict import predict_image
 
 BY_NAME = {
     "b/a.tif": np.array([1.5, np.inf, 3.0]),
@@ -104,6 +105,35 @@ def test_predictions_of_an_image_with_their_places(merged):
         [0, 1, 0, 512, 512, 512],
         [0, 2, 0, 1024, 512, 512],
     ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(3.0),
+        np.arange(3, dtype=np.int16),
+        np.arange(6, dtype=np.float32).reshape(3, 2),
+        np.arange(12).reshape(3, 2, 2),
+        np.array([True, False, True]),
+        np.array(["cloud", "snow", "ice"]),
+    ],
+    ids=lambda values: f"{values.dtype}{values.shape}",
+)
+def test_grid_has_the_shape_of_the_image_and_the_dtype_of_the_predictions(merged, values):
+    grid = open_predictions(merged({"a.tif": values})).grid("a.tif")
+    np.testing.assert_array_equal(grid, values[None])
+    assert grid.dtype == (object if values.dtype.kind == "U" else values.dtype)
+
+
+def test_grid_of_an_image_of_several_rows_equals_a_plain_loop(write_tiff, make_task, make_settings, results):
+    image = write_tiff("a.tif", height=100, width=140)
+    output = results.version_path("a.tif", "0123456789ab")
+    predict_image(make_task(image.path, output=output))
+    merge_predictions([output], [], make_settings().as_dict(), {}, print)
+    expected = [
+        [image.pixels[y : y + 32, x : x + 32].mean() for x in range(0, 128, 32)] for y in range(0, 96, 32)
+    ]
+    np.testing.assert_array_equal(open_predictions(results.path).grid("a.tif"), expected)
 
 
 def test_folder_and_file_open_the_same(merged, results):

@@ -9,11 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from quadrat.arrays import lay_out, to_array
 from quadrat.errors import ResultsError
 from quadrat.store import FOOTER_KEY
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+
+    from quadrat.display import Line
+
+# Images that a notebook shows of the dictionary.
+MOST_SHOWN = 10
 
 
 def open_predictions(path: str | Path) -> "Predictions":
@@ -76,6 +83,57 @@ class Predictions(Mapping[str, list]):
     def __repr__(self) -> str:
         return f"<Predictions of {len(self):,} images in {self._path}>"
 
+    def _repr_html_(self) -> str:
+        from quadrat.display import as_html
+
+        shown = [self._line(filename) for filename in list(self)[:MOST_SHOWN]]
+        title = f"Predictions of {len(self):,} images in {self._path}"
+        return as_html(shown, title, len(self) - len(shown))
+
+    def grid(self, filename: str) -> np.ndarray:
+        """Give the predictions of one image in the shape of its grid.
+
+        Parameters
+        ----------
+        filename : str
+
+        Returns
+        -------
+        (rows, cols) or (rows, cols, ...) array
+            NaN where a patch was skipped: integers and booleans are float64 then. Labels are an array of
+            objects, with None where a patch was skipped.
+        """
+        table = self._read(filename, ["row", "col", "prediction"]).combine_chunks()
+        row, col, values = (column.chunk(0) for column in table.columns)
+        return lay_out(to_array(values, self._shapes[filename]), row.to_numpy(), col.to_numpy())
+
+    def plot(self, filename: str, value: int | tuple[int, ...] = 0, ax: "Axes | None" = None) -> "Axes":
+        """Draw the predictions of one image where they lie in it.
+
+        Parameters
+        ----------
+        filename : str
+        value : int or tuple of int, optional
+            Which value to draw where a prediction is an array, counted from 0.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; new by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from quadrat.display import draw
+
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.figure(layout="constrained").add_subplot()
+        cells = self.grid(filename)
+        if self._shapes[filename]:
+            cells = cells[(slice(None), slice(None), *np.atleast_1d(value))]
+        ax.set_title(filename.replace("$", r"\$"))
+        return draw(cells, self._extent(filename), ax)
+
     def to_pandas(self, filename: str) -> "pd.DataFrame":
         """Give the predictions of one image with their places.
 
@@ -100,8 +158,45 @@ class Predictions(Mapping[str, list]):
         """
         return {filename: self[filename] for filename in self}
 
+    def _line(self, filename: str) -> "Line":
+        """Give what a table says of one image, from the file's footer alone."""
+        from quadrat.display import Line
+
+        group, shape = self._file.metadata.row_group(self._row_groups[filename]), self._shapes[filename]
+        kind = self._file.schema_arrow.field("prediction").type
+        kind = kind.value_type if shape else kind
+        if pa.types.is_string(kind):
+            return Line(filename, group.num_rows, _named("label", shape), None, None)
+        columns = (group.column(index) for index in range(group.num_columns))
+        known = next(
+            column.statistics for column in columns if column.path_in_schema.split(".")[0] == "prediction"
+        )
+        ends = (known.min, known.max) if known is not None and known.has_min_max else (None, None)
+        return Line(filename, group.num_rows, _named(np.dtype(kind.to_pandas_dtype()).name, shape), *ends)
+
+    def _extent(self, filename: str) -> tuple[float, float, float, float]:
+        """Give left, right, bottom and top of all grid cells, in level-0 pixels.
+
+        A cell is as large as the distance between patches, and lies in the middle of its patch.
+        """
+        table = self._read(filename, ["row", "col", "y", "x", "height", "width"])
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        ends = []
+        for place, start, size in (("col", "x", "width"), ("row", "y", "height")):
+            first, second = (columns[start][columns[place] == number][:1] for number in (0, 1))
+            length = columns[size][0]
+            step = second[0] - first[0] if len(second) else length
+            low = first[0] + (length - step) / 2
+            ends.append((float(low), float(low + step * (columns[place].max() + 1))))
+        (left, right), (top, bottom) = ends
+        return left, right, bottom, top
+
     def _read(self, filename: str, columns: list[str] | None = None) -> pa.Table:
         return self._file.read_row_group(self._row_groups[filename], columns=columns)
+
+
+def _named(kind: str, shape: tuple[int, ...]) -> str:
+    return f"{kind}, {' x '.join(map(str, shape))}" if shape else kind
 
 
 def nested(column: pa.ChunkedArray, shape: tuple[int, ...]) -> list[Any]:

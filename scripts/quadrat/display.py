@@ -1,0 +1,111 @@
+"""The display of predictions in a notebook: a table of the dictionary, a picture of an image."""
+
+import html
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+COLUMNS = ("filename", "patches", "prediction", "smallest", "largest")
+LABEL_COLORS = "tab10"
+
+
+class Line(NamedTuple):
+    """What the table says of one image.
+
+    Attributes
+    ----------
+    filename : str
+    patches : int
+    prediction : str
+        Type, and shape where a prediction is an array.
+    smallest, largest : Any
+        Of all values; None where they are not known.
+    """
+
+    filename: str
+    patches: int
+    prediction: str
+    smallest: Any
+    largest: Any
+
+
+def as_html(lines: list[Line], title: str, more: int) -> str:
+    """Give the table as HTML; whatever a name or label holds is shown, never run.
+
+    Parameters
+    ----------
+    lines : list of Line
+    title : str
+    more : int
+        Number of images that the table leaves out.
+    """
+    head = "".join(f'<th style="text-align: left">{name}</th>' for name in COLUMNS)
+    body = "".join(f"<tr>{''.join(_html_cell(value) for value in line)}</tr>" for line in lines)
+    rest = f"<p>and {more:,} more images</p>" if more else ""
+    return (
+        f"<p>{html.escape(title)}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+    )
+
+
+def _html_cell(value: Any) -> str:
+    align = "left" if isinstance(value, str) else "right"
+    return f'<td style="text-align: {align}">{html.escape(_shown(value))}</td>'
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value + 0.0:.4g}"  # Parquet keeps a smallest zero as -0.0
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def draw(cells: np.ndarray, extent: tuple[float, float, float, float], ax: "Axes") -> "Axes":
+    """Draw predictions where they lie in the image; skipped patches stay empty.
+
+    Parameters
+    ----------
+    cells : (rows, cols) array
+        Numbers, NaN where skipped; or labels, None where skipped.
+    extent : tuple of 4 float
+        Left, right, bottom and top of all cells in level-0 pixels.
+    ax : matplotlib.axes.Axes
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    if cells.dtype == object:
+        _draw_labels(cells, extent, ax)
+    else:
+        ax.figure.colorbar(_show(ax, cells.astype(float), extent), ax=ax, shrink=0.8, label="prediction")
+    ax.set_xlabel("x (px)")
+    ax.set_ylabel("y (px)")
+    return ax
+
+
+def _show(ax: "Axes", cells: np.ndarray, extent: tuple, **options: Any) -> "AxesImage":
+    return ax.imshow(cells, extent=extent, interpolation="nearest", **options)
+
+
+def _draw_labels(cells: np.ndarray, extent: tuple[float, float, float, float], ax: "Axes") -> None:
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    labels = sorted({label for label in cells.ravel() if label is not None})
+    wheel = colormaps[LABEL_COLORS].colors
+    colors = [wheel[place % len(wheel)] for place in range(len(labels))]
+    codes = {label: code for code, label in enumerate(labels)} | {None: np.nan}
+    coded = np.vectorize(codes.__getitem__, otypes=[float])(cells)
+    _show(ax, coded, extent, cmap=ListedColormap(colors), vmin=-0.5, vmax=len(labels) - 0.5)
+    # A dollar sign would start a formula.
+    entries = [
+        Patch(color=color, label=label.replace("$", r"\$"))
+        for color, label in zip(colors, labels, strict=True)
+    ]
+    ax.legend(handles=entries, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False)
