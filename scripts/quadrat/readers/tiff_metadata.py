@@ -101,7 +101,10 @@ def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, tuple[flo
 def mpp_of(page: TiffPage) -> tuple[float, float] | None:
     """Return micrometres per pixel along y and x, None where the file does not say them credibly."""
     for source in (_ome_mpp, _aperio_mpp, _imagej_mpp, _centimetre_mpp):
-        mpp = source(page)
+        try:
+            mpp = source(page)
+        except ValueError:  # a text where a number must be
+            continue
         if mpp and all(value > 0 for value in mpp):
             return mpp
     return None
