@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,14 @@ def test_labels_of_the_configuration_have_codes_in_its_order(export, predict_sce
     export([predict_scene("label")], "geotiff", labels=["snow", "=water", "<b>ice</b>"])
     with rasterio.open(f"{results.path}/geotiff/scene.tif.tif") as raster:
         assert raster.tags(1)["CLASS_1"] == "snow"
+
+
+def test_each_format_is_a_rule_and_a_documented_target():
+    project = Path(__file__).parents[2]
+    rules = (project / "workflow/rules/exports.smk").read_text()
+    assert set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)", rules, re.MULTILINE)) == set(FORMATS)
+    documented = re.findall(
+        r"`snakemake (\w+)` \| `results/(\w+)/<filename>(\.\w+)`", (project / "docs/exports.md").read_text()
+    )
+    assert documented == [(form, form, FORMATS[form]) for form, _, _ in documented]
+    assert {form for form, _, _ in documented} == set(FORMATS)
