@@ -29,12 +29,12 @@ class ImageInfo:
         Type of a sample, in native byte order.
     segment_height, segment_width : int
         Size in pixels of a stored segment (a strip or a tile) of that level.
-    compression : str
-        How segments are compressed, in lower case; empty where the format says it all.
     level, level_count : int
         Pyramid level that is read, 0 is full resolution, and how many the file has.
     downsample : float
         Level-0 pixels per pixel of the level that is read, along an axis; 1.0 at level 0.
+    compression : str
+        How segments are compressed, in lower case; empty where the format says it all.
     fill : int or float
         Value of pixels that the file does not hold: its nodata value, or 0.
     crs : str or None
@@ -59,10 +59,10 @@ class ImageInfo:
     dtype: np.dtype
     segment_height: int
     segment_width: int
-    compression: str = ""
     level: int = 0
     level_count: int = 1
     downsample: float = 1.0
+    compression: str = ""
     fill: int | float = 0
     crs: str | None = None
     transform: tuple[float, ...] | None = None
