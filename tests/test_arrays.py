@@ -35,10 +35,14 @@ def test_arrays_have_their_shape_and_are_nan_where_skipped(kind):
     np.testing.assert_array_equal(to_array(column, (2, 2)), expected)
 
 
-def test_all_skipped_is_all_nan():
-    np.testing.assert_array_equal(
-        to_array(pa.nulls(2, pa.list_(pa.float32(), 3)), (3,)), np.full((2, 3), np.nan)
-    )
+@pytest.mark.parametrize("kind", [pa.null(), pa.int8(), pa.list_(pa.float32()), pa.list_(pa.float64(), 3)])
+def test_all_skipped_is_all_nan(kind):
+    np.testing.assert_array_equal(to_array(pa.nulls(2, kind), ()), np.full(2, np.nan))
+
+
+def test_all_skipped_arrays_keep_their_shape():
+    skipped = to_array(pa.nulls(2, pa.list_(pa.float32(), 3)), (3,))
+    np.testing.assert_array_equal(skipped, np.full((2, 3), np.nan))
 
 
 def test_values_lie_at_their_row_and_column():

@@ -1,20 +1,16 @@
 """Arrays of predictions: a column of the store as numpy has it, and laid out as the grid."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 
-def to_array(column: "pa.Array", shape: tuple[int, ...]) -> np.ndarray:
+def to_array(column: pa.Array, shape: tuple[int, ...]) -> np.ndarray:
     """Give a column of predictions as an array.
 
     Parameters
     ----------
     column : (n,) array of scalars, or of lists of prod(shape) values
-        Null where a patch was skipped.
+        Null where a patch was skipped; of type null where all were.
     shape : tuple of int
         Shape of a prediction.
 
@@ -25,13 +21,14 @@ def to_array(column: "pa.Array", shape: tuple[int, ...]) -> np.ndarray:
         and booleans are then float64.
     """
     predicted = column.drop_null()
-    flat = predicted.flatten() if shape else predicted
+    flat = predicted.flatten() if pa.types.is_nested(column.type) else predicted
     values = flat.to_numpy(zero_copy_only=False).reshape(len(predicted), *shape)
     if not column.null_count:
         return values
-    if values.dtype.kind not in "fO":
+    is_text = pa.types.is_string(flat.type)
+    if not is_text and values.dtype.kind != "f":
         values = values.astype(np.float64)
-    whole = np.full((len(column), *shape), None if values.dtype == object else np.nan, values.dtype)
+    whole = np.full((len(column), *shape), None if is_text else np.nan, values.dtype)
     whole[column.is_valid().to_numpy(zero_copy_only=False)] = values
     return whole
 

@@ -34,7 +34,9 @@ def skip(path, places):
     table, footer = pq.read_table(path), pq.read_metadata(path).metadata
     mask = np.isin(np.arange(len(table)), places)
     column = table["prediction"].combine_chunks()
-    if pa.types.is_fixed_size_list(column.type):
+    if mask.all():
+        column = pa.nulls(len(table))
+    elif pa.types.is_fixed_size_list(column.type):
         column = pa.FixedSizeListArray.from_arrays(
             column.flatten(), column.type.list_size, mask=pa.array(mask)
         )

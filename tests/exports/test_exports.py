@@ -1,12 +1,15 @@
+import json
 import os
 import re
 from pathlib import Path
 
+import geopandas
+import numpy as np
 import pytest
 import rasterio
 
 from quadrat.errors import ResultsError
-from quadrat.exports import FORMATS, export_results
+from quadrat.exports import FORMATS, export_results, image_result
 
 
 @pytest.fixture
@@ -92,6 +95,44 @@ def test_images_that_failed_have_no_export(export, predict_scene, write_result, 
     gone = failed.replace("b.tif", "c.tif")
     assert export([predict_scene(), failed, gone]) == told(written=1)
     assert list(files()) == ["scene.tif.csv"]
+
+
+def content(path, form):
+    """Read an export by the library of its own format."""
+    if form == "geotiff":
+        with rasterio.open(path) as raster:
+            return raster.read().tolist()
+    if form == "qupath":
+        return json.loads(Path(path).read_text())["features"]
+    if form == "wsinfer":
+        return Path(path).read_text().splitlines()[1:]
+    table = geopandas.read_parquet(path) if form == "geoparquet" else geopandas.read_file(path)
+    return list(table.iterfeatures())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_image_of_which_all_patches_were_skipped_is_exported_too(export, predict_scene, results, form):
+    assert export([predict_scene(skipped=range(12))], form) == told(written=1)
+    found = content(f"{results.path}/{form}/scene.tif{FORMATS[form]}", form)
+    if form == "geotiff":
+        np.testing.assert_array_equal(found, np.full((1, 3, 4), np.nan))
+    elif form in ("qupath", "wsinfer"):
+        assert found == []
+    else:
+        told_of = [(patch["properties"]["prediction"], patch["properties"]["skipped"]) for patch in found]
+        assert told_of == [(None, "nodata")] * 12
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_export_is_the_same_however_much_is_read_at_once(export, predict_scene, results, form, monkeypatch):
+    path = predict_scene("vector", skipped=[2, 3, 4, 5, 9])
+    file = f"{results.path}/{form}/scene.tif{FORMATS[form]}"
+    export([path], form)
+    at_once = content(file, form)
+    os.unlink(file)
+    monkeypatch.setattr(image_result, "BATCH_VALUES", 2 * 3)  # two patches: half a row of the grid
+    assert export([path], form) == told(written=1)
+    np.testing.assert_equal(content(file, form), at_once)
 
 
 def test_what_was_written_before_an_error_is_not_written_again(export, predict_scene):

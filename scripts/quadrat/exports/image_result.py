@@ -59,7 +59,7 @@ class ImageResult:
     shape : tuple of int
         Shape of a prediction.
     value_type : pyarrow.DataType
-        Type of each of its values.
+        Type of each of its values; float64 where all patches were skipped.
     labels : tuple of str
     """
 
@@ -69,8 +69,7 @@ class ImageResult:
         self.filename, self.shape, self.labels = result.filename, result.prediction_shape, labels
         self.image: dict[str, Any] = footer["image"]
         self.grid: dict[str, Any] = footer["grid"]
-        kind = result.prediction_type
-        self.value_type = kind.value_type if self.shape else kind
+        self.value_type = _value_type(result.prediction_type)
 
     @property
     def is_text(self) -> bool:
@@ -100,6 +99,9 @@ class ImageResult:
         """Yield all patches, some at a time."""
         size = max(1, min(ROW_GROUP_ROWS, BATCH_VALUES // int(np.prod(self.shape))))
         for columns in pq.ParquetFile(self._path).iter_batches(size, use_threads=False):
+            place = columns.schema.get_field_index("prediction")
+            if pa.types.is_null(columns.schema.types[place]):
+                columns = columns.set_column(place, "prediction", pa.nulls(len(columns), self.value_type))
             yield PatchBatch(
                 rows=columns["row"].to_numpy(),
                 cols=columns["col"].to_numpy(),
@@ -110,3 +112,9 @@ class ImageResult:
                 skipped=columns["skipped"].is_valid().to_numpy(zero_copy_only=False),
                 columns=columns,
             )
+
+
+def _value_type(prediction_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_null(prediction_type):
+        return pa.float64()
+    return prediction_type.value_type if pa.types.is_nested(prediction_type) else prediction_type

@@ -38,6 +38,6 @@ def write(result: ImageResult, path: Path) -> None:
         for batch in result.batches():
             kept = ~batch.skipped
             places = batch.windows[kept][:, [1, 0, 3, 2]].tolist()
-            values = batch.values[kept].reshape(len(places), -1)
+            values = batch.values[kept].reshape(len(places), len(result.value_names))
             # Numbers of numpy are written with the digits of their own dtype.
             writer.writerows([*place, *row] for place, row in zip(places, values, strict=True))
