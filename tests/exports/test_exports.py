@@ -37,7 +37,7 @@ def files(results):
 
 
 def told(written=0, unchanged=0, removed=0):
-    return f"{written} written, {unchanged} unchanged, {removed} of images that are gone removed"
+    return f"{written} written, {unchanged} unchanged, {removed} removed"
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -7,7 +7,7 @@ Gives: results/<rule>/<filename>.<ending>. The job itself knows which files it h
 
 rule geotiff:
     input:
-        results.predictions,
+        predictions=results.predictions,
     log:
         results.log("geotiff"),
     conda:
@@ -16,7 +16,6 @@ rule geotiff:
         mem_mb=2000,
     params:
         paths=lambda wildcards: plan().results,
-        results=settings.results,
         labels=settings.predictor.get("labels"),
     script:
         "../../scripts/export_results.py"

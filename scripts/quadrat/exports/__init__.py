@@ -4,7 +4,6 @@ import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -57,24 +56,27 @@ def export_results(
     found = [read_result(path) for path in paths if os.path.exists(path)]
     ok = [result for result in found if result.status == "ok"]
     known = tuple(labels or _found_labels(ok))
-    folder = f"{ResultsFolder(results).path}/{form}"
     wanted = {f"{plain_name(result.filename)}{FORMATS[form]}": result for result in ok}
-    marks = {name: _mark(result, known) for name, result in wanted.items()}
-    record = _Record(f"{ResultsFolder(results).exported}/{form}.json", folder)
-    removed = record.keep_only(marks)
-    missing = [name for name in wanted if name not in record.held]
+    record = _Record(form, results)
+    removed = record.keep_only({name: _mark(result, known) for name, result in wanted.items()})
+    missing = {name: ImageResult(result, known) for name, result in wanted.items() if name not in record.held}
+    _write(form, missing, record)
+    tell(
+        f"{record.folder}: {len(missing):,} written, {len(wanted) - len(missing):,} unchanged, "
+        f"{removed:,} removed"
+    )
+
+
+def _write(form: str, missing: dict[str, ImageResult], record: "_Record") -> None:
+    """Write exports; what was written before an error is not written again."""
     write = importlib.import_module(f"quadrat.exports.{form}").write
     try:
-        for name in missing:
-            with replacing(f"{folder}/{name}") as temporary:
-                write(ImageResult(wanted[name], known), temporary)
-            record.held[name] = marks[name]
+        for name, result in missing.items():
+            with replacing(f"{record.folder}/{name}") as temporary:
+                write(result, temporary)
+            record.add(name)
     finally:
         record.save()
-    tell(
-        f"{folder}: {len(missing):,} written, {len(wanted) - len(missing):,} unchanged, "
-        f"{removed:,} of images that are gone removed"
-    )
 
 
 def _found_labels(results: list[Result]) -> list[str]:
@@ -94,24 +96,31 @@ def _mark(result: Result, labels: tuple[str, ...]) -> str:
 
 
 class _Record:
-    """What the files of a folder were made from."""
+    """What the files of an export were made from."""
 
-    def __init__(self, path: str, folder: str):
-        self._path, self._folder = Path(path), folder
-        self.held: dict[str, Any] = orjson.loads(self._path.read_bytes()) if self._path.exists() else {}
+    def __init__(self, form: str, results: str):
+        self.folder = f"{results}/{form}"
+        self._path = Path(ResultsFolder(results).exported, f"{form}.json")
+        self._marks: dict[str, str] = {}
+        self.held: dict[str, str] = orjson.loads(self._path.read_bytes()) if self._path.exists() else {}
 
     def keep_only(self, marks: dict[str, str]) -> int:
-        """Drop what is not held as it is marked, remove files that have no mark, and count them."""
+        """Hold only what is there with its mark, remove files that have none any more, and count them."""
         gone = [name for name in self.held if name not in marks]
+        self._marks = marks
         self.held = {
             name: mark
             for name, mark in self.held.items()
-            if marks.get(name) == mark and os.path.exists(f"{self._folder}/{name}")
+            if marks.get(name) == mark and os.path.exists(f"{self.folder}/{name}")
         }
         self.save()
         for name in gone:
-            Path(f"{self._folder}/{name}").unlink(missing_ok=True)
+            Path(self.folder, name).unlink(missing_ok=True)
         return len(gone)
+
+    def add(self, name: str) -> None:
+        """Hold a file that was written."""
+        self.held[name] = self._marks[name]
 
     def save(self) -> None:
         """Write the record."""
