@@ -124,7 +124,8 @@ def test_values_without_labels_have_no_class(export):
     features, stored = export("vector")
     for feature, patch in zip(features, stored, strict=True):
         assert "classification" not in feature["properties"]
-        assert feature["properties"]["measurements"] == dict(zip("123", patch["prediction"], strict=True))
+        numbered = {f"prediction {n}": value for n, value in enumerate(patch["prediction"], start=1)}
+        assert feature["properties"]["measurements"] == numbered
 
 
 def test_skipped_patches_are_left_out(export):

@@ -50,10 +50,14 @@ def _feature(ring: list[list[int]], value: Any, result: ImageResult) -> dict[str
         properties["classification"] = {"name": name}
     if not result.is_text:
         # JSON has no NaN, and QuPath takes a measurement that is not there for missing.
-        named = zip(result.value_names, values, strict=True)
+        named = zip(map(_measurement, result.value_names), values, strict=True)
         properties["measurements"] = {name: number for name, number in named if np.isfinite(number)}
     geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
     return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def _measurement(name: str) -> str:
+    return f"prediction {name}" if name.isdecimal() else name
 
 
 def _class(values: list[Any], result: ImageResult) -> str | None:
