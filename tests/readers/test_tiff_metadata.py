@@ -69,7 +69,7 @@ SCALING = [([0.5, 2e-4, 3], [1.5, 0, -7]), ([0.5, 1, 1], [0, 0, 0]), ([1, 1, 1],
 @pytest.mark.parametrize("channels", [None, (3, 1)])
 def test_scales_and_offsets_of_channels_are_those_of_gdal(scales, offsets, channels, tmp_path):
     path = tmp_path / "scaled.tif"
-    with written_by_gdal(path, 3, "uint16", (40, 30)) as image:
+    with written_by_gdal(path, 3, "uint16", (40, 30), transform=TRANSFORMS[0]) as image:
         image.scales, image.offsets = scales, offsets
     with rasterio.open(path) as image, open_image(path, channels) as reader:
         wanted = [channel - 1 for channel in channels or (1, 2, 3)]

@@ -89,7 +89,6 @@ def _load(path: str, device: str) -> onnxruntime.InferenceSession:
     # With other numbers of threads, the sums inside a model differ in their last bits.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available]
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
