@@ -336,3 +336,25 @@ def test_any_value_within_a_predictor_is_taken_or_refused_in_one_line(schema, sc
     except ConfigError as error:
         line = str(error)
     assert len(line.splitlines()) <= 1
+
+
+# resolution
+
+
+def test_one_of_level_mpp_and_gsd_is_given(refusal, load):
+    assert load(level=0, mpp=0.5).reading.mpp == 0.5
+    assert refusal(level=1, mpp=0.5) == (
+        "level 1 and mpp 0.5: must be one of level, mpp and gsd (config.yaml: level, mpp)"
+    )
+    assert "mpp 0.5 and gsd 10.0: must be one of" in refusal(mpp=0.5, gsd=10)
+
+
+def test_whole_number_for_mpp_names_the_same_results_as_a_decimal(load):
+    for value in (1, 1.0, "1", "1.0"):
+        assert load(mpp=value).reading.as_dict() == load(mpp=1.0).reading.as_dict()
+        assert str(load(mpp=value).mpp) == "1.0"
+
+
+@pytest.mark.parametrize("value", [0, -1, "wide", True])
+def test_mpp_is_a_positive_number(refusal, value):
+    assert "must be micrometres per pixel" in refusal(mpp=value)

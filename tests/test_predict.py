@@ -9,11 +9,11 @@ import tifffile
 from onnx import TensorProto, helper
 from xxhash import xxh3_128_hexdigest
 
-from quadrat import predict
 from quadrat.contents import mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid
 from quadrat.predict import predict_image
+from quadrat.readers import resolution
 from quadrat.store import read_footer
 
 SIZE = 32
@@ -153,7 +153,7 @@ def test_source_of_a_vrt_that_is_written_to_meanwhile_stores_nothing(
         source.write_bytes(b"other")
         return array_reader(np.zeros((64, 64, 1), np.uint8))
 
-    monkeypatch.setattr(predict, "open_image", write_and_open)
+    monkeypatch.setattr(resolution, "open_image", write_and_open)
     task = make_task(vrt)
     with pytest.raises(FileChangedError, match=r"a\.tif: was written to during the run"):
         predict_image(task)
@@ -182,7 +182,7 @@ def test_windows_of_a_pyramid_level_are_told_in_pixels_of_level_0(
 ):
     image = write_tiff("a.tif")
     reader = array_reader(np.zeros((70, 100, 1), np.uint8), level=1, level_count=2, downsample=4.0)
-    monkeypatch.setattr(predict, "open_image", lambda *_, **__: reader)
+    monkeypatch.setattr(resolution, "open_image", lambda *_, **__: reader)
     table, footer = run(image.path, level=1)
     assert table[["row", "col", "y", "x", "height", "width"]].to_numpy().tolist()[-1] == [
         1,
@@ -193,6 +193,20 @@ def test_windows_of_a_pyramid_level_are_told_in_pixels_of_level_0(
         128,
     ]
     assert (footer["image"]["level"], footer["image"]["downsample"]) == (1, 4.0)
+
+
+def test_windows_of_resampled_pixels_are_told_in_pixels_of_level_0(write_tiff, run):
+    resolution = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}  # 0.5 micrometres
+    image = write_tiff("a.tif", height=130, width=200, **resolution)
+    table, footer = run(image.path, mpp=1.0, edge="shift")
+    halves = image.pixels.reshape(65, 2, 100, 2, 3).mean(axis=(1, 3))
+    ys, xs = [0, 32, 33], [0, 32, 64, 68]
+    assert table[["y", "x", "height", "width"]].to_numpy().tolist() == [
+        [2 * y, 2 * x, 64, 64] for y in ys for x in xs
+    ]
+    expected = [np.rint(halves[y : y + SIZE, x : x + SIZE]).mean() for y in ys for x in xs]
+    assert table["prediction"].tolist() == expected
+    assert footer["image"]["downsample"] == 2.0
 
 
 def test_nan_and_infinite_predictions_are_kept_and_counted(write_tiff, run, user_code):
@@ -301,7 +315,7 @@ def test_error_halfway_leaves_no_row_of_the_image(write_tiff, run, array_reader,
             raise ImageError("truncated: segment 2 of 4", "copy it again")
 
     reader = Truncated(np.zeros((100, 100, 1), np.uint8), (7, 7))
-    monkeypatch.setattr(predict, "open_image", lambda *_, **__: reader)
+    monkeypatch.setattr(resolution, "open_image", lambda *_, **__: reader)
     table, footer = run(write_tiff("a.tif").path)
     assert len(table) == 0
     assert footer["failure"] == {
@@ -407,7 +421,7 @@ def test_broken_image_that_is_still_being_copied_is_not_recorded_as_broken(write
             file.write(b"more")
         raise ImageError("truncated")
 
-    monkeypatch.setattr(predict, "open_image", open_half)
+    monkeypatch.setattr(resolution, "open_image", open_half)
     refused(image.path, FileChangedError)
 
 

@@ -27,6 +27,9 @@ class Settings:
     channels: list[int] | None
     level: int
     plane: dict[str, int] | None
+    mpp: float | None
+    gsd: float | None
+    default_mpp: float | None
     predictor: dict[str, Any]
     on_failure: str
     retries: int
@@ -73,6 +76,7 @@ def load_settings(config: dict[str, Any], schema_path: Path) -> Settings:
         _check(values[key], rule, key)
     if values["stride"] is None:
         values["stride"] = values["patch_size"]
+    _refuse_two_resolutions(values)
     if isinstance(values["predictor"], str):
         values["predictor"] = {"kind": values["predictor"]}
     refuse_contradictions(values["predictor"])
@@ -86,6 +90,13 @@ def _refuse_unknown_keys(config: dict[str, Any], properties: dict[str, Any], *ab
             meant = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(properties)}"
             place = ": ".join(["config.yaml", *above])
             raise ConfigError(f"{': '.join([*above, str(key)])}: unknown key; {meant} ({place})")
+
+
+def _refuse_two_resolutions(values: dict[str, Any]) -> None:
+    given = [key for key in ("level", "mpp", "gsd") if values[key]]
+    if len(given) > 1:
+        told = " and ".join(f"{key} {values[key]}" for key in given)
+        raise ConfigError(f"{told}: must be one of level, mpp and gsd (config.yaml: {', '.join(given)})")
 
 
 def _coerce(value: Any, rule: dict[str, Any]) -> Any:
@@ -104,6 +115,8 @@ def _coerce(value: Any, rule: dict[str, Any]) -> Any:
     if isinstance(value, dict):
         inner = (_rule_of(value, rule) or rule).get("properties", {})
         value = {key: _coerce(item, inner[key]) if key in inner else item for key, item in value.items()}
+    if "number" in types and type(value) is int:
+        value = float(value)  # both name the same results
     return value
 
 

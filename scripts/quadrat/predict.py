@@ -13,9 +13,9 @@ from quadrat.contents import hash_file, is_hash, join_hashes, mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid, Window
 from quadrat.predictors import Predictor, load_predictor
-from quadrat.readers import open_image
 from quadrat.readers.budget import REST_MB
 from quadrat.readers.reader import ImageInfo, Reader
+from quadrat.readers.resolution import open_reading
 from quadrat.sources import find_sources
 from quadrat.store import PredictionWriter, write_failure
 from quadrat.stream import PatchRun, stream_batches, stream_patches
@@ -94,10 +94,8 @@ def _refuse_other_content(task: ImageTask, content_hash: str) -> None:
 def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any]:
     """Write the prediction of each patch, and give what the footer tells of them."""
     reading = task.reading
-    channels = tuple(reading.channels) if reading.channels else None
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
-    chosen = {"channels": channels, "level": reading.level, "plane": reading.plane}
-    with open_image(task.path, **chosen, memory_mb=memory_mb) as reader:
+    with open_reading(task.path, reading, memory_mb) as reader:
         info = reader.info
         grid = reading.grid(info.height, info.width)
         predictor = load_predictor(task.predictor, task.threads)

@@ -22,6 +22,10 @@ class Reading:
         Pyramid level, 0 is full resolution.
     plane : dict of str to int, or None
         Which plane of a stack, counted from 1; None for the first.
+    mpp, gsd : float or None
+        Size of a pixel to read, in micrometres or in units of the image's CRS, in place of a level.
+    default_mpp : float or None
+        Size of the pixels of images whose metadata do not tell it, in micrometres.
     """
 
     patch_size: int = 512
@@ -30,6 +34,9 @@ class Reading:
     channels: list[int] | None = None
     level: int = 0
     plane: dict[str, int] | None = None
+    mpp: float | None = None
+    gsd: float | None = None
+    default_mpp: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as a mapping of configuration key to value."""

@@ -82,6 +82,7 @@ class GdalReader(FileReader):
         dataset = self._dataset
         block_height, block_width = dataset.block_shapes[0]
         crs = dataset.crs
+        nodata = _nodata(dataset.nodata, self._dtype()) if self._palette is None else None
         return ImageInfo(
             format=dataset.driver,
             height=dataset.height,
@@ -94,7 +95,8 @@ class GdalReader(FileReader):
             level_count=levels,
             downsample=full_width / dataset.width,
             compression=dataset.compression.name.lower() if dataset.compression else "",
-            fill=0 if self._palette is not None else _fill(dataset.nodata, self._dtype()),
+            fill=nodata or 0,
+            nodata=nodata,
             crs=crs.to_string() if crs else None,
             transform=None if transform.is_identity else tuple(transform)[:6],
             **self._scaling(),
@@ -226,10 +228,9 @@ def _palette(dataset) -> np.ndarray | None:
     return table[:, :3] if is_opaque else table
 
 
-def _fill(nodata: float | None, dtype: np.dtype) -> int | float:
-    if nodata is None:
-        return 0
-    if dtype.kind == "f":
-        return float(nodata)
+def _nodata(nodata: float | None, dtype: np.dtype) -> int | float | None:
+    """Return the value of samples that are no data; None where no sample can have it."""
+    if nodata is None or dtype.kind == "f":
+        return nodata
     limits = np.iinfo(dtype)
-    return int(nodata) if limits.min <= nodata <= limits.max else 0
+    return int(nodata) if limits.min <= nodata <= limits.max else None

@@ -37,6 +37,8 @@ class ImageInfo:
         How segments are compressed, in lower case; empty where the format says it all.
     fill : int or float
         Value of pixels that the file does not hold: its nodata value, or 0.
+    nodata : int, float or None
+        Value of samples that the file declares to be no data.
     crs : str or None
         Coordinate reference system of a georeferenced image ('EPSG:32612', or WKT).
     transform : tuple of 6 float or None
@@ -64,6 +66,7 @@ class ImageInfo:
     downsample: float = 1.0
     compression: str = ""
     fill: int | float = 0
+    nodata: int | float | None = None
     crs: str | None = None
     transform: tuple[float, ...] | None = None
     mpp: tuple[float, float] | None = None

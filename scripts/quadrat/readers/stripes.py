@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from quadrat.readers.blocks import BlockGrid
+from quadrat.readers.blocks import BlockGrid, Spans
 from quadrat.readers.reader import ImageInfo
 
 
@@ -16,6 +16,24 @@ class RowSource(Protocol):
     def read_rows(self, top: int, bottom: int, left: int, right: int, out: np.ndarray) -> None:
         """Write the pixels of a rectangle to `out`; `top` never lies above an earlier `bottom`."""
         ...
+
+
+def fresh_rows(blocks: Spans, height: int) -> list[range]:
+    """Return the rows of pixels that are read for each row of blocks: those that no earlier one has.
+
+    Parameters
+    ----------
+    blocks : Spans
+        Rows of blocks.
+    height : int
+        Of the image in pixels.
+    """
+    fresh, read_to = [], 0
+    for top, bottom in zip(blocks.starts, blocks.stops, strict=True):
+        bottom = min(bottom, height)
+        fresh.append(range(max(top, min(read_to, bottom)), bottom))
+        read_to = max(read_to, bottom)
+    return fresh
 
 
 class StripePipeline:
@@ -35,7 +53,7 @@ class StripePipeline:
     def __init__(self, source: RowSource, grid: BlockGrid, info: ImageInfo, planar: bool = False):
         self._source, self._grid, self._info, self._planar = source, grid, info, planar
         self._buffers: list[np.ndarray] = []
-        self._read_to = 0
+        self._fresh = fresh_rows(grid.rows, info.height)
 
     def memory_bytes(self) -> int:
         """Return the size of the buffers: one stripe is read while another is consumed."""
@@ -79,7 +97,7 @@ class StripePipeline:
         rows, cols, info = self._grid.rows, self._grid.cols, self._info
         stripe, top, left = self._buffer(row), rows.starts[row], cols.starts[0]
         bottom, right = min(rows.stops[row], info.height), min(cols.stops[-1], info.width)
-        fresh = max(top, min(self._read_to, bottom))
+        fresh = self._fresh[row].start
         if fresh > top:
             above = rows.starts[row - 1]
             stripe[: fresh - top] = self._previous[top - above : fresh - above]
@@ -89,5 +107,5 @@ class StripePipeline:
             )
         stripe[bottom - top :] = info.fill
         stripe[:, right - left :] = info.fill
-        self._read_to, self._previous = max(self._read_to, bottom), stripe
+        self._previous = stripe
         return stripe

@@ -26,9 +26,9 @@ from quadrat.readers.tiff_metadata import (
     scaling_of,
     transform_of,
 )
-from quadrat.readers.tiff_pages import TiffLevel, level_of, open_tiff
+from quadrat.readers.tiff_pages import PALETTE, TiffLevel, level_of, open_tiff
 from quadrat.readers.tiff_raw import RawSegments, is_raw
-from quadrat.readers.tiff_segments import OpenLevel, available_channels
+from quadrat.readers.tiff_segments import GDAL_NODATA, OpenLevel, available_channels
 
 # Deflate segments that decode to more are decoded row by row: on one thread, but in little memory.
 STREAM_BYTES = 1 << 27
@@ -128,6 +128,7 @@ def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> I
         downsample=level.downsample,
         compression=tifffile.COMPRESSION(page.compression).name.lower().removeprefix("adobe_"),
         fill=segments.outside,
+        nodata=_nodata(base),
         crs=crs_of(base) if not has_own_crs(base) else gdal_crs(path),
         transform=transform_of(base),
         mpp=mpp_of(base),
@@ -135,3 +136,16 @@ def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> I
         decoders={"tifffile": tifffile.__version__, "imagecodecs": imagecodecs.__version__},
         notes=(*level.notes, *sample_notes(page), *segments.notes),
     )
+
+
+def _nodata(page: tifffile.TiffPage) -> int | float | None:
+    """Return the value that a page declares to be no data; None where no sample can have it."""
+    text = page.tags.valueof(GDAL_NODATA)
+    if text is None or page.photometric == PALETTE:
+        return None
+    try:
+        declared = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    is_nan = page.nodata != page.nodata and declared != declared
+    return page.nodata if is_nan or page.nodata == declared else None

@@ -12,6 +12,8 @@ from quadrat.readers.blocks import Spans
 from quadrat.readers.selection import as_slice
 from quadrat.readers.tiff_pages import PALETTE, TiffLevel
 
+GDAL_NODATA = 42113  # the tag
+
 
 class Place(NamedTuple):
     """Where a segment lies in the file.
@@ -162,7 +164,8 @@ class TiffSegments:
     def _sparse_notes(self) -> tuple[str, ...]:
         total = sum(len(stored.counts) for stored in self._stored)
         missing = total - sum(np.count_nonzero(stored.counts) for stored in self._stored)
-        if missing == total and 42113 not in self.page.tags:  # an interrupted writer, not an empty scene
+        # An interrupted writer, not an empty scene.
+        if missing == total and GDAL_NODATA not in self.page.tags:
             raise ImageError(f"broken: none of its {total:,} segments holds data")
         if not missing:
             return ()

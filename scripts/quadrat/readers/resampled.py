@@ -1,0 +1,184 @@
+"""Resampled reader: the pixels of another reader, averaged over the areas of larger pixels."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from quadrat.grid import Window
+from quadrat.readers.blocks import BlockGrid
+from quadrat.readers.reader import ImageInfo, Reader
+from quadrat.readers.stripes import StripePipeline, fresh_rows
+
+# Pixels of the image are read so many bytes at a time, however large the resampled pixels are.
+STRIP_BYTES = 1 << 22
+
+
+class ResampledReader:
+    """Reads an image as if its pixels were larger.
+
+    Each of its pixels is the mean of the image over the area that it covers, in which pixels that it covers
+    in part count in part. Samples that are the image's nodata value do not count; where there are no others
+    the result is nodata. Means of integers are rounded to the nearest, half to even: the dtype stays, so that
+    a predictor sees the range of values that it knows. What is left at the bottom and right of the image is
+    less than a pixel, and not read.
+
+    Parameters
+    ----------
+    reader : Reader
+        Closed with this one.
+    ratio : Fraction
+        Size of a resampled pixel in pixels of the image, at least 1; its denominator at most 10,000.
+
+    Attributes
+    ----------
+    info : ImageInfo
+        Sizes and downsample are those of the resampled pixels.
+    """
+
+    def __init__(self, reader: Reader, ratio: Fraction):
+        self._reader, self._ratio = reader, ratio
+        self.info = _resampled(reader.info, ratio)
+
+    @staticmethod
+    def memory_bytes(source: ImageInfo, ratio: Fraction, patch_size: int) -> int:
+        """Give the memory that resampling takes, beside that of the reader."""
+        info = _resampled(source, ratio)
+        samples = info.width * info.channels
+        stripes = 2 * min(patch_size, info.height) * samples * info.dtype.itemsize
+        sums = _strip_rows(source, ratio) * (source.width * source.channels + samples) * 8
+        return stripes + 2 * sums * (1 if info.nodata is None else 2)
+
+    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+        """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
+        grid = BlockGrid.from_windows(blocks)
+        if not len(grid):
+            return iter(())
+        left, right = grid.cols.starts[0], min(grid.cols.stops[-1], self.info.width)
+        strips = self._strips(grid)
+        windows = [self._source_window(top, bottom, left, right) for top, bottom in strips]
+        arrays = self._reader.read_blocks(windows, threads)
+        rows = _Rows(zip(strips, arrays, strict=True), self._ratio, self._reader.info)
+        return self._blocks(arrays, StripePipeline(rows, grid, self.info))
+
+    def _blocks(self, arrays: Iterator[np.ndarray], pipeline: StripePipeline) -> Iterator[np.ndarray]:
+        with closing(arrays):
+            yield from pipeline.blocks()
+
+    def _strips(self, grid: BlockGrid) -> list[tuple[int, int]]:
+        """List (top, bottom) of the strips that are read one after the other."""
+        step = _strip_rows(self._reader.info, self._ratio)
+        return [
+            (top, min(top + step, rows.stop))
+            for rows in fresh_rows(grid.rows, self.info.height)
+            for top in range(rows.start, rows.stop, step)
+        ]
+
+    def _source_window(self, top: int, bottom: int, left: int, right: int) -> Window:
+        """Return the window of the image that a rectangle of resampled pixels covers."""
+        y, x = int(top * self._ratio), int(left * self._ratio)
+        return Window(y, x, ceil(bottom * self._ratio) - y, ceil(right * self._ratio) - x)
+
+    def close(self) -> None:
+        """Close the image."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+
+class _Rows:
+    """Resampled rows, from top to bottom."""
+
+    def __init__(
+        self, strips: Iterator[tuple[tuple[int, int], np.ndarray]], ratio: Fraction, info: ImageInfo
+    ):
+        self._strips, self._ratio, self._info = strips, ratio, info
+
+    def read_rows(self, top: int, bottom: int, left: int, right: int, out: np.ndarray) -> None:
+        """Write the pixels of a rectangle to `out`; the strips must have been cut for such rectangles."""
+        across = _shares(left, right, self._ratio)
+        done = top
+        while done < bottom:
+            (done, strip_bottom), pixels = next(self._strips)
+            down = _shares(done, strip_bottom, self._ratio)
+            means = _means(pixels, down, across, self._info.nodata)
+            if self._info.dtype.kind in "iub":
+                np.rint(means, out=means)
+            out[done - top : strip_bottom - top] = means
+            done = strip_bottom
+
+
+class _Shares(NamedTuple):
+    """What pixels along an axis make of resampled ones.
+
+    Attributes
+    ----------
+    places : (n, taps) int array
+        For each resampled pixel, the pixels that it covers, counted from the first of all.
+    weights : (n, taps) float64 array
+        How much of each it covers, in units that make them whole numbers.
+    """
+
+    places: np.ndarray
+    weights: np.ndarray
+
+
+def _shares(start: int, stop: int, ratio: Fraction) -> _Shares:
+    size, unit = ratio.numerator, ratio.denominator
+    lows = np.arange(start, stop, dtype=np.int64)[:, None] * size
+    first = lows // unit
+    places = first + np.arange(-(-size // unit) + 1)
+    weights = np.minimum(lows + size, (places + 1) * unit) - np.maximum(lows, places * unit)
+    last = -(-stop * size // unit) - 1
+    return _Shares(np.minimum(places, last) - first[0], np.maximum(weights, 0).astype(np.float64))
+
+
+def _means(pixels: np.ndarray, down: _Shares, across: _Shares, nodata: float | None) -> np.ndarray:
+    """Give the mean of each resampled pixel as (height, width, channel) float64 array."""
+    if nodata is None:
+        whole = down.weights[0].sum() * across.weights[0].sum()
+        return _sums(pixels, down, across) / whole
+    is_data = ~np.isnan(pixels) if np.isnan(nodata) else pixels != nodata
+    sums = _sums(np.where(is_data, pixels, 0), down, across)
+    covered = _sums(is_data, down, across)
+    return np.divide(sums, covered, out=np.full_like(sums, nodata), where=covered > 0)
+
+
+def _sums(pixels: np.ndarray, down: _Shares, across: _Shares) -> np.ndarray:
+    """Give the weighted sum of each resampled pixel.
+
+    Whole weights keep sums of up to 16 bit exact, so that they do not depend on how the image is cut.
+    """
+    rows = np.zeros((len(down.places), *pixels.shape[1:]))
+    for places, weights in zip(down.places.T, down.weights.T, strict=True):
+        rows += pixels[places] * weights[:, None, None]
+    sums = np.zeros((len(rows), len(across.places), pixels.shape[2]))
+    for places, weights in zip(across.places.T, across.weights.T, strict=True):
+        sums += rows[:, places] * weights[:, None]
+    return sums
+
+
+def _strip_rows(source: ImageInfo, ratio: Fraction) -> int:
+    row_bytes = ratio * source.width * source.channels * source.dtype.itemsize
+    return max(1, int(STRIP_BYTES / row_bytes))
+
+
+def _resampled(source: ImageInfo, ratio: Fraction) -> ImageInfo:
+    width = int(source.width / ratio)
+    return replace(
+        source,
+        height=int(source.height / ratio),
+        width=width,
+        segment_height=1,
+        segment_width=width,
+        downsample=source.downsample * float(ratio),
+        notes=(*source.notes, f"each pixel is the mean of {float(ratio):g} x {float(ratio):g} px as stored"),
+    )

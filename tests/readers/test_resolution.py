@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+from rasterio.transform import Affine
+
+from quadrat.errors import ImageError, MemoryBudgetError
+from quadrat.grid import Window
+from quadrat.readers import resolution
+from quadrat.readers.resolution import open_reading
+from quadrat.reading import Reading
+
+LEVELS = (1, 4, 16)
+
+
+@pytest.fixture(scope="module")
+def pixels(noise):
+    return noise(640, 960, 3)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory, pixels):
+    """Write a slide of 0.25 micrometres per pixel with three levels, each of its own noise, as CMU-1 has."""
+    path = tmp_path_factory.mktemp("slide") / "slide.tif"
+    options = {"photometric": "rgb", "tile": (64, 64), "compression": "zlib", "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(pixels, subifds=2, resolution=(40_000, 40_000), **options)
+        for factor in LEVELS[1:]:
+            tif.write(pixels[::factor, ::factor], subfiletype=1, **options)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, pixels):
+    """Give a function that writes a georeferenced image."""
+    folder = tmp_path_factory.mktemp("scenes")
+
+    def write(name, x_size=10.0, y_size=10.0):
+        path = folder / name
+        transform = Affine(x_size, 0, 500_000, 0, -y_size, 4_000_000)
+        profile = {"driver": "GTiff", "crs": "EPSG:32612", "transform": transform, "dtype": "uint8"}
+        with rasterio.open(path, "w", height=640, width=960, count=3, **profile) as image:
+            image.write(pixels.transpose(2, 0, 1))
+        return path
+
+    return write
+
+
+def read_whole(path, **reading):
+    with open_reading(str(path), Reading(patch_size=64, **reading), None) as reader:
+        info = reader.info
+        (block,) = reader.read_blocks([Window(0, 0, info.height, info.width)], 1)
+        return info, block.copy()
+
+
+def block_means(pixels, ratio):
+    height, width = (length // ratio for length in pixels.shape[:2])
+    blocks = pixels[: height * ratio, : width * ratio].reshape(height, ratio, width, ratio, 3)
+    return np.rint(blocks.mean(axis=(1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("mpp", "level", "ratio"),
+    [
+        (0.25, 0, 1),
+        (0.5, 0, 2),
+        (0.75, 0, 3),
+        (0.99, 1, 1),
+        (2.0, 1, 2),
+        (4.0, 2, 1),
+        (12, 2, 3),
+    ],
+)
+def test_nearest_finer_level_is_read_and_averaged(slide, pixels, mpp, level, ratio):
+    info, found = read_whole(slide, mpp=float(mpp))
+    stored = pixels[:: LEVELS[level], :: LEVELS[level]]
+    assert info.level == level
+    assert info.downsample == LEVELS[level] * ratio
+    np.testing.assert_array_equal(found, stored if ratio == 1 else block_means(stored, ratio))
+
+
+def test_gsd_is_the_size_of_a_pixel_in_units_of_the_crs(scene, pixels):
+    info, found = read_whole(scene("a.tif"), gsd=40.0)
+    assert (info.height, info.width, info.downsample) == (160, 240, 4.0)
+    np.testing.assert_array_equal(found, block_means(pixels, 4))
+
+
+def test_decimals_that_binary_fractions_cannot_hold_make_whole_ratios(scene, pixels):
+    info, found = read_whole(scene("tenth.tif", 0.1, 0.1), gsd=0.3)
+    assert (info.height, info.width) == (213, 320)
+    np.testing.assert_array_equal(found, block_means(pixels, 3))
+
+
+@pytest.mark.parametrize(
+    ("reading", "told"),
+    [
+        ({"mpp": 0.2}, r"has 0\.25 mpp at best, asked for 0\.2 \(config\.yaml: mpp\)"),
+        ({"mpp": 200.0}, r"smaller than a pixel of 200 mpp"),
+        ({"gsd": 10.0}, r"not georeferenced"),
+    ],
+)
+def test_what_the_image_cannot_give_is_told(slide, reading, told):
+    with pytest.raises(ImageError, match=told):
+        open_reading(str(slide), Reading(**reading), None)
+
+
+def test_image_without_its_resolution_says_how_to_give_it(scene, pixels):
+    with pytest.raises(ImageError, match="do not say how many micrometres a pixel is") as caught:
+        open_reading(str(scene("plain.tif")), Reading(mpp=0.5), None)
+    assert "default_mpp" in caught.value.hint
+    _, found = read_whole(scene("plain.tif"), mpp=0.5, default_mpp=0.25)
+    np.testing.assert_array_equal(found, block_means(pixels, 2))
+
+
+def test_image_that_says_its_resolution_has_not_the_default_one(slide):
+    assert read_whole(slide, mpp=0.5, default_mpp=0.125)[0].downsample == 2
+
+
+def test_pixels_that_are_not_square_are_refused(scene):
+    with pytest.raises(ImageError, match="30 high and 10 wide: gsd needs square"):
+        open_reading(str(scene("flat.tif", 10.0, 30.0)), Reading(gsd=60.0), None)
+
+
+def test_memory_of_resampling_is_not_the_readers(slide, monkeypatch):
+    given = []
+    opened = resolution.open_image
+    monkeypatch.setattr(
+        resolution, "open_image", lambda *_, **told: given.append(told.get("memory_mb")) or opened(*_, **told)
+    )
+    with open_reading(str(slide), Reading(mpp=0.5), 100):
+        assert given[-1] < 100
+    with pytest.raises(MemoryBudgetError), open_reading(str(slide), Reading(mpp=0.5), 0.1) as reader:
+        list(reader.read_blocks([Window(0, 0, 64, 64)], 1))
