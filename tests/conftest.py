@@ -78,7 +78,10 @@ def make_task(tmp_path):
 
 @pytest.fixture
 def write_result(results):
-    """Give a function that stores the predictions of an image as its job would, and gives their path."""
+    """Give a function that stores the predictions of an image as its job would, and gives their path.
+
+    A patch whose prediction is None is skipped.
+    """
 
     def write(filename, predictions=None, version="0123456789ab", failure=None, **footer):
         path = results.version_path(encode(filename), version)
@@ -87,13 +90,18 @@ def write_result(results):
         if failure:
             write_failure(path, known, failure)
             return path
-        predictions = np.asarray(predictions)
         grid = PatchGrid(512, max(1, len(predictions)) * 512)
         positions = [(0, col, window) for col, window in enumerate(grid.windows())][: len(predictions)]
-        counts = {"patches": len(predictions), "skipped": 0, "nan": 0, "infinite": 0, "dropped": 0.0}
+        skipped = sum(prediction is None for prediction in predictions)
+        counts = {"patches": len(predictions), "skipped": skipped, "nan": 0, "infinite": 0, "dropped": 0.0}
         with PredictionWriter(path) as writer:
-            if positions:
-                writer.append(positions, predictions)
+            if positions and not skipped:
+                writer.append(positions, np.asarray(predictions))
+            for place, prediction in zip(positions, predictions, strict=True) if skipped else ():
+                if prediction is None:
+                    writer.skip([place], ["nodata"])
+                else:
+                    writer.append([place], np.asarray([prediction]))
             writer.finish({"counts": counts, "image": {"height": 512, "width": grid.width}} | known)
         return path
 
@@ -145,7 +153,7 @@ class ArrayReader:
         height, width, channels = pixels.shape
         self.info = ImageInfo("array", height, width, channels, pixels.dtype, *segment, fill=fill, **info)
 
-    def read_blocks(self, blocks, threads):
+    def read_blocks(self, blocks, threads, wanted=None):
         for block in blocks:
             self.blocks.append(block)
             array = np.full((block.height, block.width, self.info.channels), self.info.fill, self.info.dtype)

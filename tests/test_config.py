@@ -358,3 +358,29 @@ def test_whole_number_for_mpp_names_the_same_results_as_a_decimal(load):
 @pytest.mark.parametrize("value", [0, -1, "wide", True])
 def test_mpp_is_a_positive_number(refusal, value):
     assert "must be micrometres per pixel" in refusal(mpp=value)
+
+
+# skipping
+
+
+def test_bounds_of_skipping_are_numbers_wherever_they_are_written(load):
+    given = {"nodata": 1, "background": {"tissue_below": 0.1}}
+    from_shell = {"nodata": "1", "background": {"tissue_below": "0.1"}}
+    for skip in (given, from_shell, str(from_shell)):
+        assert str(load(skip=skip).reading.skip) == "{'nodata': 1.0, 'background': {'tissue_below': 0.1}}"
+
+
+@pytest.mark.parametrize(
+    "skip",
+    [
+        {},
+        {"nodata": 0},
+        {"nodata": 1.5},
+        {"background": {}},
+        {"background": {"tissue": 1}},
+        {"cloud": 1},
+        "all",
+    ],
+)
+def test_skip_takes_bounds_of_what_it_knows(refusal, skip):
+    assert "skip" in refusal(skip=skip)

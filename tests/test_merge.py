@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from quadrat import open_predictions
 from quadrat.errors import ResultsError
 from quadrat.manifest import PlannedImage
 from quadrat.merge import merge_predictions
@@ -152,6 +153,36 @@ def test_run_without_any_good_image_has_an_empty_dictionary(write_result, merge,
     assert len(pd.read_parquet(results.predictions)) == 0
 
 
+# skipped patches
+
+
+@pytest.mark.parametrize(
+    "prediction", [0.5, 3, "water", [1.0, 2.0], [[1, 2], [3, 4]], True], ids=lambda value: str(value)
+)
+def test_skipped_patches_are_null_in_every_form(write_result, merge, dictionary, results, prediction):
+    merge(write_result("a.tif", [None, None]), write_result("b.tif", [None, prediction, None]))
+    expected = {"a.tif": [None, None], "b.tif": [None, prediction, None]}
+    assert dictionary() == expected
+    assert open_predictions(results.path).to_dict() == expected
+    table = pd.read_parquet(results.predictions)
+    assert table["prediction"].isna().tolist() == [True, True, True, False, True]
+    assert (table["skipped"] == "nodata").tolist() == [True, True, True, False, True]
+    # A folder is read with the types of its first file, which has no prediction.
+    table = pd.read_parquet(results.links)
+    assert table["prediction"].isna().tolist() == [True, True, True, False, True]
+
+
+def test_skipped_patch_is_not_a_prediction_that_is_nan(write_result, merge, dictionary):
+    merge(write_result("a.tif", [None, np.nan, 1.0]))
+    assert dictionary() == {"a.tif": [None, "NaN", 1.0]}
+
+
+def test_run_of_which_all_is_skipped_has_a_dictionary_of_nulls(write_result, merge, dictionary, image_table):
+    merge(write_result("a.tif", [None, None]))
+    assert dictionary() == {"a.tif": [None, None]}
+    assert image_table().loc["a.tif", ["status", "patches", "skipped"]].tolist() == ["ok", "2", "2"]
+
+
 # predictions that differ between images
 
 
@@ -258,7 +289,7 @@ def test_summary_adds_up(write_result, merge, results):
     )
     summary = results.read_merged()["summary"]
     dropped = summary.pop("dropped")
-    assert summary == {"images": 3, "ok": 1, "failed": 1, "no_patch": 1, "patches": 2}
+    assert summary == {"images": 3, "ok": 1, "failed": 1, "no_patch": 1, "patches": 2, "skipped": 0}
     assert dropped == pytest.approx((50 + 200) / 300)
 
 

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from quadrat.contents import mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid
 from quadrat.predict import predict_image
-from quadrat.readers import resolution
+from quadrat.readers import resolution, validity
 from quadrat.store import read_footer
 
 SIZE = 32
@@ -222,7 +223,7 @@ def test_image_smaller_than_a_patch_has_an_empty_result(write_tiff, run):
     table, footer = run(write_tiff("a.tif", height=20, width=200).path)
     assert len(table) == 0
     assert "failure" not in footer
-    assert footer["counts"] == {"patches": 0, "skipped": 0, "nan": 0, "infinite": 0, "dropped": 1}
+    assert {name: count for name, count in footer["counts"].items() if count} == {"dropped": 1}
 
 
 # models
@@ -310,7 +311,7 @@ def test_file_that_is_no_whole_image_has_an_empty_result_that_says_so(write_tiff
 
 def test_error_halfway_leaves_no_row_of_the_image(write_tiff, run, array_reader, monkeypatch):
     class Truncated(array_reader):
-        def read_blocks(self, blocks, threads):
+        def read_blocks(self, blocks, threads, wanted=None):
             yield next(super().read_blocks(blocks, threads))
             raise ImageError("truncated: segment 2 of 4", "copy it again")
 
@@ -429,3 +430,79 @@ def test_image_that_does_not_fit_the_memory_leaves_nothing(write_tiff, refused):
     # One strip of 120 MB in a codec that decodes it whole; a reader always has 100 MB.
     image = write_tiff("a.tif", height=4000, width=10000, compression="lzw", rowsperstrip=4000)
     refused(image.path, MemoryBudgetError, memory_mb=1)
+
+
+# skipped patches
+
+
+@pytest.fixture
+def write_holes(images, noise):
+    """Give a function that writes an image of 3 x 4 patches, some of nodata, and gives path and pixels."""
+
+    def write(filename, cells, **options):
+        path, pixels = images / filename, noise(3 * SIZE, 4 * SIZE, 1)[..., 0] + 1
+        for row, col in cells:
+            pixels[row * SIZE : (row + 1) * SIZE, col * SIZE : (col + 1) * SIZE] = 0
+        tags = [(42113, "s", 0, "0", True)]
+        tifffile.imwrite(path, pixels, extratags=tags, tile=(16, 16), **options)
+        return SimpleNamespace(path=path, pixels=pixels)
+
+    return write
+
+
+REFUSES_NODATA = """
+def predict_batch(patches):
+    assert patches.any(axis=(1, 2, 3)).all()
+    return patches.sum((1, 2, 3))
+"""
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_patches_of_nodata_keep_their_rows_and_never_reach_the_model(write_holes, run, user_code, batch_size):
+    holes = [(0, 0), (0, 3), (1, 1), (2, 2), (2, 3)]
+    image = write_holes("a.tif", holes)
+    model = user_code(REFUSES_NODATA, "predict_batch", batch_size=batch_size)
+    table, footer = run(image.path, skip={"nodata": 1.0}, predictor=model)
+    assert table[["y", "x"]].to_numpy().tolist() == [
+        list(w[:2]) for w in PatchGrid(96, 128, 32, 32).windows()
+    ]
+    for row, patch in zip(table.itertuples(), full_patches(image.pixels), strict=True):
+        is_hole = (row.row, row.col) in holes
+        assert (row.skipped == "nodata") == is_hole
+        assert pd.isna(row.prediction) if is_hole else row.prediction == patch.sum()
+    counts = {name: count for name, count in footer["counts"].items() if count}
+    assert counts == {"patches": 12, "skipped": 5, "skipped_nodata": 5}
+
+
+def test_image_of_which_all_is_skipped_is_ok(write_holes, run):
+    image = write_holes("a.tif", [(row, col) for row in range(3) for col in range(4)])
+    table, footer = run(image.path, skip={"nodata": 1.0})
+    assert len(table) == footer["counts"]["skipped"] == 12
+    assert table["prediction"].isna().all()
+    assert "failure" not in footer
+
+
+def test_nan_is_counted_among_predictions_only(write_holes, run, user_code):
+    image = write_holes("a.tif", [(0, 0)])
+    model = user_code("def predict_patch(patch):\n    return float('nan')\n")
+    _, footer = run(image.path, skip={"nodata": 1.0}, predictor=model)
+    assert (footer["counts"]["nan"], footer["counts"]["skipped"]) == (11, 1)
+
+
+def test_glass_of_a_slide_is_background_and_never_decoded(images, run, monkeypatch):
+    path = images / "slide.tif"
+    pixels = np.full((512, 512, 3), 240, np.uint8)
+    pixels[128:256, 256:448] = (170, 60, 140)
+    options = {"photometric": "rgb", "tile": (64, 64), "compression": "zlib"}
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(pixels, subifds=1, **options)
+        tif.write(pixels[::4, ::4], subfiletype=1, **options)
+    decoded = []
+    opened = validity.open_reading
+    monkeypatch.setattr(validity, "open_reading", lambda *given: decoded.append(opened(*given)) or decoded[0])
+    table, footer = run(path, patch_size=64, stride=64, skip={"background": {"tissue_below": 0.5}})
+    tissue = table[table["skipped"].isna()]
+    assert tissue[["y", "x"]].to_numpy().tolist() == [[y, x] for y in (128, 192) for x in (256, 320, 384)]
+    assert tissue["prediction"].tolist() == 6 * [pytest.approx((170 + 60 + 140) / 3)]
+    assert footer["counts"]["skipped_background"] == 64 - 6
+    assert decoded[0].segments_decoded == 6

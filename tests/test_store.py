@@ -291,3 +291,47 @@ def test_longest_name_of_a_key_can_be_written(tmp_path):
     path = tmp_path / ("ü" * 90 + ".0123456789ab.parquet")
     replace_file(path, b"")
     assert path.exists()
+
+
+# skipped patches
+
+
+@pytest.mark.parametrize(
+    "predictions",
+    [
+        np.array([0.5, np.nan], np.float32),
+        np.array([3, 4], np.int16),
+        np.array([True, False]),
+        np.array(["water", "ice"]),
+        np.arange(12.0).reshape(2, 2, 3),
+    ],
+    ids=["float", "int", "bool", "text", "array"],
+)
+@pytest.mark.parametrize("rows_a_group", [1, 2, 100])
+def test_skipped_patch_has_a_reason_and_no_prediction(path, predictions, rows_a_group, monkeypatch):
+    monkeypatch.setattr(store, "ROW_GROUP_ROWS", rows_a_group)
+    places = positions_of(7)
+    with PredictionWriter(path) as writer:
+        writer.skip(places[:2], ["outside", "nodata"])
+        writer.append(places[2:3], predictions[:1])
+        writer.skip(places[3:4], ["nodata"])
+        writer.append(places[4:5], predictions[1:])
+        writer.skip(places[5:6], ["background"])
+        writer.skip(places[6:], ["background"])
+        writer.finish(FOOTER)
+    table = pq.read_table(path)
+    background = 2 * ["background"]
+    assert table["skipped"].to_pylist() == ["outside", "nodata", None, "nodata", None, *background]
+    assert table["col"].to_pylist() == [col for _, col, _ in places]
+    first, second = predictions.reshape(2, -1).tolist() if predictions.ndim > 1 else predictions.tolist()
+    found = table["prediction"].to_pylist()
+    np.testing.assert_equal(found, [None, None, first, None, second, None, None])
+
+
+def test_image_of_which_all_is_skipped_has_rows_without_a_type(path):
+    with PredictionWriter(path) as writer:
+        writer.skip(positions_of(3), 3 * ["outside"])
+        writer.finish(FOOTER)
+    table = pq.read_table(path)
+    assert table["prediction"].to_pylist() == [None, None, None]
+    assert pa.types.is_null(table["prediction"].type)

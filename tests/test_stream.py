@@ -1,4 +1,4 @@
-from itertools import pairwise
+from itertools import compress, pairwise
 
 import numpy as np
 import pytest
@@ -64,6 +64,26 @@ def test_patches_are_slices_of_the_loaded_image(stream_with, case, most_bytes):
     for patch, slice_ in zip(patches, expected, strict=True):
         np.testing.assert_array_equal(patch, slice_)
         assert patch.dtype == pixels.dtype
+
+
+@given(cases(), block_bytes, st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_wanted_patches_and_no_others_are_read(array_reader, case, most_bytes, batch_size, seed):
+    pixels, segment, grid = case
+    wanted = np.random.default_rng(seed).random((grid.rows, grid.cols)) < 0.3
+    expected = list(compress(zip(grid.windows(), expected_patches(pixels, grid), strict=True), wanted.flat))
+    with pytest.MonkeyPatch.context() as patch, array_reader(pixels, segment, FILL) as reader:
+        patch.setattr(stream, "BLOCK_BYTES", most_bytes)
+        runs = stream_patches(reader, grid, 1, wanted)
+        found = [
+            (window, pixels.copy())
+            for run in stream_batches(runs, batch_size, max(1, grid.cols))
+            for (_, _, window), pixels in zip(run.positions, run.patches, strict=True)
+        ]
+        rows = {grid.ys.index(block.y) for block in reader.blocks}
+    assert rows == set(np.flatnonzero(wanted.any(axis=1)))
+    for (window, patch), (expected_window, slice_) in zip(found, expected, strict=True):
+        assert window == expected_window
+        np.testing.assert_array_equal(patch, slice_)
 
 
 @given(cases(), block_bytes)

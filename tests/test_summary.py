@@ -56,6 +56,10 @@ def test_summary_counts_images_patches_and_seconds(write_result, finish, results
     assert f"the dictionary: {results.predictions} and {results.json}; the table: {results.images}" in lines
 
 
+def test_skipped_patches_are_counted_where_there_are_some(write_result, finish):
+    assert "; 3 patches, 2 of them skipped; " in finish(write_result("a.tif", [None, 1.0, None]))[0]
+
+
 @pytest.mark.parametrize(("edge", "hint"), [("drop", " (edge: pad keeps them)"), ("shift", "")])
 def test_share_of_dropped_pixels_is_told_with_the_edge_that_keeps_them(write_result, finish, edge, hint):
     counts = {"patches": 1, "dropped": 0.125}

@@ -30,6 +30,7 @@ class Settings:
     mpp: float | None
     gsd: float | None
     default_mpp: float | None
+    skip: dict[str, Any] | None
     predictor: dict[str, Any]
     on_failure: str
     retries: int

@@ -18,7 +18,7 @@ from quadrat.results import ResultsFolder
 from quadrat.store import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS, replace_file, replacing
 
 
-def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_values: int) -> None:
+def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_values: int) -> pa.DataType:
     """Write the predictions of all images, one image in memory at a time.
 
     Parameters
@@ -28,6 +28,11 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
     folder : ResultsFolder
     json_max_values : int
         Largest number of values for which the JSON is written; beyond, it holds a line that says so.
+
+    Returns
+    -------
+    pyarrow.DataType
+        What holds the predictions of all images.
 
     Raises
     ------
@@ -56,6 +61,27 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
             f"use quadrat.open_predictions({folder.path!r})"
         )
         replace_file(folder.json, orjson.dumps(told) + b"\n")
+    return schema.field("prediction").type
+
+
+def write_typed(result: Result, prediction_type: pa.DataType, path: str) -> None:
+    """Write a copy of a result without any prediction, as if it had some.
+
+    Parameters
+    ----------
+    result : Result
+        All of its patches are skipped.
+    prediction_type : pyarrow.DataType
+        What the predictions of other images are: programs that read a folder of results take the types of
+        all from the first.
+    path : str
+        Where to write it.
+    """
+    table = pq.ParquetFile(result.path).read()
+    place = table.schema.get_field_index("prediction")
+    table = table.set_column(place, "prediction", pa.nulls(len(table), prediction_type))
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 class _ParquetDictionary:
@@ -145,6 +171,8 @@ def _common_type(results: list[Result]) -> pa.DataType:
     """Give the type that holds the predictions of all images."""
     common, first = pa.float64(), None
     for result in results:
+        if pa.types.is_null(result.prediction_type):
+            continue  # all of its patches are skipped
         if first is None:
             common, first = result.prediction_type, result
         elif result.prediction_type != common:

@@ -8,7 +8,7 @@ from pathlib import Path
 from quadrat.keys import COMPONENT_BYTES, encode
 
 
-def link_results(targets: dict[str, str], folder: str) -> None:
+def link_results(targets: dict[str, str], folder: str) -> dict[str, str]:
     """Make a folder hold a link for each image and nothing else.
 
     Parameters
@@ -17,8 +17,14 @@ def link_results(targets: dict[str, str], folder: str) -> None:
         Filename to the path of its current result.
     folder : str
         The folder `predictions`; all in it is this function's to replace and to remove.
+
+    Returns
+    -------
+    dict of str to str
+        Filename to the path of its link.
     """
-    wanted = {f"{folder}/{plain_name(filename)}.parquet": path for filename, path in targets.items()}
+    links = {filename: f"{folder}/{plain_name(filename)}.parquet" for filename in targets}
+    wanted = {links[filename]: path for filename, path in targets.items()}
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             if f"{parent}/{name}" not in wanted:
@@ -29,6 +35,7 @@ def link_results(targets: dict[str, str], folder: str) -> None:
     os.makedirs(folder, exist_ok=True)
     for link, target in wanted.items():
         _link(link, os.path.relpath(target, os.path.dirname(link)), target)
+    return links
 
 
 def plain_name(filename: str) -> str:

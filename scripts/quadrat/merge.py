@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
-from quadrat.dictionary import write_dictionary
+from quadrat.dictionary import write_dictionary, write_typed
 from quadrat.links import link_results
 from quadrat.manifest import PlannedImage, table_bytes
 from quadrat.result import Result, read_result
@@ -57,9 +58,12 @@ def merge_predictions(
     for line in _warnings(results):
         tell(line)
     ok = [result for result in results if result.status == "ok"]
-    write_dictionary(ok, folder, settings["json_max_values"])
+    prediction_type = write_dictionary(ok, folder, settings["json_max_values"])
     replace_file(folder.images, _image_table(results, columns))
-    link_results({result.filename: result.path for result in ok}, folder.links)
+    links = link_results({result.filename: result.path for result in ok}, folder.links)
+    for result in ok:
+        if pa.types.is_null(result.prediction_type):
+            write_typed(result, prediction_type, links[result.filename])
     for result in results:
         if result.path and result.failure.get("kind", LASTING) != LASTING:
             # Once it is in the table a failure that may pass is forgotten, so that the next run tries again.
@@ -127,5 +131,6 @@ def _summary(results: list[Result]) -> dict[str, Any]:
         "failed": statuses["failed"],
         "no_patch": statuses["no_patch"],
         "patches": sum(result.counts["patches"] for result in results),
+        "skipped": sum(result.counts.get("skipped", 0) for result in results),
         "dropped": dropped / pixels if pixels else 0,
     }

@@ -11,11 +11,14 @@ import numpy as np
 import quadrat
 from quadrat.contents import hash_file, is_hash, join_hashes, mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
-from quadrat.grid import PatchGrid, Window
+from quadrat.grid import PatchGrid
+from quadrat.grid_rows import GridRows
+from quadrat.known_skips import known_skips
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.readers.budget import REST_MB
-from quadrat.readers.reader import ImageInfo, Reader
-from quadrat.readers.resolution import open_reading
+from quadrat.readers.reader import ImageInfo
+from quadrat.readers.validity import Opened, open_with_validity
+from quadrat.skipping import PatchRules, Skips
 from quadrat.sources import find_sources
 from quadrat.store import PredictionWriter, write_failure
 from quadrat.stream import PatchRun, stream_batches, stream_patches
@@ -95,22 +98,22 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
     """Write the prediction of each patch, and give what the footer tells of them."""
     reading = task.reading
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
-    with open_reading(task.path, reading, memory_mb) as reader:
-        info = reader.info
+    with open_with_validity(task.path, reading, memory_mb) as opened:
+        info = opened.info
         grid = reading.grid(info.height, info.width)
         predictor = load_predictor(task.predictor, task.threads)
         predictor.check(info)
-        counts = {"patches": 0, "skipped": 0, "nan": 0, "infinite": 0}
-        for run in _runs(reader, grid, predictor, task.threads):
+        skips = known_skips(task.path, reading, grid, info, memory_mb)
+        rows = GridRows(writer, grid, info.downsample, skips)
+        counts = {"patches": len(grid), "nan": 0, "infinite": 0}
+        for run in _runs(opened, grid, predictor, skips, task):
             predictions = _predict(predictor, run)
-            writer.append(
-                [(row, col, _at_level_0(window, info)) for row, col, window in run.positions], predictions
-            )
-            counts["patches"] += len(predictions)
+            rows.add(run.positions, predictions)
             if predictions.dtype.kind == "f":
                 by_patch = predictions.reshape(len(predictions), -1)
                 counts["nan"] += int(np.isnan(by_patch).any(axis=1).sum())
                 counts["infinite"] += int(np.isinf(by_patch).any(axis=1).sum())
+        rows.finish()
         return {
             "image": _described(info),
             "grid": {
@@ -123,14 +126,19 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
             "channels": reading.channels,
             "plane": reading.plane,
             "predictor": predictor.describe(),
-            "counts": counts | {"dropped": grid.dropped},
+            "counts": counts | skips.counts() | {"dropped": grid.dropped},
             "software": {"quadrat": quadrat.__version__, "numpy": np.__version__} | info.decoders,
         }
 
 
-def _runs(reader: Reader, grid: PatchGrid, predictor: Predictor, threads: int) -> Iterator[PatchRun]:
-    info = reader.info
-    runs = stream_patches(reader, grid, threads)
+def _runs(
+    opened: Opened, grid: PatchGrid, predictor: Predictor, skips: Skips, task: ImageTask
+) -> Iterator[PatchRun]:
+    """Yield the patches that are predicted, in batches."""
+    info = opened.info
+    runs = stream_patches(opened.reader, grid, task.threads, skips.wanted)
+    if task.reading.skip:
+        runs = PatchRules(task.reading.skip, info, opened.validity).predicted(runs, skips)
     size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
     return runs if size is None else stream_batches(runs, size, grid.cols)
 
@@ -145,10 +153,6 @@ def _predict(predictor: Predictor, run: PatchRun) -> np.ndarray:
         if len(positions) > 1:
             where = f"a patch from row {row}, col {col} to row {last_row}, col {last_col}"
         raise PredictorError(f"{where}: {error}") from error
-
-
-def _at_level_0(window: Window, info: ImageInfo) -> Window:
-    return window if info.downsample == 1 else Window(*(round(size * info.downsample) for size in window))
 
 
 def _described(info: ImageInfo) -> dict[str, Any]:

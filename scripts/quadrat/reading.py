@@ -26,6 +26,8 @@ class Reading:
         Size of a pixel to read, in micrometres or in units of the image's CRS, in place of a level.
     default_mpp : float or None
         Size of the pixels of images whose metadata do not tell it, in micrometres.
+    skip : dict, or None
+        Which patches are not predicted for what they show; None for none.
     """
 
     patch_size: int = 512
@@ -37,6 +39,7 @@ class Reading:
     mpp: float | None = None
     gsd: float | None = None
     default_mpp: float | None = None
+    skip: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as a mapping of configuration key to value."""

@@ -24,11 +24,11 @@ class Result:
         What it was made from.
     status : {'ok', 'failed', 'no_patch'}
     prediction_type : pyarrow.DataType or None
-        Type of a prediction; None unless `ok`.
+        Type of a prediction, null where all patches are skipped; None unless `ok`.
     prediction_shape : tuple of int
         Shape of a prediction.
     counts : dict
-        `patches`, `skipped`, `nan`, `infinite`, `dropped`.
+        `patches`, `skipped` and `skipped_<reason>` of these, `nan`, `infinite`, `dropped`.
     pixels : int
         Pixels of the image.
     failure : dict of str to str

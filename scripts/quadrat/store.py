@@ -115,6 +115,8 @@ class PredictionWriter:
     def __init__(self, path: str | os.PathLike):
         self._replacing = replacing(path)
         self._rows: list[tuple] = []
+        # For each row, why it has no prediction; None where it has one.
+        self._reasons: list[str | None] = []
         self._predictions: list[np.ndarray] = []
         self._writer = None
         # Empty, of the dtype and shape of all predictions so far.
@@ -159,10 +161,27 @@ class PredictionWriter:
                 f"those before are {_described(self._like)}: all of an image must be alike"
             )
         self._like = joined
-        self._rows += [(row, col, *window) for row, col, window in positions]
         # A copy, since a predictor may return a view of the batch it was given.
         self._predictions.append(predictions.copy())
-        if len(self._rows) >= ROW_GROUP_ROWS:
+        self._add(positions, [None] * len(positions))
+
+    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: list[str]) -> None:
+        """Add patches that have no prediction.
+
+        Parameters
+        ----------
+        positions : list of (row, col, Window)
+            Grid row, grid column, and window in level-0 pixels of each patch.
+        reasons : list of str
+            Why each is skipped.
+        """
+        self._add(positions, reasons)
+
+    def _add(self, positions: "list[tuple[int, int, Window]]", reasons: list[str | None]) -> None:
+        self._rows += [(row, col, *window) for row, col, window in positions]
+        self._reasons += reasons
+        # What predictions are is not known before the first.
+        if len(self._rows) >= ROW_GROUP_ROWS and self._like is not None:
             self._flush()
 
     def finish(self, footer: dict[str, Any]) -> None:
@@ -182,12 +201,15 @@ class PredictionWriter:
     def _flush(self) -> None:
         import pyarrow.parquet as pq
 
+        if self._like is not None:
+            # Rows of skipped patches alone have no predictions, but a type.
+            self._predictions.append(self._like)
         predictions = [values.astype(self._like.dtype, copy=False) for values in self._predictions]
-        table = _table(self._rows, predictions)
+        table = _table(self._rows, predictions, self._reasons)
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._temporary, table.schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
-        self._rows, self._predictions = [], []
+        self._rows, self._reasons, self._predictions = [], [], []
 
 
 def write_failure(path: str | os.PathLike, footer: dict[str, Any], failure: dict[str, str]) -> None:
@@ -206,7 +228,7 @@ def write_failure(path: str | os.PathLike, footer: dict[str, Any], failure: dict
         writer.finish(footer | {"failure": failure})
 
 
-def _table(rows: list[tuple], predictions: "list[np.ndarray]") -> "pa.Table":
+def _table(rows: list[tuple], predictions: "list[np.ndarray]", reasons: list[str | None]) -> "pa.Table":
     import numpy as np
     import pyarrow as pa
 
@@ -216,11 +238,33 @@ def _table(rows: list[tuple], predictions: "list[np.ndarray]") -> "pa.Table":
     return pa.table(
         {
             **{name: arrays[name] for name in GRID_COLUMNS},
-            "prediction": _prediction_array(predictions),
+            "prediction": _with_nulls(_prediction_array(predictions), reasons),
             **{name: arrays[name] for name in PIXEL_COLUMNS},
-            "skipped": pa.nulls(len(rows), pa.string()),
+            "skipped": _reason_array(reasons),
         }
     )
+
+
+def _with_nulls(predictions: "pa.Array", reasons: list[str | None]) -> "pa.Array":
+    """Put nulls among the predictions, in the rows that have a reason to be skipped."""
+    import numpy as np
+    import pyarrow as pa
+
+    if len(predictions) == len(reasons):
+        return predictions
+    is_predicted = np.array([reason is None for reason in reasons])
+    places = np.maximum(np.cumsum(is_predicted) - 1, 0)
+    buffers = [np.packbits(is_predicted, bitorder="little"), places]
+    places = pa.Array.from_buffers(pa.int64(), len(places), [pa.py_buffer(buffer) for buffer in buffers])
+    return predictions.take(places)
+
+
+def _reason_array(reasons: list[str | None]) -> "pa.Array":
+    import pyarrow as pa
+
+    builder = pa.lib.StringBuilder()  # pa.array would import pandas
+    builder.append_values(reasons)
+    return builder.finish()
 
 
 def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
@@ -228,16 +272,18 @@ def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
     import pyarrow as pa
 
     if not predictions:
-        return pa.nulls(0, pa.float64())
+        return pa.nulls(0)
     values = np.concatenate(predictions)
-    if values.dtype.kind not in "biufU" or 0 in values.shape:
+    if values.dtype.kind not in "biufU" or 0 in values.shape[1:]:
         raise PredictorError(
             f"predictions are {_described(values)}: must be numbers, booleans or strings, or arrays of them"
         )
     if values.dtype == np.float16:
         values = values.astype(np.float32)  # few tools read half floats
     flat = _array(values.reshape(-1))
-    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values[0].size)
+    return (
+        flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
+    )
 
 
 def _array(values: "np.ndarray") -> "pa.Array":

@@ -1,7 +1,7 @@
 """The stream of patches: an image, block by block, cut into the patches of its grid."""
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import compress, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ class Block(NamedTuple):
     window: Window
 
 
-def plan_blocks(grid: PatchGrid, info: ImageInfo) -> list[Block]:
+def plan_blocks(grid: PatchGrid, info: ImageInfo, wanted: np.ndarray | None = None) -> list[Block]:
     """Cut a grid into blocks so that no stored segment belongs to two of them, where that can be.
 
     Where the segments of the file do not meet the grid's own lines a block is a whole grid row: the
@@ -50,21 +50,30 @@ def plan_blocks(grid: PatchGrid, info: ImageInfo) -> list[Block]:
     ----------
     grid : PatchGrid
     info : ImageInfo
+    wanted : (rows, cols) bool array, optional
+        Patches that are wanted; all by default. Rows and columns of blocks without one are left out.
 
     Returns
     -------
     list of Block
         In row-major order.
     """
-    xs = grid.xs
+    xs, ys = grid.xs, grid.ys
     if not xs:
         return []
-    groups = [range(len(xs))]
-    if not _share_segments(grid.ys, grid.patch_size, info.segment_height):
+    wanted = np.ones((len(ys), len(xs)), bool) if wanted is None else wanted
+    if not wanted.any():
+        return []
+    columns = np.flatnonzero(wanted.any(axis=0)).tolist()
+    groups = [range(columns[0], columns[-1] + 1)]
+    if not _share_segments(ys, grid.patch_size, info.segment_height):
         column_bytes = grid.patch_size * info.channels * info.dtype.itemsize
-        groups = _column_groups(xs, grid.patch_size, info.segment_width, BLOCK_BYTES // column_bytes)
+        width = BLOCK_BYTES // column_bytes
+        groups = _column_groups(groups[0], xs, grid.patch_size, info.segment_width, width)
+        groups = [cols for cols in groups if wanted[:, cols.start : cols.stop].any()]
     blocks = []
-    for row, y in enumerate(grid.ys):
+    for row in np.flatnonzero(wanted.any(axis=1)).tolist():
+        y = ys[row]
         for cols in groups:
             x, last = xs[cols[0]], xs[cols[-1]]
             height = grid.extent(y, grid.height)
@@ -72,8 +81,10 @@ def plan_blocks(grid: PatchGrid, info: ImageInfo) -> list[Block]:
     return blocks
 
 
-def stream_patches(reader: Reader, grid: PatchGrid, threads: int) -> Iterator[PatchRun]:
-    """Yield all patches of an image in row-major order while the next ones are decoded.
+def stream_patches(
+    reader: Reader, grid: PatchGrid, threads: int, wanted: np.ndarray | None = None
+) -> Iterator[PatchRun]:
+    """Yield the patches of an image in row-major order while the next ones are decoded.
 
     Parameters
     ----------
@@ -82,16 +93,23 @@ def stream_patches(reader: Reader, grid: PatchGrid, threads: int) -> Iterator[Pa
         Laid over the level that the reader reads.
     threads : int
         Threads that decode.
+    wanted : (rows, cols) bool array, optional
+        Patches that are yielded; all by default. Segments that hold no pixel of theirs are not decoded.
 
     Yields
     ------
     PatchRun
         Views of the reader's buffers, valid until the next one.
     """
-    blocks = plan_blocks(grid, reader.info)
-    arrays = reader.read_blocks([block.window for block in blocks], threads)
+    blocks = plan_blocks(grid, reader.info, wanted)
+    windows = None
+    if wanted is None or wanted.all():
+        wanted = np.ones((grid.rows, grid.cols), bool)
+    else:
+        windows = list(compress(grid.windows(), wanted.flat))
+    arrays = reader.read_blocks([block.window for block in blocks], threads, windows)
     for block, array in zip(blocks, arrays, strict=True):
-        yield from _cut(block, array, grid)
+        yield from _cut(block, array, grid, wanted[block.row])
 
 
 def rows_together(cols: int) -> int:
@@ -148,22 +166,24 @@ def _share_segments(origins: list[int], patch_size: int, segment: int) -> bool:
     return any(end >= following // segment for end, following in zip(ends, origins[1:], strict=False))
 
 
-def _column_groups(xs: list[int], patch_size: int, segment: int, width: int) -> list[range]:
-    groups, first = [], 0
-    for col in range(1, len(xs)):
+def _column_groups(cols: range, xs: list[int], patch_size: int, segment: int, width: int) -> list[range]:
+    groups, first = [], cols.start
+    for col in cols[1:]:
         is_wide_enough = xs[col] - xs[first] >= width
         if is_wide_enough and not _share_segments(xs[col - 1 : col + 1], patch_size, segment):
             groups.append(range(first, col))
             first = col
-    return [*groups, range(first, len(xs))]
+    return [*groups, range(first, cols.stop)]
 
 
-def _cut(block: Block, array: np.ndarray, grid: PatchGrid) -> Iterator[PatchRun]:
-    """Cut a block where the size of its patches, or the distance between them, changes."""
+def _cut(block: Block, array: np.ndarray, grid: PatchGrid, wanted: np.ndarray) -> Iterator[PatchRun]:
+    """Cut a block where the size or distance of its patches changes, or where one is not wanted."""
     xs = grid.xs
     regular = [col for col in block.cols if xs[col] == col * grid.stride]
-    cells = [(col, grid.extent(xs[col], grid.width), col in regular) for col in block.cols]
-    for (width, _), group in groupby(cells, key=lambda cell: cell[1:]):
+    cells = [(col, wanted[col], grid.extent(xs[col], grid.width), col in regular) for col in block.cols]
+    for (is_wanted, width, _), group in groupby(cells, key=lambda cell: cell[1:]):
+        if not is_wanted:
+            continue
         cols = [cell[0] for cell in group]
         x = xs[cols[0]] - block.window.x
         y_step, x_step, channel_step = array.strides

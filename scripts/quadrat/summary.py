@@ -36,7 +36,9 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
     counts = merged["summary"]
     lines = [
         f"{counts['images']:,} images: {counts['ok']:,} ok, {counts['failed']:,} failed, "
-        f"{counts['no_patch']:,} without a patch; {counts['patches']:,} patches; {seconds:,.0f} s",
+        f"{counts['no_patch']:,} without a patch; {counts['patches']:,} patches"
+        + (f", {counts['skipped']:,} of them skipped" if counts["skipped"] else "")
+        + f"; {seconds:,.0f} s",
         f"{counts['dropped']:.1%} of the pixels dropped at the edges"
         + (" (edge: pad keeps them)" if counts["dropped"] and plan.settings.edge == "drop" else ""),
     ]

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid, Spans
 from quadrat.readers.segment_plan import SegmentPlan
 
@@ -53,6 +54,33 @@ def test_every_segment_that_a_block_needs_is_decoded_once_and_no_other(plan):
     assert planned == [
         (plane, row, col) for plane in range(len(segments.planes)) for row in touched[0] for col in touched[1]
     ]
+
+
+@given(plans(), st.lists(st.tuples(*4 * [lengths]), max_size=3))
+def test_of_what_is_wanted_every_segment_is_decoded_once_and_no_other(plan, windows):
+    segments, grid = plan
+    windows = [Window(*window) for window in windows]
+    planned = [
+        (task.plane, row, col)
+        for task in SegmentPlan(segments, grid, windows).tasks()
+        for row in task.segment_rows
+        for col in task.segment_cols
+    ]
+    wanted = [
+        (plane, row, col)
+        for task in SegmentPlan(segments, grid).tasks()
+        for plane in [task.plane]
+        for row in task.segment_rows
+        for col in task.segment_cols
+        if any(
+            segments.rows.starts[row] < y + height
+            and segments.rows.stops[row] > y
+            and segments.cols.starts[col] < x + width
+            and segments.cols.stops[col] > x
+            for y, x, height, width in windows
+        )
+    ]
+    assert sorted(planned) == sorted(wanted)
 
 
 @given(plans())

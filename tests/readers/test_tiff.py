@@ -3,14 +3,15 @@ import itertools
 import numpy as np
 import pytest
 import tifffile
-from comparison import assert_reads, load_tiff, row_blocks
+from comparison import assert_reads, load_tiff, row_blocks, slice_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traps import GRAY, HEIGHT, RGB, TIFF_TRAPS, TILE, WIDTH, X, Y
 
 from quadrat.errors import ImageError, MemoryBudgetError
-from quadrat.grid import Window
+from quadrat.grid import PatchGrid, Window
 from quadrat.readers import open_image, tiff
+from quadrat.stream import stream_patches
 
 GRIDS = list(itertools.product((256, 512), (512, 300, 700), ("drop", "pad", "partial", "shift")))
 
@@ -63,6 +64,32 @@ def test_every_segment_that_a_block_needs_is_decoded_exactly_once(name, patch_si
         planes = reader.info.channels if "planar" in name else 1
         assert len(list(reader.read_blocks(windows, 2))) == len(windows)
         assert reader.segments_decoded == planes * touched_segments(reader, windows)
+
+
+@pytest.mark.parametrize(
+    "name", ["deflate_tiles", "deflate_strips_of_16", "deflate_planar_tiles", "raw_one_strip"]
+)
+@pytest.mark.parametrize(("patch_size", "stride"), [(128, 128), (100, 37), (64, 150)])
+def test_segments_that_no_wanted_window_touches_are_not_decoded(name, patch_size, stride, tiff_trap_path):
+    path = tiff_trap_path(name)
+    image = load_tiff(path)
+    with open_image(path) as reader:
+        grid = PatchGrid(reader.info.height, reader.info.width, patch_size, stride)
+        wanted = np.random.default_rng(0).random((grid.rows, grid.cols)) < 0.05
+        wanted[0, 0] = True
+        windows = list(itertools.compress(grid.windows(), wanted.flat))
+        read = [
+            (window, patch.copy())
+            for run in stream_patches(reader, grid, 2, wanted)
+            for (_, _, window), patch in zip(run.positions, run.patches, strict=True)
+        ]
+        assert [window for window, _ in read] == windows
+        for window, patch in read:
+            np.testing.assert_array_equal(patch, slice_of(image, window, 0))
+        if "raw" not in name:  # whose pieces are not the segments of the file
+            planes = 3 if "planar" in name else 1
+            assert reader.segments_decoded == planes * touched_segments(reader, windows)
+        assert reader.segments_decoded > 0
 
 
 def test_column_blocks_that_meet_the_tiles_decode_each_tile_once(tiff_trap_path):

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
@@ -97,6 +98,7 @@ class GdalReader(FileReader):
             compression=dataset.compression.name.lower() if dataset.compression else "",
             fill=nodata or 0,
             nodata=nodata,
+            alpha=self._alpha(),
             crs=crs.to_string() if crs else None,
             transform=None if transform.is_identity else tuple(transform)[:6],
             **self._scaling(),
@@ -113,6 +115,12 @@ class GdalReader(FileReader):
             "scales": tuple(self._scales[channel] for channel in self._channels),
             "offsets": tuple(self._offsets[channel] for channel in self._channels),
         }
+
+    def _alpha(self) -> int | None:
+        if self._palette is not None:
+            return 4 if self._palette.shape[1] == 4 else None
+        colors = self._dataset.colorinterp
+        return colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None
 
     def _dtype(self) -> np.dtype:
         if self._palette is not None:
@@ -132,7 +140,9 @@ class GdalReader(FileReader):
         pixel_bytes = sum(np.dtype(name).itemsize for name in dataset.dtypes)
         return max(MIN_CACHE_BYTES, 2 * self._block_height * width * pixel_bytes)
 
-    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
         bands = None if self._palette is not None else [channel + 1 for channel in self._channels]
         options = OPTIONS | {"GDAL_CACHEMAX": self._cache_bytes(), "GDAL_NUM_THREADS": threads}

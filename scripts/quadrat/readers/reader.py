@@ -39,6 +39,8 @@ class ImageInfo:
         Value of pixels that the file does not hold: its nodata value, or 0.
     nodata : int, float or None
         Value of samples that the file declares to be no data.
+    alpha : int or None
+        The file's channel, counted from 1 and read or not, that is 0 where a pixel is transparent.
     crs : str or None
         Coordinate reference system of a georeferenced image ('EPSG:32612', or WKT).
     transform : tuple of 6 float or None
@@ -67,6 +69,7 @@ class ImageInfo:
     compression: str = ""
     fill: int | float = 0
     nodata: int | float | None = None
+    alpha: int | None = None
     crs: str | None = None
     transform: tuple[float, ...] | None = None
     mpp: tuple[float, float] | None = None
@@ -85,7 +88,9 @@ class Reader(Protocol):
 
     info: ImageInfo
 
-    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are read.
 
         Parameters
@@ -95,6 +100,9 @@ class Reader(Protocol):
             height within a row. A block may reach past the bottom and right of the image.
         threads : int
             Threads that decode.
+        wanted : iterable of Window, optional
+            What is wanted of the blocks; all by default. Other pixels may hold anything: a reader that can
+            does not decode the segments that hold no others.
 
         Yields
         ------

@@ -36,12 +36,13 @@ class ResampledReader:
 
     Attributes
     ----------
+    ratio : Fraction
     info : ImageInfo
         Sizes and downsample are those of the resampled pixels.
     """
 
     def __init__(self, reader: Reader, ratio: Fraction):
-        self._reader, self._ratio = reader, ratio
+        self._reader, self.ratio = reader, ratio
         self.info = _resampled(reader.info, ratio)
 
     @staticmethod
@@ -53,7 +54,9 @@ class ResampledReader:
         sums = _strip_rows(source, ratio) * (source.width * source.channels + samples) * 8
         return stripes + 2 * sums * (1 if info.nodata is None else 2)
 
-    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
         grid = BlockGrid.from_windows(blocks)
         if not len(grid):
@@ -61,8 +64,10 @@ class ResampledReader:
         left, right = grid.cols.starts[0], min(grid.cols.stops[-1], self.info.width)
         strips = self._strips(grid)
         windows = [self._source_window(top, bottom, left, right) for top, bottom in strips]
-        arrays = self._reader.read_blocks(windows, threads)
-        rows = _Rows(zip(strips, arrays, strict=True), self._ratio, self._reader.info)
+        if wanted is not None:
+            wanted = [self._source_window(y, y + height, x, x + width) for y, x, height, width in wanted]
+        arrays = self._reader.read_blocks(windows, threads, wanted)
+        rows = _Rows(zip(strips, arrays, strict=True), self.ratio, self._reader.info)
         return self._blocks(arrays, StripePipeline(rows, grid, self.info))
 
     def _blocks(self, arrays: Iterator[np.ndarray], pipeline: StripePipeline) -> Iterator[np.ndarray]:
@@ -71,7 +76,7 @@ class ResampledReader:
 
     def _strips(self, grid: BlockGrid) -> list[tuple[int, int]]:
         """List (top, bottom) of the strips that are read one after the other."""
-        step = _strip_rows(self._reader.info, self._ratio)
+        step = _strip_rows(self._reader.info, self.ratio)
         return [
             (top, min(top + step, rows.stop))
             for rows in fresh_rows(grid.rows, self.info.height)
@@ -80,8 +85,8 @@ class ResampledReader:
 
     def _source_window(self, top: int, bottom: int, left: int, right: int) -> Window:
         """Return the window of the image that a rectangle of resampled pixels covers."""
-        y, x = int(top * self._ratio), int(left * self._ratio)
-        return Window(y, x, ceil(bottom * self._ratio) - y, ceil(right * self._ratio) - x)
+        y, x = int(top * self.ratio), int(left * self.ratio)
+        return Window(y, x, ceil(bottom * self.ratio) - y, ceil(right * self.ratio) - x)
 
     def close(self) -> None:
         """Close the image."""

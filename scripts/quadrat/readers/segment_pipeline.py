@@ -1,13 +1,14 @@
 """Segment pipeline: decodes every segment that a block needs, once, on threads, ahead of the consumer."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
 from quadrat.readers.budget import MB, require_memory
 from quadrat.readers.reader import ImageInfo
@@ -60,6 +61,8 @@ class SegmentPipeline:
         Threads that decode, at most.
     memory_mb : float or None
         Memory that buffers and decoding may take; threads and look-ahead are given up to fit it.
+    wanted : iterable of Window, optional
+        What is wanted of the blocks; all by default.
 
     Attributes
     ----------
@@ -73,10 +76,16 @@ class SegmentPipeline:
     """
 
     def __init__(
-        self, table: SegmentTable, grid: BlockGrid, info: ImageInfo, threads: int, memory_mb: float | None
+        self,
+        table: SegmentTable,
+        grid: BlockGrid,
+        info: ImageInfo,
+        threads: int,
+        memory_mb: float | None,
+        wanted: Iterable[Window] | None = None,
     ):
         self._table, self._grid, self._info = table, grid, info
-        self._plan = SegmentPlan(table, grid)
+        self._plan = SegmentPlan(table, grid, wanted)
         self._block_size = grid.rows.largest * grid.cols.largest * info.channels
         self._buffers: list[np.ndarray] = []
         self._count_lock = Lock()

@@ -1,9 +1,12 @@
 """Segment plan: which segments are decoded for which blocks, and in what order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
+from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid, Spans
 
 # Segments that decode to less share a task: handing one to a thread costs as much as decoding some 100 kB.
@@ -70,9 +73,12 @@ class SegmentPlan:
     segments : Segments
     grid : BlockGrid
         Wanted blocks.
+    windows : iterable of Window, optional
+        What is wanted of the blocks; all by default.
     """
 
-    def __init__(self, segments: Segments, grid: BlockGrid):
+    def __init__(self, segments: Segments, grid: BlockGrid, windows: Iterable[Window] | None = None):
+        self._wanted = None if windows is None else _touched(segments, windows)
         self._grid, self._planes = grid, range(len(segments.planes))
         longest = max(1, TASK_BYTES // max(1, segments.segment_bytes))
         self._col_runs = _runs(segments.cols, grid.cols, longest)
@@ -90,8 +96,21 @@ class SegmentPlan:
             for starting in cols.values():
                 for row in rows:
                     for col in starting:
-                        for plane in self._planes:
-                            yield Task(plane, row.segments, col.segments, row.blocks, col.blocks)
+                        for part in self._wanted_parts(row.segments, col.segments):
+                            for plane in self._planes:
+                                yield Task(plane, *part, row.blocks, col.blocks)
+
+    def _wanted_parts(self, rows: range, cols: range) -> Iterator[tuple[range, range]]:
+        """Yield rows and columns of the wanted segments among neighbours in one row or one column."""
+        if self._wanted is None:
+            yield rows, cols
+            return
+        flags = self._wanted[rows.start : rows.stop, cols.start : cols.stop].ravel()
+        for is_wanted, members in groupby(range(len(flags)), key=flags.__getitem__):
+            if is_wanted:
+                first, *others = members
+                part = slice(first, first + len(others) + 1)
+                yield (rows, cols[part]) if len(rows) == 1 else (rows[part], cols)
 
     def blocks_in_flight(self, threads: int) -> int:
         """Return how many neighbouring blocks must be open for `threads` tasks to run at once."""
@@ -104,3 +123,12 @@ class SegmentPlan:
         abreast = min(len(rows), -(-threads // (len(self._col_runs) * len(self._planes))))
         spans = zip(rows, rows[abreast - 1 :], strict=False)
         return cols * max(last.blocks[-1] - first.blocks[0] + 1 for first, last in spans)
+
+
+def _touched(segments: Segments, windows: Iterable[Window]) -> np.ndarray:
+    """Tell for each (row, col) of the segments whether it holds pixels of a window."""
+    touched = np.zeros((len(segments.rows), len(segments.cols)), bool)
+    for y, x, height, width in windows:
+        rows, cols = segments.rows.touching(y, y + height), segments.cols.touching(x, x + width)
+        touched[rows.start : rows.stop, cols.start : cols.stop] = True
+    return touched

@@ -88,14 +88,16 @@ class TiffReader(FileReader):
         """Segments that the latest `read_blocks` has decoded so far."""
         return self._pipeline.segments_decoded if self._pipeline else 0
 
-    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         grid, segments = BlockGrid.from_windows(blocks), self._segments
         can_stream = isinstance(segments, CodedSegments) and segments.can_stream
         if can_stream and segments.segment_bytes > STREAM_BYTES:
             return self._streamed(grid, threads)
         try:
-            self._pipeline = SegmentPipeline(segments, grid, self.info, threads, self._memory_mb)
+            self._pipeline = SegmentPipeline(segments, grid, self.info, threads, self._memory_mb, wanted)
         except MemoryBudgetError:
             if can_stream:
                 return self._streamed(grid, threads)
@@ -129,6 +131,7 @@ def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> I
         compression=tifffile.COMPRESSION(page.compression).name.lower().removeprefix("adobe_"),
         fill=segments.outside,
         nodata=_nodata(base),
+        alpha=_alpha(base),
         crs=crs_of(base) if not has_own_crs(base) else gdal_crs(path),
         transform=transform_of(base),
         mpp=mpp_of(base),
@@ -149,3 +152,15 @@ def _nodata(page: tifffile.TiffPage) -> int | float | None:
         return None
     is_nan = page.nodata != page.nodata and declared != declared
     return page.nodata if is_nan or page.nodata == declared else None
+
+
+def _alpha(page: tifffile.TiffPage) -> int | None:
+    """Return the channel, counted from 1, that a page declares to be its opacity.
+
+    References
+    ----------
+    TIFF 6.0, section 18: ExtraSamples 1 is associated alpha, 2 is unassociated.
+    """
+    extra = page.extrasamples
+    found = [number for number, kind in enumerate(extra) if kind in (1, 2)]
+    return page.samplesperpixel - len(extra) + found[0] + 1 if found else None

@@ -63,7 +63,9 @@ class VipsReader(FileReader):
             self.info = _info(image, header, len(self._channels))
             self._held = held.pop_all()
 
-    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         pyvips.concurrency_set(threads)
         source = _Rows(_open(self._fd), self._channels)
@@ -135,6 +137,7 @@ def _info(image: pyvips.Image, header: FileHeader, channels: int) -> ImageInfo:
         dtype=np.dtype(DTYPES[image.format]),
         segment_height=1,
         segment_width=image.width,
+        alpha=image.bands if image.hasalpha() else None,
         decoders={"libvips": version, "pyvips": pyvips.__version__},
         notes=header.notes,
     )

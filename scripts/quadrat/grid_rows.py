@@ -1,0 +1,70 @@
+"""Grid rows: the rows of a result, in the order of the grid, skipped patches among the predicted ones."""
+
+from itertools import groupby
+
+import numpy as np
+
+from quadrat.grid import PatchGrid, Window
+from quadrat.skipping import Skips
+from quadrat.store import PredictionWriter
+
+
+class GridRows:
+    """Gives a writer a row for each patch of a grid.
+
+    Parameters
+    ----------
+    writer : PredictionWriter
+    grid : PatchGrid
+    downsample : float
+        Level-0 pixels per pixel of the grid.
+    skips : Skips
+        Known, when rows are added, for all patches up to the last of them.
+    """
+
+    def __init__(self, writer: PredictionWriter, grid: PatchGrid, downsample: float, skips: Skips):
+        self._writer, self._grid, self._downsample, self._skips = writer, grid, downsample, skips
+        self._ys, self._xs, self._next = grid.ys, grid.xs, 0
+
+    def add(self, positions: list[tuple[int, int, Window]], predictions: np.ndarray) -> None:
+        """Write predictions, and the skipped patches before and between them.
+
+        Parameters
+        ----------
+        positions : list of (row, col, Window)
+            Of the patches that are predicted, in row-major order.
+        predictions : (n, ...) array
+        """
+        row, col, _ = positions[-1]
+        done = 0
+        for is_skipped, cells, reasons in self._runs(row * len(self._xs) + col + 1):
+            if is_skipped:
+                self._writer.skip(cells, reasons)
+            else:
+                self._writer.append(cells, predictions[done : done + len(cells)])
+                done += len(cells)
+
+    def finish(self) -> None:
+        """Write the skipped patches after the last prediction."""
+        for _, cells, reasons in self._runs(len(self._grid)):
+            self._writer.skip(cells, reasons)
+
+    def _runs(self, stop: int):
+        """Yield neighbouring cells that are all skipped, or all not, and why."""
+        cells = range(self._next, stop)
+        self._next = stop
+        reasons = self._skips.reasons(cells)
+        for is_skipped, group in groupby(range(len(cells)), key=lambda index: reasons[index] is not None):
+            places = list(group)
+            yield (
+                is_skipped,
+                [self._cell(cells[place]) for place in places],
+                [reasons[place] for place in places],
+            )
+
+    def _cell(self, index: int) -> tuple[int, int, Window]:
+        """Give row, column and window in level-0 pixels of a patch."""
+        row, col = divmod(index, len(self._xs))
+        y, x = self._ys[row], self._xs[col]
+        sizes = y, x, self._grid.extent(y, self._grid.height), self._grid.extent(x, self._grid.width)
+        return row, col, Window(*(round(size * self._downsample) for size in sizes))

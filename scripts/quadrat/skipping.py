@@ -1,0 +1,133 @@
+"""Skipping: which patches of an image are not predicted, and why."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from quadrat.grid import PatchGrid
+from quadrat.readers.reader import ImageInfo
+from quadrat.stream import PatchRun
+
+# Where two hold, the first that is found is told: places are known before pixels are read.
+REASONS = ("outside", "background", "nodata")
+
+
+class Skips:
+    """The patches of a grid that are skipped, as far as is known.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    """
+
+    def __init__(self, grid: PatchGrid):
+        # 0 where a patch is predicted, else the number of its reason.
+        self._reasons = np.zeros((grid.rows, grid.cols), np.uint8)
+
+    @property
+    def wanted(self) -> np.ndarray:
+        """Patches that are not skipped, as (rows, cols) bool array."""
+        return self._reasons == 0
+
+    def add(self, reason: str, where: np.ndarray) -> None:
+        """Skip patches, where they are not skipped already.
+
+        Parameters
+        ----------
+        reason : {'outside', 'background', 'nodata'}
+        where : (rows, cols) bool array
+        """
+        self._reasons[where & self.wanted] = REASONS.index(reason) + 1
+
+    def skip(self, reason: str, row: int, col: int) -> None:
+        """Skip a patch."""
+        self._reasons[row, col] = REASONS.index(reason) + 1
+
+    def reasons(self, cells: range) -> list[str | None]:
+        """Give why each of some patches, counted in row-major order, is skipped; None where it is not."""
+        found = self._reasons.reshape(-1)[cells.start : cells.stop]
+        return [REASONS[reason - 1] if reason else None for reason in found.tolist()]
+
+    def counts(self) -> dict[str, int]:
+        """Count the skipped patches, of all reasons and of each."""
+        of_each = {
+            f"skipped_{reason}": int((self._reasons == number).sum())
+            for number, reason in enumerate(REASONS, start=1)
+        }
+        return {"skipped": sum(of_each.values())} | of_each
+
+
+class PatchRules:
+    """The rules by which a patch is skipped for what its pixels are.
+
+    Parameters
+    ----------
+    skip : dict
+        The key `skip` of the configuration.
+    info : ImageInfo
+        Of what the predictor gets.
+    validity : int or None
+        The channel of a patch, counted from 0, that is 0 where a pixel is no data; None where there is none.
+    """
+
+    def __init__(self, skip: dict[str, Any], info: ImageInfo, validity: int | None):
+        background = skip.get("background", {})
+        self._nodata_share = skip.get("nodata")
+        self._std_below, self._mean_above = background.get("std_below"), background.get("mean_above")
+        self._info, self._validity = info, validity
+
+    def reason(self, patch: np.ndarray) -> str | None:
+        """Give why a patch is skipped; None where it is not.
+
+        Parameters
+        ----------
+        patch : (height, width, channel) array
+            As it is read: a channel of validity may follow those of the image.
+
+        Returns
+        -------
+        {'nodata', 'background'} or None
+        """
+        pixels = patch[..., : self._info.channels]
+        if self._nodata_share is not None and self._is_nodata(patch, pixels):
+            return "nodata"
+        if self._std_below is not None and np.std(pixels, dtype=np.float64) < self._std_below:
+            return "background"
+        if self._mean_above is not None and np.mean(pixels, dtype=np.float64) > self._mean_above:
+            return "background"
+        return None
+
+    def _is_nodata(self, patch: np.ndarray, pixels: np.ndarray) -> bool:
+        nodata, empty = self._info.nodata, np.zeros(patch.shape[:2], bool)
+        if nodata is not None:
+            empty |= (np.isnan(pixels) if nodata != nodata else pixels == nodata).all(axis=2)
+        if self._validity is not None:
+            empty |= patch[..., self._validity] == 0
+        return np.count_nonzero(empty) >= self._nodata_share * empty.size
+
+    def predicted(self, runs: Iterator[PatchRun], skips: Skips) -> Iterator[PatchRun]:
+        """Yield the patches that no rule skips, and add the others to the skips.
+
+        Parameters
+        ----------
+        runs : iterator of PatchRun
+        skips : Skips
+
+        Yields
+        ------
+        PatchRun
+            Without the channel of validity, where that is not one of the image's.
+        """
+        for run in runs:
+            reasons = [self.reason(patch) for patch in run.patches]
+            for (row, col, _), reason in zip(run.positions, reasons, strict=True):
+                if reason:
+                    skips.skip(reason, row, col)
+            patches, kept = run.patches[..., : self._info.channels], [reason is None for reason in reasons]
+            for is_kept, group in groupby(range(len(kept)), key=kept.__getitem__):
+                if is_kept:
+                    first, *others = group
+                    part = slice(first, first + len(others) + 1)
+                    yield PatchRun(run.positions[part], patches[part])

@@ -1,0 +1,129 @@
+"""Tissue: where a slide shows more than the glass, seen on its coarsest level."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from quadrat.errors import ImageError
+from quadrat.grid import PatchGrid, Window
+from quadrat.readers.budget import require_memory
+from quadrat.readers.reader import ImageInfo, Reader
+
+STRIP_PIXELS = 1 << 20
+LEVELS = 256
+# A patch of fewer pixels along an axis says too little: a finer level is read.
+LEAST_PIXELS = 8
+
+
+def tissue_shares(
+    open_level: Callable[[int], Reader], grid: PatchGrid, info: ImageInfo, memory_mb: float | None
+) -> np.ndarray:
+    """Give the share of each patch that is tissue: more saturated than Otsu's threshold for the whole slide.
+
+    Parameters
+    ----------
+    open_level : callable
+        Opens a pyramid level of the image, with all channels.
+    grid : PatchGrid
+    info : ImageInfo
+        Of the image, as the grid was laid over it.
+    memory_mb : float or None
+        Memory in megabytes that may be taken; None for no limit.
+
+    Returns
+    -------
+    (rows, cols) float64 array
+        From 0 to 1; 0 for patches outside the image.
+
+    Raises
+    ------
+    ImageError
+        If the image has no pyramid, or less than three channels.
+    """
+    if info.level_count == 1:
+        raise ImageError(
+            "has no pyramid levels, on which tissue could be seen before the image is read",
+            "leave it out, or use std_below or mean_above (config.yaml: skip: background)",
+        )
+    patch = grid.patch_size * info.downsample
+    for level in range(info.level_count - 1, 0, -1):
+        with open_level(level) as reader:
+            coarse = reader.info
+            if level > 1 and patch / coarse.downsample < LEAST_PIXELS:
+                continue
+            if coarse.channels < 3:
+                raise ImageError(
+                    f"has {coarse.channels} channels: saturation, which shows tissue, takes three"
+                )
+            require_memory(
+                coarse.height * coarse.width, memory_mb, f"level {level}, on which tissue is found,"
+            )
+            saturations = _read_saturations(reader)
+            return _shares(
+                saturations > otsu_threshold(saturations), grid, info.downsample / coarse.downsample
+            )
+    raise AssertionError("level 1 is always read")
+
+
+def _read_saturations(reader: Reader) -> np.ndarray:
+    height, width = reader.info.height, reader.info.width
+    step = max(1, STRIP_PIXELS // width)
+    windows = [Window(y, 0, min(step, height - y), width) for y in range(0, height, step)]
+    blocks = reader.read_blocks(windows, 1)
+    return np.concatenate([saturation(block[..., :3]) for block in blocks])
+
+
+def saturation(pixels: np.ndarray) -> np.ndarray:
+    """Give the saturation of colours, as in HSV: the range of a pixel's samples by their largest.
+
+    Parameters
+    ----------
+    pixels : (height, width, 3) array
+
+    Returns
+    -------
+    (height, width) uint8 array
+        0 for grey, white and black, 255 for pure colours.
+    """
+    low, high = (function(pixels, axis=2).astype(np.float32) for function in (np.min, np.max))
+    return (255 * np.divide(high - low, high, out=np.zeros_like(high), where=high > 0)).astype(np.uint8)
+
+
+def otsu_threshold(values: np.ndarray) -> int:
+    """Give the value that best parts values into two classes: those up to it, and those above.
+
+    Parameters
+    ----------
+    values : uint8 array
+
+    Returns
+    -------
+    int
+        From 0 to 255; the largest of the values where all are equal.
+
+    References
+    ----------
+    N. Otsu, "A threshold selection method from gray-level histograms", 1979: the variance between the
+    classes is largest.
+    """
+    counts = np.bincount(values.reshape(-1), minlength=LEVELS).astype(np.float64)
+    below, sums = np.cumsum(counts), np.cumsum(counts * np.arange(LEVELS))
+    above = below[-1] - below
+    both = (below > 0) & (above > 0)
+    if not both.any():
+        return int(values.max())
+    between = np.zeros(LEVELS)
+    between[both] = (sums[-1] * below[both] - sums[both] * below[-1]) ** 2 / (below[both] * above[both])
+    return int(np.argmax(between))
+
+
+def _shares(is_tissue: np.ndarray, grid: PatchGrid, scale: float) -> np.ndarray:
+    """Give the share of each patch; `scale` is the size of the grid's pixels in those of the level."""
+    shares = [
+        is_tissue[_span(y, height, scale), _span(x, width, scale)] for y, x, height, width in grid.windows()
+    ]
+    return np.array([share.mean() if share.size else 0.0 for share in shares]).reshape(grid.rows, grid.cols)
+
+
+def _span(start: int, length: int, scale: float) -> slice:
+    return slice(int(start * scale), int(np.ceil((start + length) * scale)))

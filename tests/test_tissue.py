@@ -1,0 +1,108 @@
+import colorsys
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quadrat.errors import ImageError, MemoryBudgetError
+from quadrat.grid import PatchGrid
+from quadrat.readers import open_image
+from quadrat.tissue import otsu_threshold, saturation, tissue_shares
+
+GLASS, STAIN = (240, 238, 241), (170, 60, 140)
+
+
+@given(st.tuples(*3 * [st.integers(0, 255)]))
+def test_saturation_is_that_of_the_standard_library(color):
+    ((found,),) = saturation(np.array(color, np.uint8).reshape(1, 1, 3)).tolist()
+    assert found == pytest.approx(255 * colorsys.rgb_to_hsv(*color)[1], abs=1)
+
+
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=60))
+def test_threshold_parts_values_with_the_largest_variance_between_the_parts(values):
+    values = np.array(values, np.uint8)
+
+    def between(threshold):
+        low, high = values[values <= threshold], values[values > threshold]
+        if not len(low) or not len(high):
+            return 0.0
+        return len(low) * len(high) * (low.mean() - high.mean()) ** 2
+
+    found = between(otsu_threshold(values))
+    assert found == pytest.approx(max(between(threshold) for threshold in range(256)), rel=1e-9)
+
+
+def test_threshold_of_equal_values_is_their_value():
+    assert otsu_threshold(np.full(9, 7, np.uint8)) == 7
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    """Write a slide whose level 0 is noise: only its coarser levels show the tissue, at the upper left."""
+    path = tmp_path_factory.mktemp("slides") / "slide.tif"
+    pixels = np.full((512, 768, 3), GLASS, np.uint8)
+    pixels[:192, :320] = STAIN
+    noise = np.random.default_rng(0).integers(0, 256, pixels.shape, np.uint8)
+    with tifffile.TiffWriter(path) as tif:
+        options = {"photometric": "rgb", "tile": (64, 64)}
+        tif.write(noise, subifds=2, **options)
+        tif.write(pixels[::4, ::4], subfiletype=1, **options)
+        tif.write(pixels[::16, ::16], subfiletype=1, **options)
+    return path
+
+
+def shares_of(path, grid, level=0, memory_mb=None):
+    with open_image(path, level=level) as reader:
+        info = reader.info
+    opened = []
+
+    def open_level(level):
+        opened.append(level)
+        return open_image(path, level=level)
+
+    return tissue_shares(open_level, grid, info, memory_mb), opened
+
+
+def test_share_of_each_patch_is_that_of_the_pixels_that_are_stained(slide):
+    shares, opened = shares_of(slide, PatchGrid(512, 768, 128, 128))
+    rows, cols = (
+        np.clip((end - np.arange(0, size, 128)) / 128, 0, 1) for end, size in ((192, 512), (320, 768))
+    )
+    np.testing.assert_allclose(shares, np.outer(rows, cols))
+    assert opened == [2]  # no other level is looked at
+
+
+def test_grid_of_a_coarser_level_finds_the_same_tissue(slide):
+    expected, _ = shares_of(slide, PatchGrid(512, 768, 128, 128))
+    shares, _ = shares_of(slide, PatchGrid(128, 192, 32, 32), level=1)
+    np.testing.assert_array_equal(shares, expected)
+
+
+def test_finer_level_is_taken_where_a_patch_is_a_few_pixels(slide):
+    _, opened = shares_of(slide, PatchGrid(512, 768, 64, 64))
+    assert opened == [2, 1]
+
+
+def test_patches_that_reach_past_the_image_have_the_share_of_what_is_inside(slide):
+    shares, _ = shares_of(slide, PatchGrid(512, 768, 500, 500, "pad"))
+    assert shares.shape == (2, 2)
+    assert shares[1, 1] == 0
+    assert shares[0, 0] == pytest.approx(192 * 320 / 512**2, rel=0.02)
+
+
+def test_image_without_what_shows_tissue_is_refused(slide, tmp_path):
+    flat = tmp_path / "flat.tif"
+    tifffile.imwrite(flat, np.zeros((64, 64, 3), np.uint8), photometric="rgb")
+    with pytest.raises(ImageError, match="no pyramid levels") as caught:
+        shares_of(flat, PatchGrid(64, 64, 32, 32))
+    assert "std_below" in caught.value.hint
+    gray = tmp_path / "gray.tif"
+    with tifffile.TiffWriter(gray) as tif:
+        tif.write(np.zeros((256, 256), np.uint8), subifds=1, tile=(64, 64))
+        tif.write(np.zeros((128, 128), np.uint8), subfiletype=1, tile=(64, 64))
+    with pytest.raises(ImageError, match="has 1 channels"):
+        shares_of(gray, PatchGrid(256, 256, 64, 64))
+    with pytest.raises(MemoryBudgetError, match="on which tissue is found"):
+        shares_of(slide, PatchGrid(512, 768, 128, 128), memory_mb=0.001)
