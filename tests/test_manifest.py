@@ -17,7 +17,7 @@ def path(tmp_path):
 
 def test_manifest_is_read_back_as_it_was_written(path):
     images = [
-        planned("a b.tif", columns={"site": "1", "note": ""}),
+        planned("a b.tif", regions="ab", columns={"site": "1", "note": ""}),
         planned('tab\t"quote".tif', columns={"site": "ü", "note": "two\nlines"}),
         planned(
             "{c}.tif",

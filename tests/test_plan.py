@@ -453,3 +453,66 @@ def test_version_of_a_plan_is_that_of_content_and_recipe(finished):
     plan = finished.plan()
     for image in plan.images:
         assert image.version == versions.version(image.content_id, versions.digest(plan.recipe))
+
+
+# regions
+
+
+@pytest.fixture
+def drawn(study, tmp_path):
+    """Give a finished study with regions of two of its images, and the folder that holds them."""
+    folder = tmp_path / "regions"
+    (folder / "north").mkdir(parents=True)
+    for name in ("a.tif", "north/a.tif"):
+        (folder / f"{name}.geojson").write_text("[]")
+    study.config["regions"] = str(folder)
+    assert study.run() == (NAMES, True)
+    return study, folder
+
+
+def test_changed_regions_rerun_their_image_alone(drawn):
+    study, folder = drawn
+    assert study.run() == ([], False)
+    (folder / "a.tif.geojson").write_text("[ ]")
+    assert study.run() == (["a.tif"], True)
+    (folder / "b.tif.geojson").write_text("[]")
+    assert study.run() == (["b.tif"], True)
+    (folder / "b.tif.geojson").unlink()
+    (folder / "a.tif.geojson").write_text("[]")
+    assert study.run() == ([], True)  # as they were: the results of then are there
+
+
+def test_images_without_regions_are_told(drawn):
+    study, folder = drawn
+    study.plan()
+    assert f"regions {folder}: 2 images have no file there, such as b.tif.geojson: " in "\n".join(study.lines)
+
+
+def test_regions_are_part_of_every_version_and_go_to_the_jobs(drawn):
+    study, folder = drawn
+    plan = read_plan(study.plan().settings)
+    image = plan.images[0]
+    assert plan.regions_of(image) == {
+        "path": str(folder / "a.tif.geojson"),
+        "hash": hash_file(folder / "a.tif.geojson"),
+        "in_pixels": True,
+    }
+    plain = study.plan(regions=None)
+    assert plain.regions_of(plain.images[0]) is None
+    assert not {one.version for one in plan.images} & {one.version for one in plain.images}
+
+
+def test_changed_vector_file_reruns_all_and_is_named_as_the_cause(study, tmp_path):
+    path = tmp_path / "fields.geojson"
+    crs = '"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32612"}}'
+    path.write_text(f'{{"type": "FeatureCollection", {crs}, "features": []}}')
+    study.config["regions"] = str(path)
+    assert study.run() == (NAMES, True)
+    path.write_text(f'{{"type": "FeatureCollection", {crs}, "name": "other", "features": []}}')
+    assert study.run() == (NAMES, True)
+    assert "regions changed since the last run" in "\n".join(study.lines)
+
+
+def test_regions_that_are_not_there_stop_the_run(study):
+    with pytest.raises(ConfigError, match="regions nowhere: no such file or folder"):
+        study.plan(regions="nowhere")

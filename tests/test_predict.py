@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import tifffile
 from onnx import TensorProto, helper
 from xxhash import xxh3_128_hexdigest
 
-from quadrat.contents import mark
+from quadrat.contents import hash_file, mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid
 from quadrat.predict import predict_image
@@ -506,3 +507,32 @@ def test_glass_of_a_slide_is_background_and_never_decoded(images, run, monkeypat
     assert tissue["prediction"].tolist() == 6 * [pytest.approx((170 + 60 + 140) / 3)]
     assert footer["counts"]["skipped_background"] == 64 - 6
     assert decoded[0].segments_decoded == 6
+
+
+def test_patches_outside_the_regions_are_skipped_and_never_decoded(write_tiff, run, tmp_path, monkeypatch):
+    image = write_tiff("a.tif", tile=(16, 16), compression="zlib")
+    drawn = tmp_path / "a.tif.geojson"
+    ring = [[40, 40], [90, 40], [90, 60], [40, 60], [40, 40]]
+    drawn.write_text(
+        json.dumps([{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}])
+    )
+    regions = {"path": str(drawn), "hash": hash_file(drawn), "in_pixels": True}
+    readers = []
+    opened = validity.open_reading
+    monkeypatch.setattr(validity, "open_reading", lambda *given: readers.append(opened(*given)) or readers[0])
+    table, footer = run(image.path, regions=regions)
+    inside = table[table["skipped"].isna()]
+    assert inside[["row", "col"]].to_numpy().tolist() == [[1, 1], [1, 2]]
+    assert inside["prediction"].tolist() == [full_patches(image.pixels)[index].mean() for index in (5, 6)]
+    assert set(table["skipped"].dropna()) == {"outside"}
+    assert (footer["counts"]["skipped_outside"], footer["regions"]) == (10, hash_file(drawn))
+    assert readers[0].segments_decoded == 2 * 4
+
+
+def test_regions_that_were_changed_since_the_plan_store_nothing(write_tiff, refused, tmp_path):
+    image, drawn = write_tiff("a.tif"), tmp_path / "a.tif.geojson"
+    gone = {"path": str(drawn), "hash": "ab", "in_pixels": True}
+    refused(image.path, FileChangedError, regions=gone)
+    drawn.write_text("[]")
+    refused(image.path, FileChangedError, regions=gone)
+    refused(image.path, FileChangedError, regions=gone | {"hash": ""})

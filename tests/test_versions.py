@@ -39,6 +39,10 @@ def test_version_is_12_hex_digits(name):
         {"channels": [1]},
         {"level": 1},
         {"plane": {"z": 2}},
+        {"mpp": 0.5},
+        {"gsd": 10},
+        {"skip": {"nodata": 1.0}},
+        {"regions": "."},
     ],
     ids=str,
 )
@@ -70,6 +74,7 @@ def test_key_that_does_not_change_predictions_keeps_the_version(name, change):
 
 def test_content_is_part_of_the_version():
     assert version("one", "recipe") != version("other", "recipe")
+    assert version("one", "recipe") != version("one", "recipe", "") != version("one", "recipe", "regions")
 
 
 def test_results_version_of_the_library_is_part_of_the_version(name, monkeypatch):

@@ -31,6 +31,7 @@ class Settings:
     gsd: float | None
     default_mpp: float | None
     skip: dict[str, Any] | None
+    regions: str | None
     predictor: dict[str, Any]
     on_failure: str
     retries: int

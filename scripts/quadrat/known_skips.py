@@ -5,20 +5,16 @@ from functools import partial
 from quadrat.grid import PatchGrid
 from quadrat.readers import open_image
 from quadrat.readers.reader import ImageInfo
-from quadrat.reading import Reading
 from quadrat.skipping import Skips
+from quadrat.task import ImageTask
 
 
-def known_skips(
-    path: str, reading: Reading, grid: PatchGrid, info: ImageInfo, memory_mb: float | None
-) -> Skips:
+def known_skips(task: ImageTask, grid: PatchGrid, info: ImageInfo, memory_mb: float | None) -> Skips:
     """Find the patches that are skipped, as far as that can be told without reading them.
 
     Parameters
     ----------
-    path : str
-        The image.
-    reading : Reading
+    task : ImageTask
     grid : PatchGrid
     info : ImageInfo
         Of the image, as the grid was laid over it.
@@ -34,11 +30,15 @@ def known_skips(
     ImageError
         If the image does not hold what a rule needs.
     """
-    skips = Skips(grid)
+    skips, reading = Skips(grid), task.reading
+    if task.regions is not None:
+        from quadrat.regions import lies_inside
+
+        skips.add("outside", ~lies_inside(task.regions, grid, info))
     tissue_below = ((reading.skip or {}).get("background") or {}).get("tissue_below")
     if tissue_below is not None:
         from quadrat.tissue import tissue_shares
 
-        open_level = partial(open_image, path, None, plane=reading.plane, memory_mb=memory_mb)
+        open_level = partial(open_image, task.path, None, plane=reading.plane, memory_mb=memory_mb)
         skips.add("background", tissue_shares(open_level, grid, info, memory_mb) < tissue_below)
     return skips

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quadrat.store import replace_file
 
-FIELDS = ("filename", "key", "version", "content_id", "path", "problem", "hint")
+FIELDS = ("filename", "key", "version", "content_id", "path", "problem", "hint", "regions")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class PlannedImage:
         Why it is listed as failed without a job; empty where it has one.
     columns : dict of str to str
         The user's own columns.
+    regions : str
+        Content hash of the file that its regions are drawn in; empty where there is none.
     """
 
     filename: str
@@ -39,6 +41,7 @@ class PlannedImage:
     problem: str = ""
     hint: str = ""
     columns: dict[str, str] = field(default_factory=dict)
+    regions: str = ""
 
 
 def write_manifest(path: str, images: Iterable[PlannedImage]) -> None:

@@ -17,6 +17,7 @@ from quadrat.contents import mark
 from quadrat.errors import ConfigError
 from quadrat.inventory import FoundImage, find_images, is_chosen
 from quadrat.manifest import PlannedImage, read_manifest, write_manifest
+from quadrat.region_files import RegionFiles
 from quadrat.results import ResultsFolder
 from quadrat.store import replace_file
 
@@ -85,6 +86,16 @@ class Plan:
             )
         return image
 
+    def regions_of(self, image: PlannedImage) -> dict[str, Any] | None:
+        """Give where patches of an image are predicted, as its job needs it; None for everywhere."""
+        if self._region_files is None:
+            return None
+        return self._region_files.task(image.filename, image.regions)
+
+    @cached_property
+    def _region_files(self) -> RegionFiles | None:
+        return RegionFiles(self.settings.regions) if self.settings.regions else None
+
     @cached_property
     def _by_key(self) -> dict[str, PlannedImage]:
         return {image.key: image for image in self.images}
@@ -114,6 +125,9 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         configuration names is missing.
     """
     folder = ResultsFolder(settings.results)
+    regions = RegionFiles(settings.regions) if settings.regions else None
+    if regions:
+        regions.check()
     merged = folder.read_merged()
     log = ContentLog(Path(folder.content_log))
     found = find_images(settings)
@@ -130,7 +144,8 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         settings.verify,
         announce,
     )
-    images = _planned(found, content_ids, versions.digest(recipe))
+    region_hashes = regions.hash_each(usable, lambda path: hash_known(path, log)) if regions else {}
+    images = _planned(found, content_ids, recipe, region_hashes)
     there = frozenset(path for paths in on_disk.values() for path in paths)
     plan = Plan(settings, images, recipe, predictor_files, there)
     for line in _announcement(plan, merged, vanished):
@@ -148,17 +163,29 @@ def read_plan(settings: Settings) -> Plan:
     return Plan(settings, images, made_from["recipe"], made_from["predictor_files"])
 
 
-def _planned(found: list[FoundImage], content_ids: dict[str, str], recipe_digest: str) -> list[PlannedImage]:
+def _planned(
+    found: list[FoundImage],
+    content_ids: dict[str, str],
+    recipe: dict[str, Any],
+    region_hashes: dict[str, str],
+) -> list[PlannedImage]:
+    recipe_digest = versions.digest(recipe)
+
+    def version(image: FoundImage) -> str:
+        others = [region_hashes[image.filename]] if region_hashes else []
+        return versions.version(content_ids[image.filename], recipe_digest, *others)
+
     return [
         PlannedImage(
             filename=image.filename,
             key=keys.encode(image.filename),
-            version="" if image.problem else versions.version(content_ids[image.filename], recipe_digest),
+            version="" if image.problem else version(image),
             content_id=content_ids.get(image.filename, ""),
             path=image.path,
             problem=image.problem,
             hint=image.hint,
             columns=image.columns,
+            regions=region_hashes.get(image.filename, ""),
         )
         for image in found
     ]
@@ -209,6 +236,12 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
         f"{len(plan.images) - new - changed:,} unchanged, {removed:,} removed; "
         f"{len(plan.missing):,} to predict"
     ]
+    without = [image.filename for image in plan.images if image.version and not image.regions]
+    if plan.settings.regions and without:
+        lines.append(
+            f"regions {plan.settings.regions}: {len(without):,} images have no file there, such as "
+            f"{without[0]}.geojson: all of their patches are outside"
+        )
     if plan.settings.verify == "stat":
         lines.append("verify: stat would miss a file replaced by one of the same size and modification time")
     before = merged.get("recipe", plan.recipe)

@@ -52,7 +52,7 @@ def predict_image(task: ImageTask) -> None:
     print(f"quadrat {quadrat.__version__} from {os.path.dirname(quadrat.__file__)}", file=sys.stderr)
     image_files = {task.path: mark(task.path)}
     image_files |= {path: mark(path) for path in find_sources(task.path).files}
-    files = task.predictor_files | image_files
+    files = task.predictor_files | image_files | _region_file(task)
     _refuse_changed(files)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: what one reads, the other finds in the page cache.
@@ -73,6 +73,17 @@ def predict_image(task: ImageTask) -> None:
                 _refuse_other_content(task, content_hash)
             failure = {"kind": error.kind, "message": str(error), "hint": error.hint}
             write_failure(task.output, task.identity() | {"content_hash": content_hash}, failure)
+
+
+def _region_file(task: ImageTask) -> dict[str, list[int]]:
+    """Give the file that holds the regions of the image, as it is now and was when its version was found."""
+    if task.regions is None:
+        return {}
+    path = task.regions["path"]
+    there = {path: mark(path)} if os.path.exists(path) else {}
+    if task.regions["hash"] != (hash_file(path) if there else ""):
+        raise FileChangedError(f"{path}: was changed during the run; run again")
+    return there
 
 
 def _hash(paths: list[str]) -> str:
@@ -103,7 +114,7 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
         grid = reading.grid(info.height, info.width)
         predictor = load_predictor(task.predictor, task.threads)
         predictor.check(info)
-        skips = known_skips(task.path, reading, grid, info, memory_mb)
+        skips = known_skips(task, grid, info, memory_mb)
         rows = GridRows(writer, grid, info.downsample, skips)
         counts = {"patches": len(grid), "nan": 0, "infinite": 0}
         for run in _runs(opened, grid, predictor, skips, task):
@@ -125,6 +136,7 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
             },
             "channels": reading.channels,
             "plane": reading.plane,
+            "regions": task.regions and task.regions["hash"],
             "predictor": predictor.describe(),
             "counts": counts | skips.counts() | {"dropped": grid.dropped},
             "software": {"quadrat": quadrat.__version__, "numpy": np.__version__} | info.decoders,

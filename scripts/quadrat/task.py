@@ -22,6 +22,9 @@ class ImageTask:
         Parquet to write.
     predictor_files : dict of str to list of int
         Path and mark of each file that the predictor is made from, as they were when its version was found.
+    regions : dict or None
+        Where patches are predicted: the `path` of a file of polygons, its content `hash`, empty where it is
+        missing, and whether they are `in_pixels` of level 0 or in a CRS. None for everywhere.
     threads : int
         Threads of the job.
     memory_mb : int or None
@@ -36,6 +39,7 @@ class ImageTask:
     predictor: dict[str, Any]
     output: str
     predictor_files: dict[str, list[int]] = field(default_factory=dict)
+    regions: dict[str, Any] | None = None
     threads: int = 1
     memory_mb: int | None = None
 

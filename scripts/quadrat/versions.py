@@ -65,11 +65,18 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
         predictor |= {key: hashes[0] if key == "path" else hashes}
     if predictor["kind"] == "python":
         predictor.setdefault("options", {})
+    made_from = settings.reading.as_dict() | {"regions": _regions(settings.regions, hash_path)}
     return {
         "results_version": RESULTS_VERSION,
-        **{key: value for key, value in settings.reading.as_dict().items() if value is not None},
+        **{key: value for key, value in made_from.items() if value is not None},
         "predictor": predictor,
     }
+
+
+def _regions(path: str | None, hash_path: Callable[[str], str]) -> str | None:
+    if path is None:
+        return None
+    return "of each image" if os.path.isdir(path) else hash_path(path)
 
 
 def predictor_files(settings: Settings) -> list[str]:
@@ -77,9 +84,21 @@ def predictor_files(settings: Settings) -> list[str]:
     return [path for paths in files_of(settings.predictor).values() for path in paths]
 
 
-def version(content_id: str, recipe_digest: str) -> str:
-    """Give the version of the result that a recipe makes from a content."""
-    return digest([content_id, recipe_digest])
+def version(content_id: str, recipe_digest: str, *others: str) -> str:
+    """Give the version of the result that a recipe makes from a content.
+
+    Parameters
+    ----------
+    content_id, recipe_digest : str
+    *others : str
+        Hashes of what the result is made from besides, for this image alone.
+
+    Returns
+    -------
+    str
+        12 hex digits.
+    """
+    return digest([content_id, recipe_digest, *others])
 
 
 def state(rows: Iterable[StateRow], json_max_values: int) -> str:

@@ -98,6 +98,7 @@ def image_task(wildcards):
         "content_id": image.content_id,
         "predictor": settings.predictor,
         "predictor_files": plan().predictor_files,
+        "regions": plan().regions_of(image),
     }
 
 

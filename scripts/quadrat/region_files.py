@@ -1,0 +1,82 @@
+"""Region files: where the regions of each image are drawn, as planning sees them."""
+
+import os
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import Any
+
+from quadrat.errors import ConfigError
+
+
+class RegionFiles:
+    """The files of the key `regions`.
+
+    Parameters
+    ----------
+    path : str
+        A folder of `<filename>.geojson`, or one vector file for all images.
+    """
+
+    def __init__(self, path: str):
+        self._path, self._is_folder = path, os.path.isdir(path)
+
+    def check(self) -> None:
+        """Refuse what no job could use.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such file or folder, the file has no CRS, or what reads it is not installed.
+        """
+        if self._is_folder:
+            return
+        if not os.path.isfile(self._path):
+            raise ConfigError(f"regions {self._path}: no such file or folder (config.yaml: regions)")
+        if find_spec("pyogrio") is None:
+            raise ConfigError(
+                f"regions {self._path}: pyogrio, which reads vector files, is not installed: "
+                "pip install 'quadrat[gis]' (config.yaml: regions)"
+            )
+        _require_crs(self._path)
+
+    def path_of(self, filename: str) -> str:
+        """Give the path of the file that holds the regions of an image; it may be missing in a folder."""
+        return os.path.join(self._path, f"{filename}.geojson") if self._is_folder else self._path
+
+    def hash_each(self, filenames: Iterable[str], hash_path: Callable[[str], str]) -> dict[str, str]:
+        """Give the content hash of the file of each image, empty where it is missing.
+
+        Raises
+        ------
+        ConfigError
+            If no image has one.
+        """
+        hashes = {}
+        for filename in filenames:
+            path = self.path_of(filename)
+            hashes[filename] = hash_path(path) if os.path.isfile(path) else ""
+        if hashes and not any(hashes.values()):
+            raise ConfigError(
+                f"regions {self._path}: none of the {len(hashes):,} images has its file there, such as "
+                f"{self.path_of(min(hashes))} (config.yaml: regions)"
+            )
+        return hashes
+
+    def task(self, filename: str, content_hash: str) -> dict[str, Any]:
+        """Give what the job of an image needs to know; see `quadrat.task.ImageTask`."""
+        return {"path": self.path_of(filename), "hash": content_hash, "in_pixels": self._is_folder}
+
+
+def _require_crs(path: str) -> None:
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
+    try:
+        crs = pyogrio.read_info(path)["crs"]
+    except DataSourceError as error:
+        raise ConfigError(f"regions {path}: cannot be read: {error} (config.yaml: regions)") from error
+    if crs is None:
+        raise ConfigError(
+            f"regions {path}: has no coordinate reference system; give it one, or a folder of "
+            "<filename>.geojson in pixels (config.yaml: regions)"
+        )

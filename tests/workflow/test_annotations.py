@@ -1,0 +1,38 @@
+"""Regions: an image whose annotations change is predicted again, alone."""
+
+import json
+
+from studies import PATCH_SIZE
+
+
+def draw(folder, filename, *cells):
+    """Write the regions of an image, as QuPath does: a box around some cells of its grid."""
+    features = []
+    for row, col in cells:
+        y, x = row * PATCH_SIZE, col * PATCH_SIZE
+        ring = [
+            [x + dx * PATCH_SIZE, y + dy * PATCH_SIZE] for dx, dy in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))
+        ]
+        features.append({"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}})
+    path = folder / f"{filename}.geojson"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def test_changed_annotations_rerun_their_image_alone(finished):
+    before, folder = finished.dictionary, finished.path / "annotations"
+    draw(folder, "a.tif", (0, 1))
+    draw(folder, "north/a.tif", (0, 0), (2, 3))
+    finished.configure(regions="annotations")
+    first = finished.run()
+    assert (first.code, first.predicted) == (0, 4), first.output
+    assert "2 images have no file there, such as b.tif.geojson" in first.output
+    draw(folder, "a.tif", (0, 1), (1, 0))
+    run = finished.run()
+    assert (run.code, run.predicted, run.merged) == (0, 1, True), run.output
+    inside = {"a.tif": (1, 4), "b.tif": (), "north/a.tif": (0, 11), "north/c.tif": ()}
+    assert finished.dictionary == {
+        filename: [value if cell in inside[filename] else None for cell, value in enumerate(before[filename])]
+        for filename in before
+    }
+    assert finished.run().nothing_to_be_done
