@@ -1,5 +1,6 @@
 """Grid rows: the rows of a result, in the order of the grid, skipped patches among the predicted ones."""
 
+from collections.abc import Iterator
 from itertools import groupby
 
 import numpy as np
@@ -49,18 +50,14 @@ class GridRows:
         for _, cells, reasons in self._runs(len(self._grid)):
             self._writer.skip(cells, reasons)
 
-    def _runs(self, stop: int):
-        """Yield neighbouring cells that are all skipped, or all not, and why."""
+    def _runs(self, stop: int) -> Iterator[tuple[bool, list[tuple[int, int, Window]], list[str | None]]]:
+        """Yield neighbouring cells, up to one, that are all skipped or all not, and why."""
         cells = range(self._next, stop)
         self._next = stop
-        reasons = self._skips.reasons(cells)
-        for is_skipped, group in groupby(range(len(cells)), key=lambda index: reasons[index] is not None):
-            places = list(group)
-            yield (
-                is_skipped,
-                [self._cell(cells[place]) for place in places],
-                [reasons[place] for place in places],
-            )
+        told = zip(cells, self._skips.reasons(cells), strict=True)
+        for is_skipped, group in groupby(told, key=lambda cell: cell[1] is not None):
+            indices, reasons = zip(*group, strict=True)
+            yield is_skipped, [self._cell(index) for index in indices], list(reasons)
 
     def _cell(self, index: int) -> tuple[int, int, Window]:
         """Give row, column and window in level-0 pixels of a patch."""
