@@ -144,7 +144,7 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         settings.verify,
         announce,
     )
-    region_hashes = regions.hash_each(usable, lambda path: hash_known(path, log)) if regions else {}
+    region_hashes = regions.hash_each(sorted(usable), lambda path: hash_known(path, log)) if regions else {}
     images = _planned(found, content_ids, recipe, region_hashes)
     there = frozenset(path for paths in on_disk.values() for path in paths)
     plan = Plan(settings, images, recipe, predictor_files, there)

@@ -3,6 +3,7 @@ import pytest
 import rasterio
 import tifffile
 from rasterio.transform import Affine
+from rasterio.warp import Resampling, reproject
 
 from quadrat.errors import ImageError, MemoryBudgetError
 from quadrat.grid import Window
@@ -35,10 +36,16 @@ def scene(tmp_path_factory, pixels):
     """Give a function that writes a georeferenced image."""
     folder = tmp_path_factory.mktemp("scenes")
 
-    def write(name, x_size=10.0, y_size=10.0):
+    def write(name, x_size=10.0, y_size=10.0, nodata=None):
         path = folder / name
         transform = Affine(x_size, 0, 500_000, 0, -y_size, 4_000_000)
-        profile = {"driver": "GTiff", "crs": "EPSG:32612", "transform": transform, "dtype": "uint8"}
+        profile = {
+            "driver": "GTiff",
+            "crs": "EPSG:32612",
+            "transform": transform,
+            "dtype": "uint8",
+            "nodata": nodata,
+        }
         with rasterio.open(path, "w", height=640, width=960, count=3, **profile) as image:
             image.write(pixels.transpose(2, 0, 1))
         return path
@@ -83,6 +90,35 @@ def test_gsd_is_the_size_of_a_pixel_in_units_of_the_crs(scene, pixels):
     info, found = read_whole(scene("a.tif"), gsd=40.0)
     assert (info.height, info.width, info.downsample) == (160, 240, 4.0)
     np.testing.assert_array_equal(found, block_means(pixels, 4))
+
+
+@pytest.mark.parametrize("gsd", [15.0, 23.0])
+@pytest.mark.parametrize("nodata", [None, 7])
+def test_resampled_image_is_the_average_of_gdal(scene, pixels, gsd, nodata):
+    path = scene(f"average_{gsd}_{nodata}.tif", nodata=nodata)
+    _, found = read_whole(path, gsd=gsd)
+    expected = np.full(found.shape[2:] + found.shape[:2], nodata or 0, np.uint8)
+    places = {"src_transform": Affine(10, 0, 0, 0, -10, 0), "dst_transform": Affine(gsd, 0, 0, 0, -gsd, 0)}
+    values = {"src_nodata": nodata, "dst_nodata": nodata, "resampling": Resampling.average}
+    for channel in range(3):
+        reproject(
+            pixels[..., channel],
+            expected[channel],
+            src_crs="EPSG:32612",
+            dst_crs="EPSG:32612",
+            **places,
+            **values,
+        )
+    differences = np.abs(expected.transpose(1, 2, 0).astype(int) - found)
+    assert differences.max() <= 1  # GDAL rounds halves up
+    assert (differences > 0).mean() < 0.1
+
+
+def test_gsd_in_other_units_than_those_of_the_crs_is_told_with_its_name(scene):
+    for gsd in (0.001, 100_000.0):
+        with pytest.raises(ImageError, match="gsd") as caught:
+            open_reading(str(scene("metres.tif")), Reading(gsd=gsd), None)
+        assert caught.value.hint == "gsd is in units of its coordinate reference system, EPSG:32612"
 
 
 def test_decimals_that_binary_fractions_cannot_hold_make_whole_ratios(scene, pixels):

@@ -61,7 +61,9 @@ def _nearest_finer(path: str, reading: Reading, chosen: dict[str, Any]) -> tuple
     info = _info_of(path, 0, chosen)
     size = _pixel_size(info, reading, key)
     if size > wanted * (1 + TOLERANCE):
-        raise ImageError(f"has {size:g} {key} at best, asked for {wanted:g} (config.yaml: {key})")
+        raise ImageError(
+            f"has {size:g} {key} at best, asked for {wanted:g} (config.yaml: {key})", _unit_hint(key, info)
+        )
     for level in range(1, info.level_count):
         coarser = _info_of(path, level, chosen)
         if size * coarser.downsample > wanted * (1 + TOLERANCE):
@@ -71,8 +73,14 @@ def _nearest_finer(path: str, reading: Reading, chosen: dict[str, Any]) -> tuple
     if ratio < 1 + TOLERANCE:
         return info, Fraction(1)
     if ratio > min(info.height, info.width):
-        raise ImageError(f"is smaller than a pixel of {wanted:g} {key} (config.yaml: {key})")
+        raise ImageError(
+            f"is smaller than a pixel of {wanted:g} {key} (config.yaml: {key})", _unit_hint(key, info)
+        )
     return info, Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR)
+
+
+def _unit_hint(key: str, info: ImageInfo) -> str:
+    return f"gsd is in units of its coordinate reference system, {info.crs}" if key == "gsd" else ""
 
 
 def _info_of(path: str, level: int, chosen: dict[str, Any]) -> ImageInfo:
