@@ -384,3 +384,10 @@ def test_bounds_of_skipping_are_numbers_wherever_they_are_written(load):
 )
 def test_skip_takes_bounds_of_what_it_knows(refusal, skip):
     assert "skip" in refusal(skip=skip)
+
+
+def test_refusal_of_a_bound_names_its_place(refusal):
+    assert refusal(skip={"background": {"tissue_below": 2}}) == (
+        "skip: background: tissue_below 2.0: must be a share of pixels over 0 and up to 1 "
+        "(config.yaml: skip: background: tissue_below)"
+    )

@@ -150,7 +150,7 @@ def _rule_of(value: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any] | No
 def _check(value: Any, rule: dict[str, Any], *keys: str) -> None:
     """Check a value and, in a mapping whose keys tell what they expect, that of each of them."""
     of_kind = _rule_of(value, rule) if isinstance(value, dict) else None
-    if of_kind:
+    if of_kind and len(value) >= of_kind.get("minProperties", 0):
         _refuse_unknown_keys(value, of_kind["properties"], *keys)
         for key in of_kind.get("required", []):
             if key not in value:
