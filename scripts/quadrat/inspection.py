@@ -122,15 +122,11 @@ def _inspect(image: FoundImage, reading: Reading) -> Inspected:
 
 def _header(path: str, reading: Reading) -> dict[str, Any]:
     """Give what the header of a readable image tells."""
-    from quadrat.readers import open_image
     from quadrat.readers.budget import MB, REST_MB, estimates
+    from quadrat.readers.resolution import open_reading
     from quadrat.stream import plan_blocks
 
-    channels = tuple(reading.channels) if reading.channels else None
-    with (
-        estimates() as needed,
-        open_image(path, channels=channels, level=reading.level, plane=reading.plane) as reader,
-    ):
+    with estimates() as needed, open_reading(path, reading, None) as reader:
         info = reader.info
         grid = reading.grid(info.height, info.width)
         if len(grid):

@@ -70,10 +70,12 @@ class OpenSlideReader(FileReader):
             self.info = _info(slide, level, len(picked), self._squares.background)
             self._held = held.pop_all()
 
-    def read_blocks(self, blocks: Iterable[Window], threads: int) -> Iterator[np.ndarray]:
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         grid = BlockGrid.from_windows(blocks)
-        return SegmentPipeline(self._squares, grid, self.info, threads, self._memory_mb).blocks()
+        return SegmentPipeline(self._squares, grid, self.info, threads, self._memory_mb, wanted).blocks()
 
 
 class _Squares:
