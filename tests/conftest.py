@@ -88,7 +88,7 @@ def write_result(results):
         known = {"filename": filename, "version": version, "content_id": "1-2", "content_hash": "ab" * 16}
         known |= footer
         if failure:
-            write_failure(path, known, failure)
+            write_failure(PredictionWriter(path), known, failure)
             return path
         grid = PatchGrid(512, max(1, len(predictions)) * 512)
         positions = [(0, col, window) for col, window in enumerate(grid.windows())][: len(predictions)]

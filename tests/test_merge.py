@@ -13,6 +13,7 @@ from quadrat import open_predictions
 from quadrat.errors import ResultsError
 from quadrat.manifest import PlannedImage
 from quadrat.merge import merge_predictions
+from quadrat.shard import ShardWriter
 
 OTHER = "ba9876543210"
 
@@ -47,6 +48,19 @@ def image_table(results):
 
 def planned(filename, problem="", hint="", **columns):
     return PlannedImage(filename, filename, "", "", filename, problem, hint, columns)
+
+
+@pytest.fixture
+def write_shard(results):
+    """Give a function that writes a shard of an image, and gives its path."""
+
+    def write(filename, rows, **footer):
+        path = results.shard_path(filename, "0123456789ab", rows)
+        with ShardWriter(path) as writer:
+            writer.finish(footer)
+        return Path(path)
+
+    return write
 
 
 # the dictionary
@@ -375,3 +389,25 @@ def test_refusal_leaves_the_last_dictionary_whole(write_result, merge, results, 
         merge(results.version_path("a.tif", "0123456789ab"), broken)
     assert dictionary() == {"a.tif": [1.0]}
     assert not [path for path in Path(results.path).rglob("*") if path.suffix == ".tmp"]
+
+
+# shards
+
+
+@pytest.mark.parametrize("failure", [None, {"kind": "data", "message": "truncated", "hint": ""}])
+def test_shards_of_an_image_that_is_in_the_table_for_good_are_removed(
+    write_result, write_shard, merge, results, failure
+):
+    shards = [write_shard("north/a.tif", rows) for rows in ("0-9", "10-19")]
+    other = write_shard("b.tif", "0-9")
+    merge(write_result("north/a.tif", [1.0], failure=failure))
+    assert not any(path.exists() for path in shards)
+    assert list(Path(results.shards).rglob("*")) == [other]
+
+
+def test_good_shards_of_an_image_that_is_tried_again_stay(write_result, write_shard, merge):
+    failure = {"kind": "crash", "message": "the worker was ended by SIGSEGV", "hint": ""}
+    good, failed = write_shard("a.tif", "0-9"), write_shard("a.tif", "10-19", failure=failure)
+    merge(write_result("a.tif", failure=failure))
+    assert good.exists()
+    assert not failed.exists()

@@ -56,7 +56,11 @@ class Study:
             known = {"filename": image.filename, "version": image.version, "content_id": image.content_id}
             known["content_hash"] = hash_file(image.path)
             if image.filename in failures:
-                write_failure(path, known, {"kind": failures[image.filename], "message": "m", "hint": ""})
+                write_failure(
+                    PredictionWriter(path),
+                    known,
+                    {"kind": failures[image.filename], "message": "m", "hint": ""},
+                )
                 continue
             with PredictionWriter(path) as writer:
                 writer.append([(0, 0, Window(0, 0, 512, 512))], np.array([1.0]))
@@ -409,6 +413,13 @@ def test_announcement_names_the_keys_that_make_all_images_run_again(finished):
     finished.plan(patch_size=256, edge="pad")
     assert finished.lines[-2].endswith("4 unchanged, 0 removed; 4 to predict")
     assert finished.lines[-1].startswith("patch_size, stride, edge changed since the last run")
+
+
+def test_what_a_killed_job_left_is_superseded(finished):
+    plan = finished.plan()
+    left = os.path.join(os.path.dirname(plan.results[0]), ".a.tif.x8k_.tmp")
+    Path(left).touch()
+    assert finished.plan().superseded == [left]
 
 
 def test_results_of_earlier_configurations_and_images_are_superseded(finished):

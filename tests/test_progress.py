@@ -19,9 +19,9 @@ def clock(monkeypatch):
 def run(clock):
     """Give a function that plays (second, event, job, rule) to a handler, and gives its lines."""
 
-    def play(total, events):
+    def play(total, events, shards=0):
         stream = io.StringIO()
-        handler = ProgressHandler("predict_image", total, stream)
+        handler = ProgressHandler({"predict_image": total, "predict_shard": shards}, stream)
         for second, event, job, rule in events:
             clock[0] = second
             told = {"job_info": {"jobid": job, "rule_name": rule}, "job_finished": {"job_id": job}}
@@ -46,6 +46,15 @@ def test_last_line_tells_no_time_left(run):
 
 def test_time_is_counted_from_the_first_image_and_not_from_planning(run):
     assert run(2, job(1, 1000, 1010)) == ["1 of 2 images done, about 10 s left"]
+
+
+def test_shards_are_counted_beside_images(run):
+    events = [*job(1, 1, 31, "predict_shard"), *job(2, 31, 41, "predict_shard"), *job(3, 41, 41)]
+    assert run(1, events, shards=2) == [
+        "0 of 1 images and 1 of 2 shards done, about 1 min 0 s left",
+        "0 of 1 images and 2 of 2 shards done, about 20 s left",
+        "1 of 1 images and 2 of 2 shards done",
+    ]
 
 
 def test_many_short_jobs_share_a_line(run):

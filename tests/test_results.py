@@ -48,7 +48,36 @@ def test_versions_are_listed_by_key(results):
     assert results.list_versions() == {"a.tif": [paths[1], paths[0]], "north/a.tif": [paths[2]]}
 
 
+def test_shards_are_listed_by_the_result_that_they_are_joined_to(results):
+    paths = [results.shard_path("north/a.tif", VERSION, rows) for rows in ("0-9", "10-17")]
+    paths += [results.shard_path("a.1-2.tif", VERSION, "0-9")]
+    others = [
+        f"{results.shards}/{name}"
+        for name in ("a.npz", f"a.tif.{VERSION}.npz", f".a.{VERSION}.0-9.npz.x8.tmp")
+    ]
+    for path in [*paths, *others]:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(path).touch()
+    assert results.list_shards() == {
+        results.version_path("north/a.tif", VERSION): paths[:2],
+        results.version_path("a.1-2.tif", VERSION): paths[2:],
+    }
+
+
+def test_what_killed_jobs_left_is_listed(results):
+    left = [
+        f"{results.versions}/north/.a.tif.{VERSION}.parquet.x8.tmp",
+        f"{results.shards}/.a.tif.{VERSION}.0-9.npz.x8.tmp",
+    ]
+    for path in [*left, results.version_path("a.tif", VERSION), f"{results.versions}/.note"]:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(path).touch()
+    assert results.list_leftovers() == left
+
+
 def test_folder_that_is_not_there_lists_nothing(results):
+    assert results.list_leftovers() == []
+    assert results.list_shards() == {}
     assert results.list_versions() == {}
     assert results.read_merged() == {}
 

@@ -192,7 +192,7 @@ def test_image_without_a_patch_has_an_empty_whole_result(write):
 
 def test_failure_is_an_empty_result_that_holds_the_reason(path):
     failure = {"kind": "data", "message": "truncated", "hint": "copy it again"}
-    write_failure(path, FOOTER, failure)
+    write_failure(PredictionWriter(path), FOOTER, failure)
     footer, _ = read_footer(path)
     assert footer["failure"] == failure
     assert footer["rows"] == 0
@@ -335,3 +335,20 @@ def test_image_of_which_all_is_skipped_has_rows_without_a_type(path):
     table = pq.read_table(path)
     assert table["prediction"].to_pylist() == [None, None, None]
     assert pa.types.is_null(table["prediction"].type)
+
+
+@pytest.mark.parametrize("sizes", [[25], [1] * 25, [9, 9, 7]])
+def test_row_groups_do_not_depend_on_how_rows_come(tmp_path, monkeypatch, sizes):
+    monkeypatch.setattr(store, "ROW_GROUP_ROWS", 10)
+    positions = positions_of(25)
+    predictions = np.arange(25.0)
+    with PredictionWriter(tmp_path / "a.parquet") as writer:
+        first = 0
+        for size in sizes:
+            writer.append(positions[first : first + size], predictions[first : first + size])
+            first += size
+        writer.finish({})
+    file = pq.ParquetFile(tmp_path / "a.parquet")
+    groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+    assert groups == [10, 10, 5]
+    assert file.read()["prediction"].to_pylist() == predictions.tolist()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from quadrat.manifest import PlannedImage
 from quadrat.merge import merge_predictions
 from quadrat.plan import Plan
 from quadrat.results import ResultsFolder, split_version_path
+from quadrat.shards import Shards
 from quadrat.summary import failure_lines, summarise
 
 names = st.text("ab*?[]!-{}'\"\\", min_size=1, max_size=6)
@@ -132,6 +134,24 @@ def test_run_that_was_not_merged_tells_what_waits_and_how_to_go_on(write_result,
     assert "  and 2 more" in lines
     assert "--set-resources predict_image:mem_mb=8000" in lines[-1]
     assert f"{results.path}/logs" in lines[-1]
+
+
+def test_shards_that_are_there_are_told_of_an_image_that_waits(make_settings, results, write_result):
+    plan = plan_of(make_settings(), [results.version_path("a.tif", "0123456789ab")])
+    paths = [results.shard_path("a.tif", "0123456789ab", rows) for rows in ("0-9", "10-19", "20-24")]
+    plan = replace(plan, shards={plan.results[0]: Shards(paths, {})})
+    Path(paths[1]).parent.mkdir(parents=True)
+    Path(paths[1]).touch()
+    lines = summarise(plan, 5)
+    assert "  not computed: a.tif (1 of its 3 shards are)" in lines
+    assert "--set-resources predict_image:mem_mb=8000 predict_shard:mem_mb=8000;" in lines[-1]
+
+
+def test_shards_of_a_result_that_no_run_wants_are_superseded(write_result, finish, results):
+    other = results.shard_path("a.tif", "ba9876543210", "0-9")
+    Path(other).parent.mkdir(parents=True)
+    Path(other).touch()
+    assert any(line.startswith("1 superseded results:") for line in finish(write_result("a.tif", [1.0])))
 
 
 def test_run_that_is_stopped_before_anything_is_told_in_one_line(make_settings, results):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from quadrat.shard import read_shard
 from quadrat.store import read_footer
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -232,3 +233,32 @@ def test_worker_that_is_killed_on_the_last_attempt_is_recorded(record):
     failure = read_footer(task.output)[0]["failure"]
     assert failure["kind"] == "crash"
     assert failure["message"] == "the worker was ended by SIGKILL; perhaps it ran out of memory"
+
+
+def test_shard_that_fails_on_the_last_attempt_is_recorded_in_its_place_and_then_in_that_of_the_result(
+    make_task, write_tiff, write_model, log, tmp_path
+):
+    image = write_tiff("a.tif")
+    model = {"kind": "python", "path": write_model("def predict_patch(patch):\n    return 1 / 0\n")}
+    predictor = model | {"name": "predict_patch"}
+    output = str(tmp_path / "results/shards/a.0-1.npz")
+    shard = make_task(image.path, predictor=predictor, rows=[0, 1], output=output)
+    assert python(RECORDED, repr(shard), log, "last").returncode == 0
+    whole = make_task(image.path, predictor=predictor, shards=[output])
+    assert python(RECORDED, repr(whole), tmp_path / "join.log", "last").returncode == 0
+    footer, _ = read_footer(whole.output)
+    assert footer["failure"] == {
+        "kind": "predictor",
+        "message": "patch row 0, col 0: ZeroDivisionError: division by zero",
+        "hint": f"see {log}",
+    }
+
+
+def test_shard_that_does_not_fit_the_memory_tells_which_job_to_give_more(
+    make_task, write_tiff, log, tmp_path
+):
+    path = write_tiff("a.tif", height=4000, width=10000, compression="lzw", rowsperstrip=4000).path
+    output = str(tmp_path / "results/shards/a.0-1.npz")
+    shard = make_task(path, rows=[0, 1], output=output, memory_mb=1)
+    assert python(RECORDED, repr(shard), log, "last").returncode == 0
+    assert "--set-resources predict_shard:mem_mb=" in read_shard(output)["failure"]["hint"]

@@ -34,6 +34,7 @@ class Settings:
     regions: str | None
     predictor: dict[str, Any]
     on_failure: str
+    shard_pixels: int | None
     retries: int
     allow_removed: bool
     json_max_values: int

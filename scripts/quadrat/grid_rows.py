@@ -11,7 +11,7 @@ from quadrat.store import PredictionWriter
 
 
 class GridRows:
-    """Gives a writer a row for each patch of a grid.
+    """Gives a writer a row for each patch of a grid, or of a shard of it.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ class GridRows:
 
     def __init__(self, writer: PredictionWriter, grid: PatchGrid, downsample: float, skips: Skips):
         self._writer, self._grid, self._downsample, self._skips = writer, grid, downsample, skips
-        self._ys, self._xs, self._next = grid.ys, grid.xs, 0
+        self._ys, self._xs = grid.ys, grid.xs
+        self._next = skips.rows.start * len(self._xs)
 
     def add(self, positions: list[tuple[int, int, Window]], predictions: np.ndarray) -> None:
         """Write predictions, and the skipped patches before and between them.
@@ -47,7 +48,7 @@ class GridRows:
 
     def finish(self) -> None:
         """Write the skipped patches after the last prediction."""
-        for _, cells, reasons in self._runs(len(self._grid)):
+        for _, cells, reasons in self._runs(self._skips.rows.stop * len(self._xs)):
             self._writer.skip(cells, reasons)
 
     def _runs(self, stop: int) -> Iterator[tuple[bool, list[tuple[int, int, Window]], list[str | None]]]:

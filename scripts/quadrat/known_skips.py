@@ -30,7 +30,7 @@ def known_skips(task: ImageTask, grid: PatchGrid, info: ImageInfo, memory_mb: fl
     ImageError
         If the image does not hold what a rule needs.
     """
-    skips, reading = Skips(grid), task.reading
+    skips, reading = Skips(grid, task.grid_rows), task.reading
     if task.regions is not None:
         from quadrat.regions import lies_inside
 

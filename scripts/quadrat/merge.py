@@ -13,6 +13,7 @@ from quadrat.links import link_results
 from quadrat.manifest import PlannedImage, table_bytes
 from quadrat.result import Result, read_result
 from quadrat.results import TABLE_COLUMNS, ResultsFolder, split_version_path
+from quadrat.shard import has_failed, remove_shard
 from quadrat.store import replace_file
 from quadrat.versions import StateRow, state
 
@@ -64,8 +65,14 @@ def merge_predictions(
     for result in ok:
         if pa.types.is_null(result.prediction_type):
             write_typed(result, prediction_type, links[result.filename])
+    shards = folder.list_shards()
     for result in results:
-        if result.path and result.failure.get("kind", LASTING) != LASTING:
+        may_pass = result.path and result.failure.get("kind", LASTING) != LASTING
+        for path in shards.get(result.path, []):
+            # Good shards of an image that is tried again need not be predicted again.
+            if not may_pass or has_failed(path):
+                remove_shard(path)
+        if may_pass:
             # Once it is in the table a failure that may pass is forgotten, so that the next run tries again.
             Path(result.path).unlink()
     record = {

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from quadrat.inventory import FoundImage, find_images, is_chosen
 from quadrat.manifest import PlannedImage, read_manifest, write_manifest
 from quadrat.region_files import RegionFiles
 from quadrat.results import ResultsFolder
+from quadrat.shards import Shards, plan_shards, read_shard_plan
 from quadrat.store import replace_file
 
 
@@ -36,7 +37,10 @@ class Plan:
     predictor_files : dict of str to list of int
         Path and mark of each file that the predictor is made from.
     there : frozenset of str
-        Paths of the results, of any version, that there were when the plan was made.
+        Paths of the results, of any version, of the shards, and of what killed jobs left of either, when the
+        plan was made.
+    shards : dict of str to Shards
+        Of each image that is to be computed in several jobs, by the path of its result.
     """
 
     settings: Settings
@@ -44,6 +48,7 @@ class Plan:
     recipe: dict[str, Any]
     predictor_files: dict[str, list[int]]
     there: frozenset[str] = frozenset()
+    shards: dict[str, Shards] = field(default_factory=dict)
 
     @cached_property
     def results(self) -> list[str]:
@@ -57,9 +62,19 @@ class Plan:
         return set(self.results) - self.there
 
     @cached_property
+    def shard_paths(self) -> set[str]:
+        """Paths of all shards that are yet to be joined."""
+        return {path for shards in self.shards.values() for path in shards.paths}
+
+    @cached_property
+    def missing_shards(self) -> set[str]:
+        """Paths of the shards that are yet to be computed."""
+        return self.shard_paths - self.there
+
+    @cached_property
     def superseded(self) -> list[str]:
-        """Paths of results that belong to other images, contents or configurations."""
-        return sorted(self.there - set(self.results))
+        """Paths of results and shards that belong to other images, contents or configurations."""
+        return sorted(self.there - set(self.results) - self.shard_paths)
 
     @cached_property
     def state(self) -> str:
@@ -146,8 +161,12 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     )
     region_hashes = regions.hash_each(sorted(usable), lambda path: hash_known(path, log)) if regions else {}
     images = _planned(found, content_ids, recipe, region_hashes)
-    there = frozenset(path for paths in on_disk.values() for path in paths)
+    listed = [
+        path for results in (on_disk, folder.list_shards()) for paths in results.values() for path in paths
+    ]
+    there = frozenset(listed + folder.list_leftovers())
     plan = Plan(settings, images, recipe, predictor_files, there)
+    plan = replace(plan, shards=plan_shards(images, plan.missing, settings).shards)
     for line in _announcement(plan, merged, vanished):
         announce(line)
     if merged.get("state") != plan.state or plan.missing or not _is_written(folder):
@@ -158,9 +177,10 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
 def read_plan(settings: Settings) -> Plan:
     """Read the plan that the main process made, in a job of its own process."""
     folder = ResultsFolder(settings.results)
-    made_from = orjson.loads(Path(folder.plan).read_bytes())
+    written = orjson.loads(Path(folder.plan).read_bytes())
     images = read_manifest(folder.manifest)
-    return Plan(settings, images, made_from["recipe"], made_from["predictor_files"])
+    shards = read_shard_plan(folder.shard_plan).shards
+    return Plan(settings, images, written["recipe"], written["predictor_files"], shards=shards)
 
 
 def _planned(
@@ -234,7 +254,7 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
     lines = [
         f"{len(plan.images):,} images: {new:,} new, {changed:,} changed, "
         f"{len(plan.images) - new - changed:,} unchanged, {removed:,} removed; "
-        f"{len(plan.missing):,} to predict"
+        f"{len(plan.missing):,} to predict" + _in_shards(plan)
     ]
     without = [image.filename for image in plan.images if image.version and not image.regions]
     if plan.settings.regions and without:
@@ -252,3 +272,11 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
             "and hold again when the change is taken back"
         )
     return lines
+
+
+def _in_shards(plan: Plan) -> str:
+    if not plan.shards:
+        return ""
+    there = len(plan.shard_paths) - len(plan.missing_shards)
+    computed = f", {there:,} of which are there" if there else ""
+    return f", {len(plan.shards):,} of them in {len(plan.shard_paths):,} shards{computed}"

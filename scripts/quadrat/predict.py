@@ -1,4 +1,4 @@
-"""The prediction of one image: open it, stream its patches, predict them, store the result."""
+"""The prediction of one image, or of a shard: open it, stream its patches, predict them, store the result."""
 
 import os
 import sys
@@ -29,9 +29,9 @@ LEAST_READER_MB = 100
 
 
 def predict_image(task: ImageTask) -> None:
-    """Predict every patch of an image and write its Parquet.
+    """Predict every patch of an image, or of a shard of it, and write its Parquet, or shard.
 
-    An image that cannot be predicted because of what its file holds gets an empty Parquet whose footer
+    An image that cannot be predicted because of what its file holds gets an empty output whose footer
     holds the failure.
 
     Parameters
@@ -52,27 +52,27 @@ def predict_image(task: ImageTask) -> None:
     print(f"quadrat {quadrat.__version__} from {os.path.dirname(quadrat.__file__)}", file=sys.stderr)
     image_files = {task.path: mark(task.path)}
     image_files |= {path: mark(path) for path in find_sources(task.path).files}
-    files = task.predictor_files | image_files | _region_file(task)
+    files = task.predictor_files | image_files | task.image_files | _region_file(task)
     _refuse_changed(files)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: what one reads, the other finds in the page cache.
-        hashing = pool.submit(_hash, list(image_files))
+        hashing = pool.submit(_hash, task, list(image_files))
         try:
-            with PredictionWriter(task.output) as writer:
+            with task.writer() as writer:
                 made_from = _predict_patches(task, writer)
                 _refuse_other_content(task, hashing.result())
                 writer.finish(task.identity() | made_from | {"content_hash": hashing.result()})
                 _refuse_changed(files)
-        except MemoryBudgetError:
-            raise  # the next attempt has more memory
+        except MemoryBudgetError as error:
+            # The next attempt has more memory.
+            raise MemoryBudgetError(str(error), error.hint.replace("predict_image", task.rule)) from error
         except ImageError as error:
             _refuse_changed(files)
             print(f"{task.filename}: {error}", file=sys.stderr)
             content_hash = None if hashing.exception() else hashing.result()
-            if content_hash:
-                _refuse_other_content(task, content_hash)
+            _refuse_other_content(task, content_hash)
             failure = {"kind": error.kind, "message": str(error), "hint": error.hint}
-            write_failure(task.output, task.identity() | {"content_hash": content_hash}, failure)
+            write_failure(task.writer(), task.identity() | {"content_hash": content_hash}, failure)
 
 
 def _region_file(task: ImageTask) -> dict[str, list[int]]:
@@ -86,7 +86,10 @@ def _region_file(task: ImageTask) -> dict[str, list[int]]:
     return there
 
 
-def _hash(paths: list[str]) -> str:
+def _hash(task: ImageTask, paths: list[str]) -> str | None:
+    """Hash the files of an image; of several shards the first does, while the others are predicted."""
+    if task.rows and task.rows[0] > 0:
+        return None
     try:
         return join_hashes([hash_file(path) for path in paths])
     except OSError as error:
@@ -99,9 +102,9 @@ def _refuse_changed(files: dict[str, list[int]]) -> None:
             raise FileChangedError(f"{path}: was written to during the run; run again")
 
 
-def _refuse_other_content(task: ImageTask, content_hash: str) -> None:
+def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
     """Refuse an image that was replaced between planning and job: its version would name other bytes."""
-    if is_hash(task.content_id) and task.content_id != content_hash:
+    if content_hash and is_hash(task.content_id) and task.content_id != content_hash:
         raise FileChangedError(f"{task.path}: was replaced during the run; run again")
 
 
@@ -116,7 +119,7 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
         predictor.check(info)
         skips = known_skips(task, grid, info, memory_mb)
         rows = GridRows(writer, grid, info.downsample, skips)
-        counts = {"patches": len(grid), "nan": 0, "infinite": 0}
+        counts = {"patches": len(skips.rows) * grid.cols, "nan": 0, "infinite": 0}
         for run in _runs(opened, grid, predictor, skips, task):
             predictions = _predict(predictor, run)
             rows.add(run.positions, predictions)

@@ -1,4 +1,4 @@
-"""Progress: images done of all, and the time left, from the events that Snakemake logs."""
+"""Progress: images and shards done of all, and the time left, from the events that Snakemake logs."""
 
 import logging
 import sys
@@ -8,49 +8,50 @@ from typing import TextIO
 # A line for each of many short jobs would tell nobody anything.
 SECONDS_BETWEEN_LINES = 5.0
 
+# Rules whose jobs are counted, and what each makes one of.
+COUNTED = {"predict_image": "images", "predict_shard": "shards"}
+
 
 class ProgressHandler(logging.Handler):
-    """Prints how many images are done; to be added to Snakemake's logger.
+    """Prints how many images, and shards of images, are done; to be added to Snakemake's logger.
 
     Parameters
     ----------
-    rule : str
-        The rule whose jobs are counted.
-    total : int
-        Number of its jobs in this run.
+    totals : dict of str to int
+        Number of jobs in this run of each rule whose jobs are counted, which must be in `COUNTED`.
     stream : file, optional
         Takes the lines; default stderr.
     """
 
-    def __init__(self, rule: str, total: int, stream: TextIO | None = None):
+    def __init__(self, totals: dict[str, int], stream: TextIO | None = None):
         super().__init__()
-        self._rule = rule
-        self._total = total
+        self._totals = {rule: total for rule, total in totals.items() if total}
         self._stream = stream or sys.stderr
-        self._running: set[int] = set()
-        self._done = 0
+        self._running: dict[int, str] = {}
+        self._done = dict.fromkeys(self._totals, 0)
         self._started: float | None = None
         self._last_line = float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count the start and end of jobs."""
         event = getattr(record, "event", None)
-        if event == "job_info" and record.rule_name == self._rule:
+        if event == "job_info" and record.rule_name in self._totals:
             self._started = self._started or time.monotonic()
-            self._running.add(record.jobid)
+            self._running[record.jobid] = record.rule_name
         elif event == "job_finished" and record.job_id in self._running:
-            self._running.remove(record.job_id)
-            self._done += 1
+            self._done[self._running.pop(record.job_id)] += 1
             self._tell()
 
     def _tell(self) -> None:
         now = time.monotonic()
-        if self._done < self._total and now - self._last_line < SECONDS_BETWEEN_LINES:
+        done, total = sum(self._done.values()), sum(self._totals.values())
+        if done < total and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
         self._last_line = now
-        left = (now - self._started) / self._done * (self._total - self._done)
-        told = f", about {_readable(left)} left" if self._done < self._total else ""
-        print(f"{self._done:,} of {self._total:,} images done{told}", file=self._stream, flush=True)
+        left = (now - self._started) / done * (total - done)
+        counts = [f"{self._done[rule]:,} of {self._totals[rule]:,} {COUNTED[rule]}" for rule in self._totals]
+        told = f", about {_readable(left)} left" if done < total else ""
+        print(f"{' and '.join(counts)} done{told}", file=self._stream, flush=True)
 
 
 def _readable(seconds: float) -> str:

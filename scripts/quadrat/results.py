@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from quadrat.errors import ResultsError
 # Hex digits of a version, which stands at the end of a result's name.
 VERSION_DIGITS = 12
 _SUFFIX = ".parquet"
+_SHARD_SUFFIX = ".npz"
+_ROWS = re.compile(r"\d+-\d+")
 
 # Columns of images.tsv; those of the user's own table follow them.
 TABLE_COLUMNS = (
@@ -73,6 +76,11 @@ class ResultsFolder:
         return f"{self.path}/versions"
 
     @property
+    def shards(self) -> str:
+        """Folder of the shards of images that are not in the dictionary yet."""
+        return f"{self.path}/shards"
+
+    @property
     def merged(self) -> str:
         """The record of what the merged files hold; written last of them."""
         return f"{self.path}/.quadrat/merged.json"
@@ -81,6 +89,11 @@ class ResultsFolder:
     def plan(self) -> str:
         """What the versions of the plan are made from besides the images, and when it was made."""
         return f"{self.path}/.quadrat/plan.json"
+
+    @property
+    def shard_plan(self) -> str:
+        """Which images of the plan are computed in several jobs."""
+        return f"{self.path}/.quadrat/shards.json"
 
     @property
     def content_log(self) -> str:
@@ -106,6 +119,10 @@ class ResultsFolder:
         """Path of the result of one image in one version."""
         return f"{self.versions}/{key}.{version}{_SUFFIX}"
 
+    def shard_path(self, key: str, version: str, rows: str) -> str:
+        """Path of a shard; `rows` are its first and last grid row, such as `0-9`."""
+        return f"{self.shards}/{key}.{version}.{rows}{_SHARD_SUFFIX}"
+
     def log(self, rule: str, *names: str) -> str:
         """Path of the log of a rule's job."""
         return f"{self.path}/logs/{'/'.join([rule, *names])}.log"
@@ -126,6 +143,35 @@ class ResultsFolder:
                 if parts:
                     listed.setdefault(os.path.relpath(parts[0], self.versions), []).append(path)
         return {key: sorted(paths) for key, paths in listed.items()}
+
+    def list_shards(self) -> dict[str, list[str]]:
+        """List the shards that are there.
+
+        Returns
+        -------
+        dict of str to list of str
+            Path of the result that they are joined to, to their paths, sorted.
+        """
+        listed: dict[str, list[str]] = {}
+        for folder, _, names in os.walk(self.shards):
+            for name in names:
+                path = f"{folder}/{name}"
+                result, _, rows = path.removesuffix(_SHARD_SUFFIX).rpartition(".")
+                is_rows = _ROWS.fullmatch(rows) and path.endswith(_SHARD_SUFFIX)
+                if is_rows and split_version_path(result + _SUFFIX):
+                    place = os.path.relpath(result + _SUFFIX, self.shards)
+                    listed.setdefault(f"{self.versions}/{place}", []).append(path)
+        return {result: sorted(paths) for result, paths in listed.items()}
+
+    def list_leftovers(self) -> list[str]:
+        """List the results and shards that killed jobs left half-written."""
+        return [
+            f"{folder}/{name}"
+            for top in (self.versions, self.shards)
+            for folder, _, names in os.walk(top)
+            for name in names
+            if name.startswith(".") and name.endswith(".tmp")
+        ]
 
     def read_merged(self) -> dict[str, Any]:
         """Read the record of the last merge; empty where there is none."""

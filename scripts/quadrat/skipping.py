@@ -20,16 +20,22 @@ class Skips:
     Parameters
     ----------
     grid : PatchGrid
+    rows : range, optional
+        Grid rows of a shard, which takes no part in the others; all by default.
     """
 
-    def __init__(self, grid: PatchGrid):
+    def __init__(self, grid: PatchGrid, rows: range | None = None):
+        self.rows = range(grid.rows) if rows is None else rows
         # 0 where a patch is predicted, else the number of its reason.
         self._reasons = np.zeros((grid.rows, grid.cols), np.uint8)
 
     @property
     def wanted(self) -> np.ndarray:
-        """Patches that are not skipped, as (rows, cols) bool array."""
-        return self._reasons == 0
+        """Patches of the shard that are not skipped, as (rows, cols) bool array."""
+        wanted = np.zeros(self._reasons.shape, bool)
+        part = slice(self.rows.start, self.rows.stop)
+        wanted[part] = self._reasons[part] == 0
+        return wanted
 
     def add(self, reason: str, where: np.ndarray) -> None:
         """Skip patches, where they are not skipped already.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from quadrat.grid import Window
+    from quadrat.shard import ShardWriter
 
 # Row groups of single grid rows cost 40 times as much to write and to read.
 ROW_GROUP_ROWS = 1 << 16
@@ -151,6 +152,7 @@ class PredictionWriter:
         PredictorError
             If they cannot be stored, or not together with those before.
         """
+        require_storable(predictions)
         if self._like is None:
             self._like = predictions[:0]
         joined = _joined(self._like, predictions, may_widen=self._writer is None)
@@ -181,8 +183,8 @@ class PredictionWriter:
         self._rows += [(row, col, *window) for row, col, window in positions]
         self._reasons += reasons
         # What predictions are is not known before the first.
-        if len(self._rows) >= ROW_GROUP_ROWS and self._like is not None:
-            self._flush()
+        while len(self._rows) >= ROW_GROUP_ROWS and self._like is not None:
+            self._flush(ROW_GROUP_ROWS)
 
     def finish(self, footer: dict[str, Any]) -> None:
         """Write what is left, and the footer.
@@ -193,38 +195,64 @@ class PredictionWriter:
             What the result was made from, in JSON's types.
         """
         if self._rows or self._writer is None:
-            self._flush()
+            self._flush(len(self._rows))
         shape = () if self._like is None else self._like.shape[1:]
         text = json.dumps(footer | {"prediction_shape": shape}, sort_keys=True)
         self._writer.add_key_value_metadata({FOOTER_KEY: text.encode()})
 
-    def _flush(self) -> None:
+    def _flush(self, count: int) -> None:
+        """Write a row group of the first rows."""
+        import numpy as np
         import pyarrow.parquet as pq
 
+        rows, self._rows = self._rows[:count], self._rows[count:]
+        reasons, self._reasons = self._reasons[:count], self._reasons[count:]
+        predictions = []
         if self._like is not None:
             # Rows of skipped patches alone have no predictions, but a type.
-            self._predictions.append(self._like)
-        predictions = [values.astype(self._like.dtype, copy=False) for values in self._predictions]
-        table = _table(self._rows, predictions, self._reasons)
+            held = [self._like, *self._predictions]
+            values = np.concatenate([array.astype(self._like.dtype, copy=False) for array in held])
+            written, left = np.split(values, [reasons.count(None)])
+            predictions, self._predictions = [written], [left]
+        table = _table(rows, predictions, reasons)
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._temporary, table.schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
-        self._rows, self._reasons, self._predictions = [], [], []
 
 
-def write_failure(path: str | os.PathLike, footer: dict[str, Any], failure: dict[str, str]) -> None:
+def require_storable(predictions: "np.ndarray") -> None:
+    """Refuse predictions of a type that cannot be stored.
+
+    Parameters
+    ----------
+    predictions : (n, ...) array
+
+    Raises
+    ------
+    PredictorError
+    """
+    if predictions.dtype.kind not in "biufU" or 0 in predictions.shape[1:]:
+        raise PredictorError(
+            f"predictions are {_described(predictions)}: "
+            "must be numbers, booleans or strings, or arrays of them"
+        )
+
+
+def write_failure(
+    output: "PredictionWriter | ShardWriter", footer: dict[str, Any], failure: dict[str, str]
+) -> None:
     """Write an empty result that holds why its image could not be predicted.
 
     Parameters
     ----------
-    path : path
-        File to write.
+    output : PredictionWriter or ShardWriter
+        Not yet entered.
     footer : dict
         What is known of the image and of what the result was to be made from.
     failure : dict of str to str
         `kind`, `message` and `hint`.
     """
-    with PredictionWriter(path) as writer:
+    with output as writer:
         writer.finish(footer | {"failure": failure})
 
 
@@ -274,10 +302,6 @@ def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
     if not predictions:
         return pa.nulls(0)
     values = np.concatenate(predictions)
-    if values.dtype.kind not in "biufU" or 0 in values.shape[1:]:
-        raise PredictorError(
-            f"predictions are {_described(values)}: must be numbers, booleans or strings, or arrays of them"
-        )
     if values.dtype == np.float16:
         values = values.astype(np.float32)  # few tools read half floats
     flat = _array(values.reshape(-1))

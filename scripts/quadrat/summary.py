@@ -30,7 +30,8 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
     """
     folder = ResultsFolder(plan.settings.results)
     merged = folder.read_merged()
-    there = {path for paths in folder.list_versions().values() for path in paths}
+    shards = {path for paths in folder.list_shards().values() for path in paths}
+    there = {path for paths in folder.list_versions().values() for path in paths} | shards
     if merged.get("state") != plan.state:
         return _waiting(plan, there, folder)
     counts = merged["summary"]
@@ -42,7 +43,7 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
         f"{counts['dropped']:.1%} of the pixels dropped at the edges"
         + (" (edge: pad keeps them)" if counts["dropped"] and plan.settings.edge == "drop" else ""),
     ]
-    superseded = there - set(plan.results)
+    superseded = (there | set(folder.list_leftovers())) - set(plan.results) - plan.shard_paths
     if superseded:
         lines.append(
             f"{len(superseded):,} superseded results: `snakemake superseded` lists them, "
@@ -81,13 +82,26 @@ def failure_lines(table: str) -> list[str]:
 def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
     lines = ["the results were not merged; what is computed stays, and the same command goes on"]
     planned = [image for image in plan.images if image.version]
-    missing = [image.filename for image, path in zip(planned, plan.results, strict=True) if path not in there]
-    lines += [f"  not computed: {filename}" for filename in missing[:MOST_SHOWN]]
+    missing = [
+        image.filename + _shards_told(plan, path, there)
+        for image, path in zip(planned, plan.results, strict=True)
+        if path not in there
+    ]
+    lines += [f"  not computed: {told}" for told in missing[:MOST_SHOWN]]
     if len(missing) > MOST_SHOWN:
         lines.append(f"  and {len(missing) - MOST_SHOWN:,} more")
     if missing:
+        rules = ["predict_image", "predict_shard"] if plan.shards else ["predict_image"]
+        memory = " ".join(f"{rule}:mem_mb=8000" for rule in rules)
         lines.append(
-            f"their logs are in {folder.path}/logs; to give them more memory: "
-            "--set-resources predict_image:mem_mb=8000; to leave images out: exclude in config.yaml"
+            f"their logs are in {folder.path}/logs; to give them more memory: --set-resources {memory}; "
+            "to leave images out: exclude in config.yaml"
         )
     return lines
+
+
+def _shards_told(plan: Plan, result: str, there: set[str]) -> str:
+    if result not in plan.shards:
+        return ""
+    paths = plan.shards[result].paths
+    return f" ({len(there.intersection(paths)):,} of its {len(paths):,} shards are)"

@@ -28,7 +28,7 @@ class Ending(NamedTuple):
 
 
 def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
-    """Predict an image in a child process; when the last attempt fails, record why in place of a result.
+    """Do a task in a child process; when the last attempt fails, record why in place of a result.
 
     Parameters
     ----------
@@ -46,9 +46,14 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 
     def work() -> None:
         # Imported by the child: the parent stays small, and safe to fork.
-        from quadrat.predict import predict_image
+        if task.shards:
+            from quadrat.join import join_shards
 
-        predict_image(task)
+            join_shards(task)
+        else:
+            from quadrat.predict import predict_image
+
+            predict_image(task)
 
     ending = run_in_child(work, log)
     if ending is None:
@@ -60,7 +65,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 
     print(line, file=sys.stderr)
     failure = {"kind": ending.kind, "message": ending.message, "hint": ending.hint or f"see {log}"}
-    write_failure(task.output, task.identity() | {"content_hash": None}, failure)
+    write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)
 
 
 def run_in_child(work: Callable[[], None], log: str) -> Ending | None:

@@ -257,3 +257,9 @@ def test_images_without_a_place_on_earth_give_no_warning(jpeg2000):
         warnings.simplefilter("error")
         with open_image(jpeg2000) as reader:
             assert (reader.info.crs, reader.info.transform) == (None, None)
+
+
+def test_blocks_that_begin_halfway_equal_slices_too(jpeg2000):
+    with open_image(jpeg2000) as reader:
+        assert reader.info.seek_height == 256
+        assert_reads(reader, RGB, row_blocks(reader.info, 256, 100, "pad")[3:6])

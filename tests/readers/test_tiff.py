@@ -255,3 +255,32 @@ def test_files_of_one_layout_but_other_order_of_bytes_are_native(tmp_path):
     with open_image(path) as reader:
         assert reader.info.dtype == np.dtype("=u2")
         assert reader.info.dtype.isnative
+
+
+@pytest.mark.parametrize(
+    ("name", "height"),
+    [
+        ("deflate_strips_of_37", 37),
+        ("deflate_tiles", TILE["tile"][0]),
+        ("deflate_one_strip", HEIGHT),
+        ("raw_one_strip", 2**20 // (3 * WIDTH)),
+        ("raw_tiles", TILE["tile"][0]),
+    ],
+)
+def test_height_that_is_decoded_at_once_is_told(name, height, tiff_trap_path):
+    with open_image(tiff_trap_path(name)) as reader:
+        assert reader.info.seek_height == height
+
+
+@pytest.mark.parametrize("most", [0, tiff.STREAM_BYTES])
+def test_blocks_that_begin_halfway_equal_slices_too(tiff_trap_path, monkeypatch, most):
+    monkeypatch.setattr(tiff, "STREAM_BYTES", most)
+    for name in (
+        "deflate_tiles",
+        "deflate_strips_of_37",
+        "deflate_tall_strips",
+        "raw_one_strip",
+        "lzw_strips",
+    ):
+        with open_image(tiff_trap_path(name)) as reader:
+            assert_reads(reader, RGB, row_blocks(reader.info, 256, 100, "pad")[3:6])

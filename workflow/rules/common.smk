@@ -72,7 +72,11 @@ def plan():
     except QuadratError as error:
         raise SystemExit(f"quadrat: {error}")
     if is_run():
-        logger.addHandler(ProgressHandler("predict_image", len(made.missing)))
+        totals = {
+            "predict_image": len(made.missing),
+            "predict_shard": len(made.missing_shards),
+        }
+        logger.addHandler(ProgressHandler(totals))
     return made
 
 
@@ -87,10 +91,27 @@ def image_path(wildcards):
     return planned_image(wildcards).path
 
 
+def planned_shards(wildcards):
+    """Give the shards that the image of a job is cut into; None where it is not."""
+    return plan().shards.get(results.version_path(wildcards.key, wildcards.version))
+
+
+def is_join(wildcards):
+    """Tell whether a job joins shards, and predicts nothing itself."""
+    return planned_shards(wildcards) is not None and not wildcards.get("rows")
+
+
+@asked_once
+def shards_to_join(wildcards):
+    """Give the paths of the shards that make up the result of a job; none where it predicts all by itself."""
+    return planned_shards(wildcards).paths if is_join(wildcards) else []
+
+
 @asked_once
 def image_task(wildcards):
-    """Give what the job of an image needs to know."""
-    image = planned_image(wildcards)
+    """Give what the job of an image, or of a shard of it, needs to know."""
+    image, shards = planned_image(wildcards), planned_shards(wildcards)
+    rows = wildcards.get("rows")
     return {
         "filename": image.filename,
         "path": image.path,
@@ -99,16 +120,28 @@ def image_task(wildcards):
         "predictor": settings.predictor,
         "predictor_files": plan().predictor_files,
         "regions": plan().regions_of(image),
+        "image_files": shards.files if shards else {},
+        "rows": [int(row) for row in rows.split("-")] if rows else None,
+        "shards": shards_to_join(wildcards),
     }
 
 
 @asked_once
 def job_threads(wildcards):
-    """Give a few images all cores, and many images one each; where they share a GPU, one runs at a time."""
+    """Give few jobs all cores, and many one each; where they share a GPU, one runs at a time; a join takes one."""
+    if is_join(wildcards):
+        return 1
     # A run on a cluster has no number of cores.
     cores = workflow.resource_settings.cores or 1
-    at_once = 1 if gpus(settings.predictor) else len(plan().missing)
+    jobs = len(plan().missing) - len(plan().shards) + len(plan().missing_shards)
+    at_once = 1 if gpus(settings.predictor) else jobs
     return max(1, cores // max(1, at_once))
+
+
+@asked_once
+def job_gpus(wildcards):
+    """Give the GPUs that a job needs; a join predicts nothing."""
+    return 0 if is_join(wildcards) else gpus(settings.predictor)
 
 
 def planned(wildcards):

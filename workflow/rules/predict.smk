@@ -1,13 +1,16 @@
-"""Predict each image in a job of its own.
+"""Predict each image in a job of its own, or a large one in several whose shards are joined.
 
 Required: an image of the plan.
-Gives: results/versions/{key}.{version}.parquet, a row a patch; its footer tells what it was made from.
+Gives: results/versions/{key}.{version}.parquet, a row a patch; its footer tells what it was made from. Of an
+image that is larger than `shard_pixels` also results/shards/{key}.{version}.{first row}-{last row}.npz, until
+it is in the dictionary.
 """
 
 
 rule predict_image:
     input:
         image=ancient(image_path),
+        shards=ancient(shards_to_join),
     output:
         results.version_path("{key}", "{version}"),
     log:
@@ -22,10 +25,23 @@ rule predict_image:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         attempt=lambda wildcards, attempt: attempt,
-        gpu=gpus(settings.predictor),
+        gpu=job_gpus,
     params:
         task=image_task,
         reading=settings.reading.as_dict(),
         retries=settings.retries,
     script:
         "../../scripts/predict_image.py"
+
+
+use rule predict_image as predict_shard with:
+    input:
+        image=ancient(image_path),
+    output:
+        results.shard_path("{key}", "{version}", "{rows}"),
+    log:
+        results.log("predict_shard", "{key}.{version}.{rows}"),
+    wildcard_constraints:
+        key=".+",
+        version="[0-9a-f]{12}",
+        rows="[0-9]+-[0-9]+",

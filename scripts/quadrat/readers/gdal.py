@@ -92,6 +92,7 @@ class GdalReader(FileReader):
             dtype=self._dtype(),
             segment_height=block_height,
             segment_width=block_width,
+            seek_height=self._block_height,
             level=level,
             level_count=levels,
             downsample=full_width / dataset.width,

@@ -29,6 +29,9 @@ class ImageInfo:
         Type of a sample, in native byte order.
     segment_height, segment_width : int
         Size in pixels of a stored segment (a strip or a tile) of that level.
+    seek_height : int
+        Height in pixels of the parts of which each can be decoded without those above it: the whole image
+        where rows can only be read from the top.
     level, level_count : int
         Pyramid level that is read, 0 is full resolution, and how many the file has.
     downsample : float
@@ -63,6 +66,7 @@ class ImageInfo:
     dtype: np.dtype
     segment_height: int
     segment_width: int
+    seek_height: int = 1
     level: int = 0
     level_count: int = 1
     downsample: float = 1.0

@@ -125,6 +125,7 @@ def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> I
         dtype=segments.dtype,
         segment_height=page.tilelength if page.is_tiled else page.rowsperstrip,
         segment_width=page.tilewidth if page.is_tiled else page.imagewidth,
+        seek_height=segments.rows.largest,
         level=level.level,
         level_count=level.level_count,
         downsample=level.downsample,

@@ -137,6 +137,7 @@ def _info(image: pyvips.Image, header: FileHeader, channels: int) -> ImageInfo:
         dtype=np.dtype(DTYPES[image.format]),
         segment_height=1,
         segment_width=image.width,
+        seek_height=image.height,
         alpha=image.bands if image.hasalpha() else None,
         decoders={"libvips": version, "pyvips": pyvips.__version__},
         notes=header.notes,

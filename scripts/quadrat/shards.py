@@ -1,0 +1,185 @@
+"""Shards: which images are predicted in several jobs, and which grid rows each job takes."""
+
+import os
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import orjson
+
+from quadrat.config import Settings
+from quadrat.contents import mark
+from quadrat.errors import ImageError
+from quadrat.grid import PatchGrid
+from quadrat.manifest import PlannedImage
+from quadrat.results import ResultsFolder
+from quadrat.sources import find_sources, is_vrt
+from quadrat.store import replace_file
+
+# What a byte of deflate can at most hold of 8-bit samples (RFC 1951). An image that is coded more densely is
+# nearly empty: one job is enough.
+PIXELS_PER_BYTE = 1032
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the header of an image tells of how it can be cut.
+
+    Attributes
+    ----------
+    looked_at : list
+        Content id, and what of the image is read.
+    height, width : int
+        Size in pixels.
+    seek_height : int
+        Height in pixels of the parts of which each can be decoded without those above it.
+    """
+
+    looked_at: list
+    height: int
+    width: int
+    seek_height: int
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of one image.
+
+    Attributes
+    ----------
+    paths : list of str
+        From the top of the image.
+    files : dict of str to list of int
+        Path and mark of each file of the image when it was cut: every shard must find them so.
+    """
+
+    paths: list[str]
+    files: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """The part of a plan that tells which images are predicted in several jobs.
+
+    Attributes
+    ----------
+    shards : dict of str to Shards
+        Of each image that is to be computed in several jobs, by the path of its result.
+    shapes : dict of str to Shape
+        What is known of large images, by filename: no header is read twice.
+    """
+
+    shards: dict[str, Shards] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+
+
+def read_shard_plan(path: str) -> ShardPlan:
+    """Read what the main process planned last; empty where no image ever had shards."""
+    if not os.path.exists(path):
+        return ShardPlan()
+    written = orjson.loads(Path(path).read_bytes())
+    return ShardPlan(
+        {result: Shards(**shards) for result, shards in written["shards"].items()},
+        {filename: Shape(**shape) for filename, shape in written["shapes"].items()},
+    )
+
+
+def plan_shards(images: list[PlannedImage], missing: set[str], settings: Settings) -> ShardPlan:
+    """Cut the images that are larger than `shard_pixels` and to be predicted, and write that down.
+
+    Parameters
+    ----------
+    images : list of PlannedImage
+    missing : set of str
+        Paths of the results that are yet to be computed.
+    settings : Settings
+
+    Returns
+    -------
+    ShardPlan
+    """
+    folder = ResultsFolder(settings.results)
+    before = read_shard_plan(folder.shard_plan)
+    shapes = {image.filename: before.shapes.get(image.filename) for image in images}
+    shards = {}
+    for image in images if settings.shard_pixels else []:
+        result = folder.version_path(image.key, image.version)
+        try:
+            if result in missing and _may_hold(image.path, settings.shard_pixels):
+                shapes[image.filename] = _shape(image, settings, shapes[image.filename])
+                shards[result] = _cut(image, shapes[image.filename], settings)
+        except (ImageError, OSError):
+            continue  # its job meets the same error, and records it
+    planned = ShardPlan(
+        {result: cut for result, cut in shards.items() if len(cut.paths) > 1},
+        {filename: shape for filename, shape in shapes.items() if shape},
+    )
+    if planned != before:
+        replace_file(folder.shard_plan, orjson.dumps(planned))
+    return planned
+
+
+def cut_rows(grid: PatchGrid, seek_height: int, shard_pixels: int) -> list[range]:
+    """Cut the rows of a grid into shards of about the same number of pixels.
+
+    A shard is made of whole groups of grid rows, so that its batches are those of the whole image, and is
+    taller than what must be decoded at once: nothing is decoded by more than two shards.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    seek_height : int
+        In pixels; see `Shape`.
+    shard_pixels : int
+        Pixels of the image for each shard.
+
+    Returns
+    -------
+    list of range
+        Grid rows of each shard, from the top.
+    """
+    from quadrat.stream import rows_together
+
+    if not len(grid):
+        return []
+    together = rows_together(grid.cols)
+    groups = -(-grid.rows // together)
+    least = -(-(seek_height + grid.patch_size) // (grid.stride * together))
+    count = max(1, min(-(-grid.height * grid.width // shard_pixels), groups // least))
+    starts = [groups * part // count * together for part in range(count)]
+    return [range(first, end) for first, end in pairwise([*starts, grid.rows])]
+
+
+def _may_hold(path: str, pixels: int) -> bool:
+    """Tell whether a file is large enough for so many pixels; a VRT holds those of other files."""
+    return is_vrt(path) or os.path.getsize(path) * PIXELS_PER_BYTE >= pixels
+
+
+def _shape(image: PlannedImage, settings: Settings, known: Shape | None) -> Shape:
+    """Give the shape of an image, reading its header unless that was done before."""
+    # A run without large images does not pay for the readers.
+    from quadrat.readers.resolution import open_reading
+
+    reading = settings.reading
+    looked_at = [
+        image.content_id,
+        reading.level,
+        reading.plane,
+        reading.mpp,
+        reading.gsd,
+        reading.default_mpp,
+    ]
+    if known and known.looked_at == looked_at:
+        return known
+    with open_reading(image.path, reading, None) as reader:
+        return Shape(looked_at, reader.info.height, reader.info.width, reader.info.seek_height)
+
+
+def _cut(image: PlannedImage, shape: Shape, settings: Settings) -> Shards:
+    """Give the shards of an image; one or none where a job predicts it whole."""
+    folder = ResultsFolder(settings.results)
+    grid = settings.reading.grid(shape.height, shape.width)
+    parts = cut_rows(grid, shape.seek_height, settings.shard_pixels)
+    rows = [f"{part[0]}-{part[-1]}" for part in parts]
+    paths = [folder.shard_path(image.key, image.version, name) for name in rows]
+    return Shards(paths, {path: mark(path) for path in (image.path, *find_sources(image.path).files)})
