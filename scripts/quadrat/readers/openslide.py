@@ -49,15 +49,14 @@ class OpenSlideReader(FileReader):
     ImageError
         If OpenSlide cannot read the slide, or it lacks a wanted channel or the level.
     MemoryBudgetError
-        If the cache of decoded tiles, or one that the slide stores, does not fit the memory.
+        If the largest tile that the slide stores and the cache of decoded tiles do not fit the memory.
     """
 
     def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
         sources = find_sources(path)
         if sources.problem:
             raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
-        require_memory(CACHE_BYTES, memory_mb, "OpenSlide's cache of decoded tiles")
-        self._memory_mb = None if memory_mb is None else memory_mb - CACHE_BYTES / MB
+        self._memory_mb = memory_mb
         picked = channel_indices(channels, RGB)
         with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
             slide = held.enter_context(openslide.OpenSlide(path))
@@ -66,7 +65,8 @@ class OpenSlideReader(FileReader):
             check_level(level, slide.level_count)
             self._squares = _Squares(slide, level, picked)
             # OpenSlide allocates what the slide says of its tiles, and ends the process where it cannot.
-            require_memory(self._squares.decode_bytes, self._memory_mb, "decoding the tiles of the slide")
+            needed = CACHE_BYTES + self._squares.decode_bytes
+            require_memory(needed, memory_mb, "decoding the tiles of the slide")
             self.info = _info(slide, level, len(picked), self._squares.background)
             self._held = held.pop_all()
 
@@ -82,7 +82,7 @@ class _Squares:
     """Squares of a level; see `quadrat.readers.segment_pipeline.SegmentTable`."""
 
     planar, fill = False, 0
-    segment_bytes = SQUARE * SQUARE * RGB
+    segment_bytes, held_bytes = SQUARE * SQUARE * RGB, CACHE_BYTES
 
     def __init__(self, slide: openslide.OpenSlide, level: int, channels: tuple[int, ...]):
         self._slide, self._level, self._picked = slide, level, as_slice(channels)

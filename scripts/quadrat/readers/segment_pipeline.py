@@ -24,12 +24,15 @@ class SegmentTable(Segments, Protocol):
         Whether each plane holds a single channel.
     decode_bytes : int
         Memory that decoding one segment takes, its decoded pixels included.
+    held_bytes : int
+        Memory that the table itself comes to hold, whatever the number of threads.
     fill : int or float
         Value of the pixels of a segment that the file leaves out.
     """
 
     planar: bool
     decode_bytes: int
+    held_bytes: int
     fill: int | float
 
     def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray | None]]:
@@ -98,7 +101,8 @@ class SegmentPipeline:
         choices = [(use, self._plan.blocks_in_flight(use) + 1) for use in range(threads, 0, -1)]
         choices.append((1, choices[-1][1] - 1))  # without look-ahead
         choices = [(use, min(ring, len(self._grid))) for use, ring in choices]
-        needed = [ring * block_bytes + use * self._table.decode_bytes for use, ring in choices]
+        held, decoding = self._table.held_bytes, self._table.decode_bytes
+        needed = [held + ring * block_bytes + use * decoding for use, ring in choices]
         require_memory(needed[-1], memory_mb, "decoding the image block by block")
         if memory_mb is None:
             return choices[0]

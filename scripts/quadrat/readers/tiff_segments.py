@@ -70,7 +70,7 @@ class TiffSegments:
     rows, cols : Spans
     planes : tuple of tuple of int
     planar : bool
-    segment_bytes, decode_bytes : int
+    segment_bytes, decode_bytes, held_bytes : int
     fill : int or float
         As `quadrat.readers.segment_pipeline.SegmentTable` has them.
     fd : int
@@ -95,6 +95,7 @@ class TiffSegments:
     rows: Spans
     segment_bytes: int
     decode_bytes: int
+    held_bytes = 0
 
     def __init__(self, opened: OpenLevel):
         level, channels, page = opened.level, opened.channels, opened.level.page
