@@ -90,6 +90,10 @@ def report(measured: dict[tuple[str, int], list[Measurement]], options: argparse
         f"{cpu_model()}, {os.cpu_count()} cores, {', '.join(map(package_version, PACKAGES))}.",
         "Each figure is the median [minimum, maximum] of the rounds.",
         f"- whole job on {threads} threads: {spread(walls)} s, {spread([one.memory_mb for one in job])} MB",
+        *(
+            f"- {title} alone on {half}: {spread([one.wall_s for one in measured[name, half]])} s"
+            for name, title in (("reader", "decoding"), ("inference", "inference"))
+        ),
         f"- whole job / the slower of decoding and inference, each on {half}: {divided(walls, overlapped)}",
         f"- whole job / decoding and then inference, each on {threads}: {divided(walls, in_turn)}",
     ]
