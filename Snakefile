@@ -11,8 +11,12 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/inspect.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/merge.smk"
+include: "workflow/rules/maps.smk"
 include: "workflow/rules/exports.smk"
 include: "workflow/rules/superseded.smk"
+
+
+report: "workflow/report/workflow.rst"
 
 
 rule all:
@@ -20,6 +24,7 @@ rule all:
     input:
         results.predictions,
         results.checked if settings.on_failure == "fail" else [],
+        results.overview if settings.maps else [],
 
 
 onsuccess:

@@ -38,6 +38,7 @@ class Settings:
     retries: int
     allow_removed: bool
     json_max_values: int
+    maps: bool | dict[str, list[int]]
     verify: str
 
     @property

@@ -7,14 +7,15 @@ import re
 # of outputs and those of temporary files need the rest.
 COMPONENT_BYTES = 180
 
-_UNSAFE = re.compile(r"[{}%\x00-\x1f\x7f]|[\ud800-\udfff]")
+# "<" would end the scripts of Snakemake's report, which holds keys as they are.
+_UNSAFE = re.compile(r"[{}<%\x00-\x1f\x7f]|[\ud800-\udfff]")
 _ESCAPE = re.compile(r"(?:%[0-9A-F]{2})+")
 
 
 def encode(filename: str) -> str:
     """Make the key of a filename.
 
-    Braces, percent signs, control characters and bytes that are not UTF-8 become ``%XX``. A path
+    Braces, "<", percent signs, control characters and bytes that are not UTF-8 become ``%XX``. A path
     component that is then longer than 180 bytes is cut and ends in a hash of the whole component.
 
     Parameters

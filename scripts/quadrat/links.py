@@ -8,7 +8,7 @@ from pathlib import Path
 from quadrat.keys import COMPONENT_BYTES, encode
 
 
-def link_results(targets: dict[str, str], folder: str) -> dict[str, str]:
+def link_results(targets: dict[str, str], folder: str, suffix: str = ".parquet") -> dict[str, str]:
     """Make a folder hold a link for each image and nothing else.
 
     Parameters
@@ -16,14 +16,16 @@ def link_results(targets: dict[str, str], folder: str) -> dict[str, str]:
     targets : dict of str to str
         Filename to the path of its current result.
     folder : str
-        The folder `predictions`; all in it is this function's to replace and to remove.
+        The folder of the links, such as `predictions`; all in it is this function's to replace and to remove.
+    suffix : str
+        What follows the filename in the name of a link.
 
     Returns
     -------
     dict of str to str
         Filename to the path of its link.
     """
-    links = {filename: f"{folder}/{plain_name(filename)}.parquet" for filename in targets}
+    links = {filename: f"{folder}/{plain_name(filename)}{suffix}" for filename in targets}
     wanted = {links[filename]: path for filename, path in targets.items()}
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:

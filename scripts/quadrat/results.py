@@ -71,6 +71,21 @@ class ResultsFolder:
         return f"{self.path}/predictions"
 
     @property
+    def maps(self) -> str:
+        """Folder of the current maps under their images' plain names."""
+        return f"{self.path}/maps"
+
+    @property
+    def pages(self) -> str:
+        """Folder of the current pages under their images' plain names."""
+        return f"{self.path}/pages"
+
+    @property
+    def overview(self) -> str:
+        """The overview of the run, as a page."""
+        return f"{self.path}/overview.html"
+
+    @property
     def versions(self) -> str:
         """Folder of the results of every version."""
         return f"{self.path}/versions"

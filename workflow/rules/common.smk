@@ -54,6 +54,11 @@ def is_run():
     return workflow.executor_plugin is not None and not workflow.dryrun
 
 
+def is_executed():
+    """Tell whether jobs are executed or rehearsed; else a report, a graph or a list is made of all of them."""
+    return workflow.executor_plugin is not None
+
+
 def asked_once(function):
     """Let Snakemake look up the parameters of a function once, and not for each of its calls."""
     overwrite_function_params(function, inspect.signature(function).parameters)

@@ -6,15 +6,16 @@ Gives: results/predictions.parquet, .json, images.tsv, run.yaml and the links in
 """
 
 
-rule merge_predictions:
+# A checkpoint, since only the merge knows which images have predictions to draw.
+checkpoint merge_predictions:
     input:
         unpack(planned),
         results=ancient(versioned_results),
     output:
         predictions=results.predictions,
         json=results.json,
-        images=results.images,
-        run=results.run,
+        images=report(results.images, category="Tables", caption="../report/images.rst"),
+        run=report(results.run, category="Tables", caption="../report/run.rst"),
         merged=results.merged,
     log:
         results.log("merge_predictions"),

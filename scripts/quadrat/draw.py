@@ -1,0 +1,64 @@
+"""The drawing of one image: its map and its page, from its result and one look at its pixels."""
+
+from collections.abc import Callable
+
+from quadrat.errors import ImageError
+from quadrat.image_page import write_page
+from quadrat.map_picture import draw_map
+from quadrat.patch_map import PatchMap, read_patch_map
+from quadrat.thumbnail import Thumbnail, blank_thumbnail, read_thumbnail
+
+# What Python, matplotlib, bokeh and the figure take of a job's memory.
+REST_MB = 250
+
+
+def draw_image(
+    result: str,
+    image: str,
+    output: tuple[str, str],
+    channels: list[int] | None,
+    threads: int,
+    memory_mb: float | None,
+    tell: Callable[[str], None],
+) -> None:
+    """Draw the map and the page of an image; on grey where its pixels cannot be read.
+
+    Parameters
+    ----------
+    result : str
+        The versioned Parquet of an image that has predictions.
+    image : str
+        The image file.
+    output : (str, str)
+        The PNG and the HTML page to write.
+    channels : list of int or None
+        Channels that the picture shows, counted from 1; None for the first.
+    threads : int
+        Threads that decode.
+    memory_mb : float or None
+        Memory of the job in MB; None where it has no bound.
+    tell : callable
+        Takes the lines that a person should read.
+
+    Raises
+    ------
+    ResultsError
+        If the result is not whole.
+    """
+    patch_map = read_patch_map(result)
+    reader_mb = None if memory_mb is None else memory_mb - REST_MB
+    thumbnail = _thumbnail(patch_map, image, channels, threads, reader_mb)
+    if thumbnail.problem:
+        tell(f"{patch_map.name}: drawn without its picture: {thumbnail.problem}")
+    map_path, page_path = output
+    draw_map(patch_map, thumbnail, map_path)
+    write_page(patch_map, thumbnail, page_path)
+
+
+def _thumbnail(
+    patch_map: PatchMap, image: str, channels: list[int] | None, threads: int, memory_mb: float | None
+) -> Thumbnail:
+    try:
+        return read_thumbnail(image, channels, patch_map.plane, threads, memory_mb)
+    except ImageError as error:
+        return blank_thumbnail(patch_map.height, patch_map.width, str(error))

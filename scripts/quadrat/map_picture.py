@@ -1,0 +1,185 @@
+"""The picture of a map: the image, and beside it what was predicted for each of its patches."""
+
+import os
+import textwrap
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from quadrat.patch_map import PatchMap
+from quadrat.store import replacing
+from quadrat.thumbnail import Thumbnail
+
+# Perceptually uniform, and told apart by the colour-blind.
+SCALE = "viridis"
+# Okabe and Ito, Color Universal Design, 2008; grey for all further classes.
+CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+OTHER_COLOUR = "#777777"
+
+MOST_PANELS = 8  # of a prediction of more numbers, those with the largest means are shown
+PANELS_A_ROW = 3
+COVER = 0.72  # how much the predictions hide of the image under them
+INK, PALE = "#222222", "#8a8a8a"
+PANEL_INCHES = 4.2
+DPI = 110
+
+
+def draw_map(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLike) -> None:
+    """Draw an image and its predictions as a PNG.
+
+    Numbers are drawn on a scale of colours, labels as classes with a legend, and predictions of several
+    numbers as a panel for each. Skipped patches are hatched; a patch whose prediction is not a finite
+    number is left as the image shows it.
+
+    Parameters
+    ----------
+    patch_map : PatchMap
+    thumbnail : Thumbnail
+        Of the same image.
+    path : path
+        The PNG to write.
+    """
+    shown = panels(patch_map)
+    cols = min(PANELS_A_ROW, 1 + len(shown))
+    rows = -(-(1 + len(shown)) // cols)
+    figure = Figure(figsize=_size(patch_map, rows, cols), layout="constrained", dpi=DPI)
+    FigureCanvasAgg(figure)
+    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "text.parse_math": False}):
+        axes = figure.subplots(rows, cols, squeeze=False).flat
+        _picture(axes[0], patch_map, thumbnail)
+        under = replace(thumbnail, pixels=_pale(thumbnail.pixels))
+        for panel, place in zip(axes[1:], shown, strict=False):
+            _picture(panel, patch_map, under)
+            drawn = _lay_over(panel, patch_map, place, thumbnail)
+            _hatch(panel, patch_map)
+            panel.set(xticks=[], yticks=[])
+            panel.set_title(patch_map.names[place] if not patch_map.is_labels else "prediction", fontsize=10)
+        for panel in axes[1 + len(shown) :]:
+            panel.set_axis_off()
+        if patch_map.is_labels:
+            _legend(figure, patch_map)
+        else:
+            bar = figure.colorbar(drawn, ax=list(axes[1 : 1 + len(shown)]), shrink=0.85, pad=0.02, aspect=28)
+            bar.outline.set_visible(False)
+        figure.suptitle(_title(patch_map, len(shown)), fontsize=11, color=INK)
+        with replacing(path) as temporary:
+            figure.savefig(
+                temporary, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None}
+            )
+
+
+def panels(patch_map: PatchMap) -> list[int]:
+    """Give the places of the numbers of a prediction that have a panel of their own."""
+    count = patch_map.values.shape[2]
+    if count <= MOST_PANELS:
+        return list(range(count))
+    finite = np.where(np.isfinite(patch_map.values), patch_map.values, 0)
+    largest = np.argsort(-finite.mean(axis=(0, 1)), kind="stable")[:MOST_PANELS]
+    return sorted(largest.tolist())
+
+
+def class_colours(count: int) -> list[str]:
+    """Give a colour to each class."""
+    return [CLASS_COLOURS[place] if place < len(CLASS_COLOURS) else OTHER_COLOUR for place in range(count)]
+
+
+def _size(patch_map: PatchMap, rows: int, cols: int) -> tuple[float, float]:
+    tall = np.clip(patch_map.height / patch_map.width, 0.25, 3)
+    width = PANEL_INCHES / max(1, tall / 1.4)
+    return cols * width + 0.9, rows * (width * tall + 0.35) + 0.7
+
+
+def _title(patch_map: PatchMap, shown: int) -> str:
+    name = patch_map.name if len(patch_map.name) <= 90 else f"…{patch_map.name[-89:]}"
+    count = patch_map.values.shape[2]
+    return name if shown == count else f"{name}: {shown} of {count} numbers, those with the largest means"
+
+
+def _picture(axes: Axes, patch_map: PatchMap, thumbnail: Thumbnail) -> None:
+    axes.imshow(thumbnail.pixels, extent=_extent(thumbnail), interpolation="antialiased")
+    axes.set(xlim=(0, patch_map.width), ylim=(patch_map.height, 0))
+    axes.tick_params(colors=PALE, labelsize=7, length=2)
+    axes.locator_params(nbins=4)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.spines[:].set_visible(False)
+    title = textwrap.fill(thumbnail.problem, 50) or patch_map.size_text
+    axes.set_title(title, fontsize=10, color=INK)
+
+
+def _extent(thumbnail: Thumbnail) -> tuple[float, float, float, float]:
+    """Give left, right, bottom and top of a picture in level-0 pixels; it may reach past the image."""
+    height, width = thumbnail.pixels.shape[:2]
+    return 0, width * thumbnail.step, height * thumbnail.step, 0
+
+
+def _pale(pixels: np.ndarray) -> np.ndarray:
+    """Give a light grey picture, on which colours can be told apart."""
+    grey = pixels @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
+    return np.repeat((90 + grey * 165 / 255)[..., None], 3, axis=2).astype(np.uint8)
+
+
+def _lay_over(axes: Axes, patch_map: PatchMap, place: int, thumbnail: Thumbnail):
+    """Draw the predictions, each where its patch is, at the resolution of the picture."""
+    height, width = thumbnail.pixels.shape[:2]
+    rows = _grid_index(patch_map.row_spans, height, thumbnail.step)
+    cols = _grid_index(patch_map.col_spans, width, thumbnail.step)
+    values = patch_map.values[np.maximum(rows, 0)[:, None], np.maximum(cols, 0), place]
+    hidden = (rows[:, None] < 0) | (cols < 0) | ~np.isfinite(values)
+    colours, limits = SCALE, patch_map.limits
+    if patch_map.is_labels:
+        colours = ListedColormap(class_colours(len(patch_map.names)))
+        limits = (-0.5, len(patch_map.names) - 0.5)
+    drawn = axes.imshow(
+        np.ma.array(values, mask=hidden),
+        extent=_extent(thumbnail),
+        cmap=colours,
+        vmin=limits[0],
+        vmax=limits[1],
+        alpha=COVER,
+        interpolation="nearest",
+    )
+    axes.set(xlim=(0, patch_map.width), ylim=(patch_map.height, 0))
+    return drawn
+
+
+def _grid_index(spans: np.ndarray, pixels: int, step: float) -> np.ndarray:
+    """Give the grid row, or column, at the middle of each row of pixels of a picture; -1 where none is."""
+    at = (np.arange(pixels) + 0.5) * step
+    index = np.searchsorted(spans[:, 0], at, side="right") - 1
+    return np.where((index >= 0) & (at < spans[np.maximum(index, 0), 1]), index, -1)
+
+
+def _hatch(axes: Axes, patch_map: PatchMap) -> None:
+    """Hatch skipped patches, neighbours of a row in one piece."""
+    rows, cols = patch_map.row_spans, patch_map.col_spans
+    is_skipped = np.pad(patch_map.skipped != "", ((0, 0), (1, 1)))
+    edges = np.diff(is_skipped.astype(np.int8), axis=1)
+    for (row, first), (_, last) in zip(np.argwhere(edges == 1), np.argwhere(edges == -1), strict=True):
+        left, right, (top, bottom) = cols[first, 0], cols[last - 1, 1], rows[row]
+        axes.add_patch(
+            Rectangle(
+                (left, top), right - left, bottom - top, fill=False, hatch="////", linewidth=0, color=PALE
+            )
+        )
+
+
+def _legend(figure: Figure, patch_map: PatchMap) -> None:
+    colours = class_colours(len(patch_map.names))
+    counts = np.bincount(
+        patch_map.values[np.isfinite(patch_map.values)].astype(int), minlength=len(patch_map.names)
+    )
+    shown = [place for place in range(len(colours)) if colours[place] != OTHER_COLOUR]
+    handles = [
+        Patch(color=colours[place], label=f"{patch_map.names[place]}: {counts[place]:,}") for place in shown
+    ]
+    if len(shown) < len(colours):
+        others = f"{len(colours) - len(shown)} other classes: {counts[len(shown) :].sum():,}"
+        handles.append(Patch(color=OTHER_COLOUR, label=others))
+    figure.legend(handles=handles, loc="outside right center", frameon=False, title="patches")

@@ -1,0 +1,26 @@
+"""Write the overview of a run, and link maps and pages under their images' names."""
+
+from quadrat.drawings import DrawingsFolder
+from quadrat.job_log import telling
+from quadrat.links import link_results
+from quadrat.manifest import read_manifest
+from quadrat.overview import write_overview
+from quadrat.results import ResultsFolder
+
+
+def main(job):
+    """Hand the job of rule write_overview to the library.
+
+    Parameters
+    ----------
+    job : snakemake.script.Snakemake
+    """
+    folder = ResultsFolder(job.params.results)
+    with telling(job.log[0]):
+        drawings = DrawingsFolder(folder.path, job.params.maps).current(read_manifest(folder.manifest))
+        link_results({drawing.filename: drawing.map for drawing in drawings}, folder.maps, ".png")
+        link_results({drawing.filename: drawing.page for drawing in drawings}, folder.pages, ".html")
+        write_overview(folder)
+
+
+main(snakemake)
