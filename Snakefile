@@ -24,7 +24,7 @@ rule all:
     input:
         results.predictions,
         results.checked if settings.on_failure == "fail" else [],
-        results.overview if settings.maps else [],
+        [results.overview, wanted_drawings] if settings.maps else [],
 
 
 onsuccess:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BINS = 40
 MOST_SHOWN = 8  # numbers of a prediction, each with a histogram of its own
@@ -92,7 +93,9 @@ def draw_distribution(distribution: Distribution) -> bytes:
 
 def _draw_histogram(axes: Axes, distribution: Distribution, place: int) -> None:
     axes.stairs(distribution.counts[place], distribution.edges, fill=True, color=COLOUR)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.tick_params(labelbottom=True)
     if len(distribution.counts) > 1:
         axes.set_title(f"prediction[{place}]", fontsize=8, color=INK)
     else:

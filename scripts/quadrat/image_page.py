@@ -12,15 +12,16 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from jinja2 import Environment
 
-from quadrat.map_picture import COVER, class_colours, panels
+from quadrat.map_picture import class_colours, panels
 from quadrat.patch_map import PatchMap
 from quadrat.store import replace_file
 from quadrat.thumbnail import Thumbnail
 
-# A page of so many takes 6 MB, and a tenth of a second to redraw.
-MOST_PATCHES = 100_000
+# A page of so many takes 3.4 MB. Lines between them hide them when there are many.
+MOST_PATCHES, MOST_OUTLINED = 100_000, 2500
 JPEG_QUALITY = 85
-LONGEST_SIDE = 860  # of the drawing on the screen, in pixels
+LONGEST_SIDE = 720  # of the drawing on the screen, in pixels
+COVER = 0.6  # how much the patches hide of the picture at first
 
 TEMPLATE = """\
 <!DOCTYPE html>
@@ -35,7 +36,10 @@ TEMPLATE = """\
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem; }
 h1 { font-size: 1.25rem; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 p { color: #666; margin: .2rem 0 1rem; }
+label { color: #666; margin-right: 2rem; }
 select { font: inherit; }
+input { vertical-align: middle; }
+.plot { margin-top: 1rem; }
 ul { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; }
 li::before { content: ""; display: inline-block; width: .8em; height: .8em; margin-right: .5em;
   background: var(--colour); }
@@ -45,18 +49,25 @@ li::before { content: ""; display: inline-block; width: .8em; height: .8em; marg
 <h1>{{ name }}</h1>
 <p>{{ facts }}</p>
 {% if choices | length > 1 %}
-<p><label>Shown: <select id="shown">{% for field, text in choices %}
-<option value="{{ field }}">{{ text }}</option>{% endfor %}</select></label></p>
+<label>Shown: <select id="shown">
+{% for field, text in choices %}
+<option value="{{ field }}"{% if field == first %} selected{% endif %}>{{ text }}</option>
+{% endfor %}
+</select></label>
 {% endif %}
+<label>Opacity: <input id="opacity" type="range" min="0" max="1" step="0.05" value="{{ cover }}"></label>
 {% if classes %}
 <ul>{% for colour, text in classes %}<li style="--colour: {{ colour }}">{{ text }}</li>{% endfor %}</ul>
 {% endif %}
-{{ plot_div | safe }}
+<div class="plot">{{ plot_div | safe }}</div>
 {{ plot_script | safe }}
 <script>
+const patches = () => Bokeh.documents[0].get_model_by_name("patches").glyph;
 document.getElementById("shown")?.addEventListener("change", (event) => {
-  const glyph = Bokeh.documents[0].get_model_by_name("patches").glyph;
-  glyph.fill_color = {...glyph.fill_color, field: event.target.value};
+  patches().fill_color = {...patches().fill_color, field: event.target.value};
+});
+document.getElementById("opacity").addEventListener("input", (event) => {
+  patches().fill_alpha = {value: Number(event.target.value)};
 });
 </script>
 </body>
@@ -94,6 +105,8 @@ def write_page(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLik
         template_variables={
             "name": patch_map.name,
             "facts": " · ".join(fact for fact in facts if fact),
+            "cover": COVER,
+            "first": f"p{_first(patch_map, shown)}",
             "choices": []
             if patch_map.is_labels
             else [(f"p{place}", patch_map.names[place]) for place in shown],
@@ -159,11 +172,11 @@ def _add_patches(plot: figure, patch_map: PatchMap, shown: list[int]) -> None:
     drawn = plot.quad(
         **edges,
         source=ColumnDataSource(_chosen(cells, ~is_skipped) | columns),
-        fill_color={"field": "p0" if patch_map.is_labels else f"p{shown[0]}", "transform": mapper},
+        fill_color={"field": f"p{_first(patch_map, shown)}", "transform": mapper},
         fill_alpha=COVER,
         line_color="#ffffff",
         line_alpha=0.35,
-        line_width=0.5,
+        line_width=0.5 if len(is_skipped) <= MOST_OUTLINED else 0,
         hover_line_color="#000000",
         hover_line_alpha=1,
         name="patches",
@@ -172,6 +185,12 @@ def _add_patches(plot: figure, patch_map: PatchMap, shown: list[int]) -> None:
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=[*places, *names], formatters=formats))
     if not patch_map.is_labels:
         plot.add_layout(ColorBar(color_mapper=mapper, width=14, bar_line_color=None), "right")
+
+
+def _first(patch_map: PatchMap, shown: list[int]) -> int:
+    """Give the number that is shown at first: the one that differs most between patches."""
+    finite = np.where(np.isfinite(patch_map.values), patch_map.values, 0)
+    return max(shown, key=lambda place: finite[..., place].std())
 
 
 def _limits(patch_map: PatchMap) -> tuple[float, float]:

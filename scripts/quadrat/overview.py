@@ -45,7 +45,7 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85em; }
 <p class="note">and {{ "{:,}".format(rows | length - most) }} more: see images.tsv</p>
 {% endif %}
 {% endmacro %}
-<h1>Predictions of {{ "{:,}".format(rows | length) }} images</h1>
+<h1>Overview</h1>
 <div class="counts">
 {% for text, count in counts %}
 <div{% if text == "failed" and count %} class="bad"{% endif %}>
@@ -103,6 +103,7 @@ def write_overview(folder: ResultsFolder) -> None:
             rows=rows,
             failed=[row for row in rows if row["status"] == "failed"],
             counts=[
+                ("images", len(rows)),
                 ("ok", statuses["ok"]),
                 ("failed", statuses["failed"]),
                 ("without a patch", statuses["no_patch"]),

@@ -12,7 +12,7 @@ def study(tmp_path):
     """Give a study without images."""
     study = Study(tmp_path / "study")
     study.images.mkdir(parents=True)
-    study.configure(patch_size=PATCH_SIZE)
+    study.configure(patch_size=PATCH_SIZE, maps=False)
     return study
 
 
@@ -20,7 +20,7 @@ def study(tmp_path):
 def _finished(tmp_path_factory):
     study = Study(tmp_path_factory.mktemp("finished") / "study")
     study.images.mkdir(parents=True)
-    study.configure(patch_size=PATCH_SIZE)
+    study.configure(patch_size=PATCH_SIZE, maps=False)
     for seed, name in enumerate(["a.tif", "b.tif", "north/a.tif", "north/c.tif"]):
         write_image(study.images / name, seed)
     first = study.run()

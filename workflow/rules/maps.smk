@@ -14,14 +14,13 @@ drawings = DrawingsFolder(settings.results, settings.maps)
 
 
 def wanted_drawings(wildcards):
-    """Give the drawings that a run has yet to make; what a report shows, once they are made."""
+    """Give the drawings that a run has yet to make; for a report, those that it shows."""
     checkpoints.merge_predictions.get()
     current = drawings.current(plan().images)
-    wanted = (
-        [one for one in current if not one.is_there]
-        if is_executed()
-        else current[:REPORTED]
-    )
+    if is_executed():
+        wanted = [one for one in current if not one.is_there]
+    else:
+        wanted = [one for one in current if one.is_there][:REPORTED]
     return [path for one in wanted for path in (one.map, one.page)]
 
 
@@ -33,7 +32,8 @@ def drawing_threads(wildcards):
 
 def folder_label(wildcards):
     """Give the heading of an image in the report: its folder."""
-    return Path(wildcards.key).parent.as_posix()
+    folder = Path(wildcards.key).parent.as_posix()
+    return "top folder" if folder == "." else folder
 
 
 def labels(view):
@@ -82,7 +82,12 @@ rule write_overview:
         run=results.run,
         drawings=wanted_drawings,
     output:
-        report(results.overview, category="Overview", caption="../report/overview.rst"),
+        report(
+            results.overview,
+            category="Overview",
+            labels={"page": "overview"},
+            caption="../report/overview.rst",
+        ),
     log:
         results.log("write_overview"),
     conda:

@@ -14,8 +14,18 @@ checkpoint merge_predictions:
     output:
         predictions=results.predictions,
         json=results.json,
-        images=report(results.images, category="Tables", caption="../report/images.rst"),
-        run=report(results.run, category="Tables", caption="../report/run.rst"),
+        images=report(
+            results.images,
+            category="Tables",
+            labels={"table": "images.tsv"},
+            caption="../report/images.rst",
+        ),
+        run=report(
+            results.run,
+            category="Tables",
+            labels={"table": "run.yaml"},
+            caption="../report/run.rst",
+        ),
         merged=results.merged,
     log:
         results.log("merge_predictions"),
