@@ -184,12 +184,14 @@ def test_folder_that_cannot_be_listed_is_a_problem_of_its_own(find, closed_folde
 # names that cannot be carried
 
 
-@pytest.mark.parametrize("name", ["{a}.tif", "a}.tif"])
-def test_name_with_braces_is_listed_with_the_hint_to_rename_it(put, find, name):
+@pytest.mark.parametrize(
+    ("name", "why"), [("{a}.tif", "braces"), ("a}.tif", "braces"), ("<b>a.tif", "between < and >")]
+)
+def test_name_that_snakemake_cannot_carry_is_listed_with_the_hint_to_rename_it(put, find, name, why):
     put(name)
     (image,) = find()
     assert image.filename == name
-    assert "braces" in image.problem
+    assert why in image.problem
     assert "rename" in image.hint
 
 

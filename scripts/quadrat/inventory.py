@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from pathlib import Path, PurePosixPath
 from quadrat.config import Settings
 from quadrat.errors import ConfigError
 from quadrat.results import TABLE_COLUMNS
+
+# What Snakemake takes for one of its path variables (snakemake.pathvars).
+_PATHVAR = re.compile("<[a-z][a-z0-9_]*>")
 
 # Folders that file servers and backup tools leave among the images.
 FOREIGN_FOLDERS = ("@eaDir",)
@@ -183,6 +187,8 @@ def _inspect(filename: str, path: str, columns: dict[str, str]) -> Iterator[Foun
 def _unusable_name(filename: str, path: str) -> str:
     if "{" in path or "}" in path:
         return "Snakemake cannot carry a name with braces"
+    if _PATHVAR.search(path):
+        return "Snakemake cannot carry a name with a word between < and >"
     if any("\ud800" <= character <= "\udfff" for character in path):
         return "the name is not valid UTF-8"
     if "\n" in path or "\r" in path:

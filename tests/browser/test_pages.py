@@ -1,0 +1,81 @@
+"""The page of an image, as a person sees it in a browser."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from quadrat.grid import PatchGrid
+from quadrat.image_page import write_page
+from quadrat.patch_map import read_patch_map
+from quadrat.store import PredictionWriter
+from quadrat.thumbnail import Thumbnail
+
+NASTY = "<script>document.title='bad'</script><img src=x onerror=\"document.title='bad'\">"
+
+
+@pytest.fixture
+def write_grid(tmp_path):
+    """Give a function that stores the predictions of a square image and writes its page."""
+
+    def write(predictions, side, filename="north/a.tif", **footer):
+        grid = PatchGrid(side * 512, side * 512)
+        positions = [(i // side, i % side, window) for i, window in enumerate(grid.windows())]
+        image = {"height": grid.height, "width": grid.width, "downsample": 1, "mpp": None}
+        with PredictionWriter(tmp_path / "result.parquet") as writer:
+            writer.append(positions, predictions)
+            writer.finish({"filename": filename, "plane": None, "predictor": {}, "image": image} | footer)
+        picture = np.full((500, 500, 3), (200, 120, 40), np.uint8)
+        page = tmp_path / "page.html"
+        write_page(read_patch_map(tmp_path / "result.parquet"), Thumbnail(picture, side * 512 / 500), page)
+        return page
+
+    return write
+
+
+def test_pointing_at_a_patch_shows_its_place_and_prediction(browser, write_grid):
+    predictions = np.random.default_rng(0).random(10_000)
+    page = write_grid(predictions, 100)
+    assert page.stat().st_size < 5_000_000
+    browser.open(page)
+    browser.wait_for_plot()
+    for row, col in [(0, 0), (37, 81), (99, 99)]:
+        shown = browser.hover(row * 512 + 256, col * 512 + 256)
+        prediction = f"{predictions[row * 100 + col]:.6g}"
+        assert shown == [f"{row}, {col}", f"{row * 512}, {col * 512} px", prediction]
+
+
+def test_picture_and_patches_are_visible(browser, write_grid):
+    browser.open(write_grid(np.array([0.0, 0.0, 0.0, 1.0]), 2))
+    browser.wait_for_plot()
+    left = browser.wait("document.querySelector('.plot').getBoundingClientRect().left + 200")
+    top = browser.wait("document.querySelector('.plot').getBoundingClientRect().top + 150")
+    drawn = np.asarray(Image.open(io.BytesIO(browser.pixels("image_page"))).convert("RGB")).astype(float)
+    # Viridis begins and ends with these colours; the picture shines through by 40 %.
+    first, last, picture = np.array([68, 1, 84]), np.array([253, 231, 37]), np.array([200, 120, 40])
+    np.testing.assert_allclose(drawn[round(top), round(left)], 0.6 * first + 0.4 * picture, atol=6)
+    np.testing.assert_allclose(drawn[round(top) + 400, round(left) + 400], 0.6 * last + 0.4 * picture, atol=6)
+
+
+def test_another_number_of_a_prediction_can_be_chosen(browser, write_grid):
+    predictions = np.array([[0.9, 0.0], [0.1, 0.0], [0.1, 0.0], [0.1, 1.0]])
+    browser.open(write_grid(predictions, 2, predictor={"labels": ["water", "land"]}))
+    browser.wait_for_plot()
+    assert browser.hover(256, 256)[2:] == ["0.9", "0"]
+    before = browser.pixels("two_numbers")
+    chosen = browser.wait("document.getElementById('shown').selectedOptions[0].text")
+    other = "water" if chosen == "land" else "land"
+    browser.click(other)
+    browser.wait_for_plot()
+    browser.wait_for(lambda: browser.pixels("two_numbers_other") != before)
+
+
+def test_names_and_labels_are_text_whatever_they_hold(browser, write_grid):
+    page = write_grid(np.array([NASTY, "land", NASTY, "land"]), 2, filename=f"{NASTY}.tif")
+    browser.open(page)
+    browser.wait_for_plot()
+    assert browser.hover(256, 256)[2] == NASTY
+    assert browser.driver.title == f"{NASTY}.tif"
+    assert NASTY in browser.wait("document.querySelector('ul').textContent")
+    assert browser.wait("document.querySelector('h1').textContent") == f"{NASTY}.tif"
