@@ -121,10 +121,10 @@ def _numbers(file: pq.ParquetFile) -> Iterator[np.ndarray]:
     for column in _columns(file):
         some = column.drop_null().combine_chunks()
         if pa.types.is_fixed_size_list(some.type):
-            flat = some.flatten().to_numpy(zero_copy_only=False)
-            yield flat.reshape(-1, some.type.list_size)[:, :MOST_SHOWN]
+            flat = some.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+            yield flat.reshape(len(some), some.type.list_size)[:, :MOST_SHOWN]
         else:
-            yield some.to_numpy(zero_copy_only=False)[:, None]
+            yield some.to_numpy(zero_copy_only=False).astype(np.float64)[:, None]
 
 
 def _edges(file: pq.ParquetFile) -> np.ndarray:

@@ -143,8 +143,9 @@ def _numbers(column: pa.Array, footer: dict[str, Any]) -> tuple[np.ndarray, tupl
         labels, codes = np.unique(found.astype(str), return_inverse=True)
         return _spread(codes[:, None], is_there), tuple(labels), True
     if not pa.types.is_fixed_size_list(some.type):
-        return _spread(some.to_numpy(zero_copy_only=False)[:, None], is_there), ("prediction",), False
-    flat = some.flatten().to_numpy(zero_copy_only=False).reshape(len(some), -1)
+        numbers = some.to_numpy(zero_copy_only=False).astype(np.float64)
+        return _spread(numbers[:, None], is_there), ("prediction",), False
+    flat = some.flatten().to_numpy(zero_copy_only=False).reshape(len(some), some.type.list_size)
     labels = footer["predictor"].get("labels")
     if not labels or len(labels) != flat.shape[1]:
         places = np.ndindex(*footer["prediction_shape"])
