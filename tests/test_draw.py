@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from quadrat.draw import draw_image
+from quadrat.predict import predict_image
+
+MARK = "PATIENT-4711"
+
+
+@pytest.fixture
+def draw(make_task, tmp_path):
+    """Give a function that predicts and draws an image, and gives its map and page."""
+
+    def drawn(path, between=lambda: None):
+        task = make_task(path)
+        predict_image(task)
+        between()
+        told = []
+        output = str(tmp_path / "map.png"), str(tmp_path / "page.html")
+        draw_image(task.output, str(path), output, None, 1, 1000, told.append)
+        return np.asarray(Image.open(output[0]).convert("RGB")), (tmp_path / "page.html").read_bytes(), told
+
+    return drawn
+
+
+def test_image_that_cannot_be_read_any_more_is_drawn_on_grey(draw, write_tiff):
+    image = write_tiff("a.tif")
+    picture, page, told = draw(image.path, between=lambda: image.path.write_bytes(b"gone"))
+    assert len(told) == 1
+    assert told[0].startswith("a.tif: drawn without its picture: ")
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+    assert b"not an image" in page
+
+
+def test_text_label_and_overview_of_a_slide_reach_neither_map_nor_page(draw, images):
+    options = {"photometric": "rgb", "description": MARK, "software": MARK, "datetime": "2001:02:03 04:05:06"}
+    with tifffile.TiffWriter(images / "a.tif") as tif:
+        tif.write(np.full((64, 64, 3), 100, np.uint8), **options, extratags=[(315, "s", 0, MARK, True)])
+        label = np.zeros((300, 300, 3), np.uint8)
+        label[...] = (255, 0, 255)
+        tif.write(label, **options)
+    picture, page, _ = draw(images / "a.tif")
+    assert not (picture == (255, 0, 255)).all(axis=-1).any()
+    assert MARK.encode() not in page
+    assert b"2001:02:03" not in page
