@@ -8,7 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import ListedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
@@ -51,22 +52,11 @@ def draw_map(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLike)
     figure = Figure(figsize=_size(patch_map, rows, cols), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "text.parse_math": False}):
-        axes = figure.subplots(rows, cols, squeeze=False).flat
-        _picture(axes[0], patch_map, thumbnail)
-        under = replace(thumbnail, pixels=_pale(thumbnail.pixels))
-        for panel, place in zip(axes[1:], shown, strict=False):
-            _picture(panel, patch_map, under)
-            drawn = _lay_over(panel, patch_map, place, thumbnail)
-            _hatch(panel, patch_map)
-            panel.set(xticks=[], yticks=[])
-            panel.set_title(patch_map.names[place] if not patch_map.is_labels else "prediction", fontsize=10)
-        for panel in axes[1 + len(shown) :]:
+        first, *others = figure.subplots(rows, cols, squeeze=False).flat
+        _picture(first, patch_map, thumbnail)
+        for panel in others[len(shown) :]:
             panel.set_axis_off()
-        if patch_map.is_labels:
-            _legend(figure, patch_map)
-        else:
-            bar = figure.colorbar(drawn, ax=list(axes[1 : 1 + len(shown)]), shrink=0.85, pad=0.02, aspect=28)
-            bar.outline.set_visible(False)
+        _predictions(figure, others[: len(shown)], patch_map, thumbnail)
         figure.suptitle(_title(patch_map, len(shown)), fontsize=11, color=INK)
         with replacing(path) as temporary:
             figure.savefig(
@@ -125,28 +115,41 @@ def _pale(pixels: np.ndarray) -> np.ndarray:
     return np.repeat((90 + grey * 165 / 255)[..., None], 3, axis=2).astype(np.uint8)
 
 
-def _lay_over(axes: Axes, patch_map: PatchMap, place: int, thumbnail: Thumbnail):
-    """Draw the predictions, each where its patch is, at the resolution of the picture."""
-    height, width = thumbnail.pixels.shape[:2]
-    rows = _grid_index(patch_map.row_spans, height, thumbnail.step)
-    cols = _grid_index(patch_map.col_spans, width, thumbnail.step)
-    values = patch_map.values[np.maximum(rows, 0)[:, None], np.maximum(cols, 0), place]
-    hidden = (rows[:, None] < 0) | (cols < 0) | ~np.isfinite(values)
-    colours, limits = SCALE, patch_map.limits
+def _predictions(figure: Figure, axes: list[Axes], patch_map: PatchMap, thumbnail: Thumbnail) -> None:
+    """Draw the panels of the predictions, and what their colours mean."""
+    scale, pale = _scale(patch_map), _pale(thumbnail.pixels)
+    for panel, place in zip(axes, panels(patch_map), strict=True):
+        pixels = _laid_over(pale, patch_map, place, scale, thumbnail.step)
+        _picture(panel, patch_map, replace(thumbnail, pixels=pixels))
+        _hatch(panel, patch_map)
+        panel.set(xticks=[], yticks=[])
+        panel.set_title("prediction" if patch_map.is_labels else patch_map.names[place], fontsize=10)
     if patch_map.is_labels:
-        colours = ListedColormap(class_colours(len(patch_map.names)))
-        limits = (-0.5, len(patch_map.names) - 0.5)
-    drawn = axes.imshow(
-        np.ma.array(values, mask=hidden),
-        extent=_extent(thumbnail),
-        cmap=colours,
-        vmin=limits[0],
-        vmax=limits[1],
-        alpha=COVER,
-        interpolation="nearest",
-    )
-    axes.set(xlim=(0, patch_map.width), ylim=(patch_map.height, 0))
-    return drawn
+        _legend(figure, patch_map)
+    else:
+        bar = figure.colorbar(scale, ax=axes, shrink=0.85, pad=0.02, aspect=28, alpha=COVER)
+        bar.outline.set_visible(False)
+
+
+def _scale(patch_map: PatchMap) -> ScalarMappable:
+    if patch_map.is_labels:
+        count = len(patch_map.names)
+        return ScalarMappable(Normalize(-0.5, count - 0.5), ListedColormap(class_colours(count)))
+    return ScalarMappable(Normalize(*patch_map.limits), SCALE)
+
+
+def _laid_over(
+    pale: np.ndarray, patch_map: PatchMap, place: int, scale: ScalarMappable, step: float
+) -> np.ndarray:
+    """Lay predictions over a picture, each where its patch is."""
+    rows = _grid_index(patch_map.row_spans, pale.shape[0], step)
+    cols = _grid_index(patch_map.col_spans, pale.shape[1], step)
+    colours = scale.to_rgba(patch_map.values[..., place], bytes=True)[..., :3]
+    is_shown = np.isfinite(patch_map.values[..., place])
+    cells = np.ix_(np.maximum(rows, 0), np.maximum(cols, 0))
+    is_covered = (rows >= 0)[:, None] & (cols >= 0) & is_shown[cells]
+    covered = COVER * colours[cells].astype(np.float32) + (1 - COVER) * pale
+    return np.where(is_covered[..., None], covered, pale).astype(np.uint8)
 
 
 def _grid_index(spans: np.ndarray, pixels: int, step: float) -> np.ndarray:

@@ -1,16 +1,18 @@
-"""A job's memory does not grow with its image."""
+"""The memory of a job does not grow with its image."""
 
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import imagecodecs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+from PIL import Image
 
+from quadrat.grid import PatchGrid
+from quadrat.store import PredictionWriter
 from studies import PROJECT
 
 SIZE = 20_000
@@ -27,22 +29,24 @@ print(os.waitstatus_to_exitcode(status), used.ru_maxrss)
 JOB = """
 import json, runpy, sys
 from types import SimpleNamespace
-project, job = sys.argv[1], json.loads(sys.argv[2])
+project, script, job = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 sys.path.insert(0, project + "/scripts")
 class Resources(dict):
     __getattr__ = dict.__getitem__
-job["params"] = SimpleNamespace(**job["params"])
+for name in ("params", "input", "output"):
+    if isinstance(job.get(name), dict):
+        job[name] = SimpleNamespace(**job[name])
 job["resources"] = Resources(job["resources"])
-runpy.run_path(project + "/scripts/predict_image.py", init_globals={"snakemake": SimpleNamespace(**job)})
+runpy.run_path(project + "/scripts/" + script, init_globals={"snakemake": SimpleNamespace(**job)})
 """
 
 
-def write_tiles(path, tile):
+def write_tiles(path, tile, height=SIZE, width=SIZE):
     """Write an image of one tile, again and again, compressed once."""
     coded = imagecodecs.zlib_encode(tile.tobytes(), level=1)
-    count = (-(-SIZE // len(tile))) ** 2
+    count = -(-height // len(tile)) * -(-width // len(tile))
     layout = {"tile": tile.shape[:2], "compression": "zlib", "photometric": "rgb", "metadata": None}
-    shape = (SIZE, SIZE, 3)
+    shape = (height, width, 3)
     tifffile.imwrite(path, iter([coded] * count), shape=shape, dtype="uint8", **layout)
 
 
@@ -55,8 +59,18 @@ def write_strips(path, tile):
     tifffile.imwrite(path, iter([coded] * (SIZE // 16)), shape=shape, dtype="uint8", **layout)
 
 
-def run_job(folder, image):
-    """Run the job of one image on two threads, and give its exit code and its peak memory in MB."""
+def run_job(script, job):
+    """Run a job on two threads, and give its exit code and its peak memory in MB."""
+    command = [sys.executable, "-c", JOB, str(PROJECT), script, json.dumps(job | {"threads": 2})]
+    told = subprocess.run(
+        [sys.executable, "-S", "-c", SMALL_PARENT, *command], capture_output=True, text=True, check=True
+    )
+    code, kilobytes = told.stdout.split()
+    return int(code), int(kilobytes) / 1024
+
+
+def predict(folder, image):
+    """Run the job that predicts an image."""
     task = {
         "filename": image.name,
         "path": str(image),
@@ -64,19 +78,13 @@ def run_job(folder, image):
         "content_id": "1-1",
         "predictor": {"kind": "mean"},
     }
-    job = SimpleNamespace(
-        output=[str(folder / "result.parquet")],
-        log=[str(folder / "job.log")],
-        threads=2,
-        params={"task": task, "reading": {}, "retries": 0},
-        resources={"attempt": 1, "mem_mb": 2000},
-    )
-    command = [sys.executable, "-c", JOB, str(PROJECT), json.dumps(vars(job))]
-    told = subprocess.run(
-        [sys.executable, "-S", "-c", SMALL_PARENT, *command], capture_output=True, text=True, check=True
-    )
-    code, kilobytes = told.stdout.split()
-    return int(code), int(kilobytes) / 1024
+    job = {
+        "output": [str(folder / "result.parquet")],
+        "log": [str(folder / "job.log")],
+        "params": {"task": task, "reading": {}, "retries": 0},
+        "resources": {"attempt": 1, "mem_mb": 2000},
+    }
+    return run_job("predict_image.py", job)
 
 
 @pytest.mark.parametrize(("write", "rows"), [(write_tiles, 512), (write_strips, 16)])
@@ -85,7 +93,7 @@ def test_an_image_of_20000_by_20000_pixels_takes_less_than_250_mb(tmp_path, writ
     tile = np.stack([y // 2, x // 2, (y + x) // 4], axis=-1).astype(np.uint8)
     image = tmp_path / "large.tif"
     write(image, tile)
-    code, megabytes = run_job(tmp_path, image)
+    code, megabytes = predict(tmp_path, image)
     assert code == 0, (tmp_path / "job.log").read_text()
     # The whole image would take 1,200 MB.
     assert megabytes < 250
@@ -93,3 +101,29 @@ def test_an_image_of_20000_by_20000_pixels_takes_less_than_250_mb(tmp_path, writ
     assert len(predictions) == 39 * 39
     period = np.tile(tile[:rows], (512 // rows, 1, 1))
     assert (predictions == np.mean(period)).all()
+
+
+def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_path):
+    image = tmp_path / "large.tif"
+    tile = np.tile(np.array([[[10, 60, 110]], [[30, 80, 130]]], np.uint8), (256, 512, 1))
+    write_tiles(image, tile, height=18_000, width=36_000)
+    grid = PatchGrid(18_000, 36_000)
+    positions = [(i // grid.cols, i % grid.cols, window) for i, window in enumerate(grid.windows())]
+    described = {"height": grid.height, "width": grid.width, "downsample": 1, "mpp": None}
+    with PredictionWriter(tmp_path / "result.parquet") as writer:
+        writer.append(positions, np.arange(float(len(grid))))
+        writer.finish({"filename": "large.tif", "plane": None, "predictor": {}, "image": described})
+    job = {
+        "input": {"image": str(image), "result": str(tmp_path / "result.parquet")},
+        "output": {"map": str(tmp_path / "map.png"), "page": str(tmp_path / "page.html")},
+        "log": [str(tmp_path / "job.log")],
+        "params": {"channels": None},
+        "resources": {"mem_mb": 1000},
+    }
+    code, megabytes = run_job("draw_map.py", job)
+    assert code == 0, (tmp_path / "job.log").read_text()
+    # The whole image would take 1,900 MB.
+    assert megabytes < 300
+    drawn = np.asarray(Image.open(tmp_path / "map.png").convert("RGB"))
+    # The mean of a pixel of each of its two rows, shown beside the map.
+    assert (np.abs(drawn[:, : drawn.shape[1] // 3] - np.array([20.0, 70, 120])).max(axis=-1) < 2).mean() > 0.3
