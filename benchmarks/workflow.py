@@ -68,7 +68,7 @@ def make_images(count: int) -> None:
     tifffile.imwrite("image.tif", pixels, photometric="rgb")
     for number in range(count):
         shutil.copyfile("image.tif", f"images/{number:06}.tif")
-    Path("config.yaml").write_text("images: images\n")
+    Path("config.yaml").write_text("images: images\nmaps: false\n")
 
 
 def make_bare() -> Ending:
