@@ -28,8 +28,10 @@ rule all:
 
 
 onsuccess:
+    drawings.forget_batches()
     tell_summary()
 
 
 onerror:
+    drawings.forget_batches()
     tell_summary()

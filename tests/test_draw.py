@@ -4,6 +4,7 @@ import tifffile
 from PIL import Image
 
 from quadrat.draw import draw_image
+from quadrat.drawings import Drawing
 from quadrat.predict import predict_image
 
 MARK = "PATIENT-4711"
@@ -18,9 +19,10 @@ def draw(make_task, tmp_path):
         predict_image(task)
         between()
         told = []
-        output = str(tmp_path / "map.png"), str(tmp_path / "page.html")
-        draw_image(task.output, str(path), output, None, 1, 1000, told.append)
-        return np.asarray(Image.open(output[0]).convert("RGB")), (tmp_path / "page.html").read_bytes(), told
+        drawing = Drawing("", "", str(tmp_path / "map.png"), str(tmp_path / "page.html"))
+        draw_image(task.output, str(path), drawing, None, 1, 1000, told.append)
+        picture = np.asarray(Image.open(drawing.map).convert("RGB"))
+        return picture, (tmp_path / "page.html").read_bytes(), told
 
     return drawn
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from quadrat.drawings import DrawingsFolder
+from quadrat.drawings import BATCH_BYTES, DrawingsFolder
 from quadrat.manifest import PlannedImage, table_bytes
 
 A, B = (
@@ -53,7 +53,37 @@ def test_drawings_of_other_images_versions_and_channels_are_superseded(folder):
     old = folder.at(B.key, "ba9876543210")
     for drawing in (current, old):
         draw(drawing)
-    assert folder.superseded([A, B]) == sorted(old[1:])
+    assert folder.superseded([A, B]) == sorted(old[2:])
     other = DrawingsFolder(folder.results, {"channels": [1]})
-    assert other.superseded([A, B]) == sorted([*old[1:], *current[1:]])
-    assert DrawingsFolder(folder.results, False).superseded([A, B]) == sorted([*old[1:], *current[1:]])
+    assert other.superseded([A, B]) == sorted([*old[2:], *current[2:]])
+    assert DrawingsFolder(folder.results, False).superseded([A, B]) == sorted([*old[2:], *current[2:]])
+
+
+def test_small_images_are_drawn_together_and_large_ones_alone(folder, images):
+    sizes = {"a.tif": 10, "b.tif": 10, "c.tif": BATCH_BYTES, "d.tif": 10, "e.tif": 10}
+    planned = []
+    for name, size in sizes.items():
+        with (images / name).open("wb") as file:
+            file.truncate(size)
+        planned.append(PlannedImage(name, name, "0123456789ab", "1-2", str(images / name)))
+    rows = [[name, "failed" if name == "d.tif" else "ok"] for name in sizes]
+    Path(folder.results, "images.tsv").write_bytes(table_bytes(["filename", "status"], rows))
+    batches = [folder.batch_path(*places, "1f") for places in [(0, 1), (2, 2), (4, 4)]]
+    assert folder.missing_batches(planned, "1f") == batches
+    draw(folder.at("b.tif", "0123456789ab"))
+    draw(folder.at("c.tif", "0123456789ab"))
+    assert folder.missing_batches(planned, "1f") == [folder.batch_path(0, 4, "1f")]
+
+
+def test_marks_of_batches_are_forgotten_and_drawings_kept(folder):
+    drawing = folder.at("a.tif", "0123456789ab")
+    draw(drawing)
+    Path(folder.batch_path(0, 1, "1f")).touch()
+    folder.forget_batches()
+    assert drawing.is_there
+    assert not Path(folder.batch_path(0, 1, "1f")).exists()
+
+
+def test_drawings_are_found_from_a_result(folder, results):
+    drawing = folder.at("north/a.tif", "0123456789ab")
+    assert folder.of_result(results.version_path("north/a.tif", "0123456789ab")) == drawing

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from quadrat.drawings import Drawing
 from quadrat.errors import ImageError
 from quadrat.image_page import write_page
 from quadrat.map_picture import draw_map
@@ -15,7 +16,7 @@ REST_MB = 250
 def draw_image(
     result: str,
     image: str,
-    output: tuple[str, str],
+    drawing: Drawing,
     channels: list[int] | None,
     threads: int,
     memory_mb: float | None,
@@ -29,8 +30,8 @@ def draw_image(
         The versioned Parquet of an image that has predictions.
     image : str
         The image file.
-    output : (str, str)
-        The PNG and the HTML page to write.
+    drawing : Drawing
+        The map and the page to write.
     channels : list of int or None
         Channels that the picture shows, counted from 1; None for the first.
     threads : int
@@ -50,9 +51,8 @@ def draw_image(
     thumbnail = _thumbnail(patch_map, image, channels, threads, reader_mb)
     if thumbnail.problem:
         tell(f"{patch_map.name}: drawn without its picture: {thumbnail.problem}")
-    map_path, page_path = output
-    draw_map(patch_map, thumbnail, map_path)
-    write_page(patch_map, thumbnail, page_path)
+    draw_map(patch_map, thumbnail, drawing.map)
+    write_page(patch_map, thumbnail, drawing.page)
 
 
 def _thumbnail(

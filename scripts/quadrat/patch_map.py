@@ -100,7 +100,8 @@ def read_patch_map(path: str) -> PatchMap | None:
     footer, _ = read_footer(path)
     if not footer["rows"]:
         return None
-    table = pq.read_table(path, columns=COLUMNS)
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns=COLUMNS)
     row, col, y, x, height, width = (
         table[name].to_numpy() for name in ("row", "col", "y", "x", "height", "width")
     )

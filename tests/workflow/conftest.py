@@ -26,7 +26,7 @@ def _finished(tmp_path_factory):
     first = study.run()
     assert first.code == 0, first.output
     assert first.predicted == 4, first.output
-    assert first.jobs("draw_map") == first.jobs("write_overview") == 0
+    assert first.jobs("draw_maps") == first.jobs("write_overview") == 0
     return study
 
 

@@ -33,9 +33,8 @@ project, script, job = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 sys.path.insert(0, project + "/scripts")
 class Resources(dict):
     __getattr__ = dict.__getitem__
-for name in ("params", "input", "output"):
-    if isinstance(job.get(name), dict):
-        job[name] = SimpleNamespace(**job[name])
+for name in ("params", "input"):
+    job[name] = SimpleNamespace(**job.get(name, {}))
 job["resources"] = Resources(job["resources"])
 runpy.run_path(project + "/scripts/" + script, init_globals={"snakemake": SimpleNamespace(**job)})
 """
@@ -110,20 +109,22 @@ def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_p
     grid = PatchGrid(18_000, 36_000)
     positions = [(i // grid.cols, i % grid.cols, window) for i, window in enumerate(grid.windows())]
     described = {"height": grid.height, "width": grid.width, "downsample": 1, "mpp": None}
-    with PredictionWriter(tmp_path / "result.parquet") as writer:
+    result = tmp_path / "versions/large.tif.0123456789ab.parquet"
+    with PredictionWriter(result) as writer:
         writer.append(positions, np.arange(float(len(grid))))
         writer.finish({"filename": "large.tif", "plane": None, "predictor": {}, "image": described})
     job = {
-        "input": {"image": str(image), "result": str(tmp_path / "result.parquet")},
-        "output": {"map": str(tmp_path / "map.png"), "page": str(tmp_path / "page.html")},
+        "input": {"images": [str(image)], "results": [str(result)]},
+        "output": [str(tmp_path / "drawn")],
         "log": [str(tmp_path / "job.log")],
-        "params": {"channels": None},
+        "params": {"results": str(tmp_path), "maps": True},
         "resources": {"mem_mb": 1000},
     }
-    code, megabytes = run_job("draw_map.py", job)
+    code, megabytes = run_job("draw_maps.py", job)
     assert code == 0, (tmp_path / "job.log").read_text()
     # The whole image would take 1,900 MB.
     assert megabytes < 300
-    drawn = np.asarray(Image.open(tmp_path / "map.png").convert("RGB"))
+    (drawn,) = tmp_path.rglob("map.png")
+    drawn = np.asarray(Image.open(drawn).convert("RGB"))
     # The mean of a pixel of each of its two rows, shown beside the map.
     assert (np.abs(drawn[:, : drawn.shape[1] // 3] - np.array([20.0, 70, 120])).max(axis=-1) < 2).mean() > 0.3

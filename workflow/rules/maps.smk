@@ -10,59 +10,68 @@ from quadrat.drawings import DrawingsFolder
 # A report of more images could not be sent to anyone: each takes some 3 MB. It holds the first of them.
 REPORTED = 50
 
+# Names the marks of this run: only by name does Snakemake tell them from those of a run that was killed.
+RUN = f"{time.time_ns():x}"
+
 drawings = DrawingsFolder(settings.results, settings.maps)
 
 
 def wanted_drawings(wildcards):
-    """Give the drawings that a run has yet to make; for a report, those that it shows."""
+    """Give the marks of the drawings that a run has yet to make; for a report, those that it shows."""
     checkpoints.merge_predictions.get()
-    current = drawings.current(plan().images)
     if is_executed():
-        wanted = [one for one in current if not one.is_there]
-    else:
-        wanted = [one for one in current if one.is_there][:REPORTED]
-    return [path for one in wanted for path in (one.map, one.page)]
+        return drawings.missing_batches(plan().images, RUN)
+    there = [one for one in drawings.current(plan().images) if one.is_there]
+    return [
+        reported(path, one, view)
+        for one in there[:REPORTED]
+        for path, view in one.views
+    ]
 
 
-@asked_once
+def reported(path, drawing, view):
+    """Mark a drawing for the report, under its image's folder."""
+    key = Path(drawing.key)
+    folder = "top folder" if key.parent == Path() else key.parent.as_posix()
+    return report(
+        path,
+        category="Images",
+        subcategory=folder,
+        labels={"image": key.name, "view": view},
+    )
+
+
+def images_of_batch(wildcards):
+    """Give the images of a batch that are not drawn."""
+    return drawings.missing(
+        plan().images[int(wildcards.first) : int(wildcards.last) + 1]
+    )
+
+
 def drawing_threads(wildcards):
     """Give the images of a small run several cores each."""
     return max(1, (workflow.resource_settings.cores or 1) // len(plan().images))
 
 
-def folder_label(wildcards):
-    """Give the heading of an image in the report: its folder."""
-    folder = Path(wildcards.key).parent.as_posix()
-    return "top folder" if folder == "." else folder
-
-
-def labels(view):
-    """Give a function that names one of the drawings of an image in the report."""
-    return lambda wildcards: {"image": Path(wildcards.key).name, "view": view}
-
-
-rule draw_map:
+rule draw_maps:
     input:
-        image=ancient(image_path),
-        result=ancient(results.version_path("{key}", "{version}")),
+        images=ancient(
+            lambda wildcards: [image.path for image in images_of_batch(wildcards)]
+        ),
+        results=ancient(
+            lambda wildcards: [
+                results.version_path(image.key, image.version)
+                for image in images_of_batch(wildcards)
+            ]
+        ),
     output:
-        map=report(
-            drawings.at("{key}", "{version}").map,
-            category="Images",
-            subcategory=folder_label,
-            labels=labels("map"),
-        ),
-        page=report(
-            drawings.at("{key}", "{version}").page,
-            category="Images",
-            subcategory=folder_label,
-            labels=labels("patch by patch"),
-        ),
+        drawings.batch_path("{first}", "{last}", "{run}"),
     log:
-        results.log("draw_map", "{key}.{version}"),
+        results.log("draw_maps", "{first}-{last}.{run}"),
     wildcard_constraints:
-        key=".+",
-        version="[0-9a-f]{12}",
+        first="[0-9]+",
+        last="[0-9]+",
+        run="[0-9a-f]+",
     retries: settings.retries
     conda:
         "../../envs/quadrat.yaml"
@@ -70,9 +79,10 @@ rule draw_map:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
-        channels=settings.maps["channels"] if isinstance(settings.maps, dict) else None,
+        results=settings.results,
+        maps=settings.maps,
     script:
-        "../../scripts/draw_map.py"
+        "../../scripts/draw_maps.py"
 
 
 rule write_overview:

@@ -1,0 +1,26 @@
+"""Draw the maps and the pages of some images."""
+
+from pathlib import Path
+
+from quadrat.draw import draw_image
+from quadrat.drawings import DrawingsFolder
+from quadrat.job_log import telling
+
+
+def main(job):
+    """Hand the job of rule draw_maps to the library.
+
+    Parameters
+    ----------
+    job : snakemake.script.Snakemake
+    """
+    folder, memory_mb = DrawingsFolder(job.params.results, job.params.maps), job.resources.get("mem_mb")
+    with telling(job.log[0]) as tell:
+        for image, result in zip(job.input.images, job.input.results, strict=True):
+            drawing = folder.of_result(result)
+            if not drawing.is_there:  # by an earlier attempt
+                draw_image(result, image, drawing, folder.channels, job.threads, memory_mb, tell)
+    Path(job.output[0]).touch()
+
+
+main(snakemake)
