@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,8 +130,8 @@ class DrawingsFolder:
     def _predicted(self, images: Iterable[PlannedImage]) -> list[PlannedImage]:
         if not self.maps:
             return []
-        with Path(ResultsFolder(self.results).images).open(encoding="utf-8", newline="") as file:
-            ok = {row["filename"] for row in csv.DictReader(file, delimiter="\t") if row["status"] == "ok"}
+        table = ResultsFolder(self.results).images
+        ok = _ok_filenames(table, os.stat(table).st_mtime_ns)
         return [image for image in images if image.filename in ok]
 
     def superseded(self, images: Iterable[PlannedImage]) -> list[str]:
@@ -138,3 +139,12 @@ class DrawingsFolder:
         current = {path for image in images for path in self.at(image.key, image.version)[2:] if self.maps}
         found = {f"{folder}/{name}" for folder, _, names in os.walk(self.path) for name in names}
         return sorted(found - current)
+
+
+@lru_cache(maxsize=1)
+def _ok_filenames(table: str, _mtime_ns: int) -> frozenset[str]:
+    """Read which images have predictions, once for all batches of a run."""
+    with Path(table).open(encoding="utf-8", newline="") as file:
+        return frozenset(
+            row["filename"] for row in csv.DictReader(file, delimiter="\t") if row["status"] == "ok"
+        )
