@@ -14,7 +14,7 @@ def main(job):
     ----------
     job : snakemake.script.Snakemake
     """
-    folder, memory_mb = DrawingsFolder(job.params.results, job.params.maps), job.resources.get("mem_mb")
+    folder, memory_mb = DrawingsFolder(**job.params.drawings), job.resources.get("mem_mb")
     with telling(job.log[0]) as tell:
         for image, result in zip(job.input.images, job.input.results, strict=True):
             drawing = folder.of_result(result)

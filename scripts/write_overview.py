@@ -15,9 +15,9 @@ def main(job):
     ----------
     job : snakemake.script.Snakemake
     """
-    folder = ResultsFolder(job.params.results)
+    folder = ResultsFolder(job.params.drawings["results"])
     with telling(job.log[0]):
-        drawings = DrawingsFolder(folder.path, job.params.maps).current(read_manifest(folder.manifest))
+        drawings = DrawingsFolder(**job.params.drawings).current(read_manifest(folder.manifest))
         link_results({drawing.filename: drawing.map for drawing in drawings}, folder.maps, ".png")
         link_results({drawing.filename: drawing.page for drawing in drawings}, folder.pages, ".html")
         write_overview(folder)

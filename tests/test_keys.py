@@ -54,6 +54,7 @@ def test_common_filename_is_its_own_key(filename):
         ("{a}.tif", "%7Ba%7D.tif"),
         ("a\nb.tif", "a%0Ab.tif"),
         ("\udcff.tif", "%FF.tif"),
+        ("a</script>.tif", "a%3C/script>.tif"),
     ],
 )
 def test_unsafe_characters_are_percent_encoded(filename, key):

@@ -117,7 +117,7 @@ def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_p
         "input": {"images": [str(image)], "results": [str(result)]},
         "output": [str(tmp_path / "drawn")],
         "log": [str(tmp_path / "job.log")],
-        "params": {"results": str(tmp_path), "maps": True},
+        "params": {"drawings": {"results": str(tmp_path), "maps": True}},
         "resources": {"mem_mb": 1000},
     }
     code, megabytes = run_job("draw_maps.py", job)

@@ -5,53 +5,6 @@ Gives: results/maps/{filename}.png, results/pages/{filename}.html, results/overv
 `snakemake --report` shows.
 """
 
-from quadrat.drawings import DrawingsFolder
-
-# A report of more images could not be sent to anyone: each takes some 3 MB. It holds the first of them.
-REPORTED = 50
-
-# Names the marks of this run: only by name does Snakemake tell them from those of a run that was killed.
-RUN = f"{time.time_ns():x}"
-
-drawings = DrawingsFolder(settings.results, settings.maps)
-
-
-def wanted_drawings(wildcards):
-    """Give the marks of the drawings that a run has yet to make; for a report, those that it shows."""
-    checkpoints.merge_predictions.get()
-    if is_executed():
-        return drawings.missing_batches(plan().images, RUN)
-    there = [one for one in drawings.current(plan().images) if one.is_there]
-    return [
-        reported(path, one, view)
-        for one in there[:REPORTED]
-        for path, view in one.views
-    ]
-
-
-def reported(path, drawing, view):
-    """Mark a drawing for the report, under its image's folder."""
-    key = Path(drawing.key)
-    folder = "top folder" if key.parent == Path() else key.parent.as_posix()
-    return report(
-        path,
-        category="Images",
-        subcategory=folder,
-        labels={"image": key.name, "view": view},
-    )
-
-
-def images_of_batch(wildcards):
-    """Give the images of a batch that are not drawn."""
-    return drawings.missing(
-        plan().images[int(wildcards.first) : int(wildcards.last) + 1]
-    )
-
-
-def drawing_threads(wildcards):
-    """Give the images of a small run several cores each."""
-    return max(1, (workflow.resource_settings.cores or 1) // len(plan().images))
-
 
 rule draw_maps:
     input:
@@ -79,17 +32,27 @@ rule draw_maps:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
-        results=settings.results,
-        maps=settings.maps,
+        drawings={"results": settings.results, "maps": settings.maps},
     script:
         "../../scripts/draw_maps.py"
 
 
 rule write_overview:
     input:
-        table=results.images,
+        # Reported from here, not as outputs: a report shows the params of the rule, unescaped.
+        table=report(
+            results.images,
+            category="Tables",
+            labels={"table": "images.tsv"},
+            caption="../report/images.rst",
+        ),
+        run=report(
+            results.run,
+            category="Tables",
+            labels={"table": "run.yaml"},
+            caption="../report/run.rst",
+        ),
         predictions=results.predictions,
-        run=results.run,
         drawings=wanted_drawings,
     output:
         report(
@@ -103,7 +66,6 @@ rule write_overview:
     conda:
         "../../envs/quadrat.yaml"
     params:
-        results=settings.results,
-        maps=settings.maps,
+        drawings={"results": settings.results, "maps": settings.maps},
     script:
         "../../scripts/write_overview.py"

@@ -14,18 +14,8 @@ checkpoint merge_predictions:
     output:
         predictions=results.predictions,
         json=results.json,
-        images=report(
-            results.images,
-            category="Tables",
-            labels={"table": "images.tsv"},
-            caption="../report/images.rst",
-        ),
-        run=report(
-            results.run,
-            category="Tables",
-            labels={"table": "run.yaml"},
-            caption="../report/run.rst",
-        ),
+        images=results.images,
+        run=results.run,
         merged=results.merged,
     log:
         results.log("merge_predictions"),

@@ -1,0 +1,51 @@
+"""Which drawings there are to make, and which a report shows.
+
+Required: `settings` and `plan()`. Gives `drawings`, and the input functions of the rules that draw.
+"""
+
+from quadrat.drawings import DrawingsFolder
+
+# A report of more images could not be sent to anyone: each takes some 3 MB. It holds the first of them.
+REPORTED = 50
+
+# Names the marks of this run: only by name does Snakemake tell them from those of a run that was killed.
+RUN = f"{time.time_ns():x}"
+
+drawings = DrawingsFolder(settings.results, settings.maps)
+
+
+def wanted_drawings(wildcards):
+    """Give the marks of the drawings that a run has yet to make; for a report, those that it shows."""
+    checkpoints.merge_predictions.get()
+    if is_executed():
+        return drawings.missing_batches(plan().images, RUN)
+    there = [one for one in drawings.current(plan().images) if one.is_there]
+    return [
+        reported(path, one, view)
+        for one in there[:REPORTED]
+        for path, view in one.views
+    ]
+
+
+def reported(path, drawing, view):
+    """Mark a drawing for the report, under its image's folder."""
+    key = Path(drawing.key)
+    folder = "top folder" if key.parent == Path() else key.parent.as_posix()
+    return report(
+        path,
+        category="Images",
+        subcategory=folder,
+        labels={"image": key.name, "view": view},
+    )
+
+
+def images_of_batch(wildcards):
+    """Give the images of a batch that are not drawn."""
+    return drawings.missing(
+        plan().images[int(wildcards.first) : int(wildcards.last) + 1]
+    )
+
+
+def drawing_threads(wildcards):
+    """Give the images of a small run several cores each."""
+    return max(1, (workflow.resource_settings.cores or 1) // len(plan().images))
