@@ -94,7 +94,8 @@ def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
         rules = ["predict_image", "predict_shard"] if plan.shards else ["predict_image"]
         memory = " ".join(f"{rule}:mem_mb=8000" for rule in rules)
         lines.append(
-            f"their logs are in {folder.path}/logs; to give them more memory: --set-resources {memory}; "
+            f"their logs are in {folder.path}/logs; to give them more memory, or more minutes on a cluster: "
+            f"--set-resources {memory} predict_image:runtime=240; "
             "to leave images out: exclude in config.yaml"
         )
     return lines

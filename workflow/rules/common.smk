@@ -6,6 +6,7 @@ Required: `config`. Gives `settings`, `results`, `plan()`, the input and params 
 
 import gc
 import inspect
+import os
 import sys
 import time
 from functools import cache
@@ -23,6 +24,7 @@ from quadrat.search_path import lend_to_jobs
 from quadrat.plan import make_plan, read_plan
 from quadrat.progress import ProgressHandler
 from quadrat.results import ResultsFolder, RunLock
+from quadrat.sources import find_sources
 from quadrat.summary import summarise
 
 lend_to_jobs()
@@ -129,6 +131,15 @@ def image_task(wildcards):
         "rows": [int(row) for row in rows.split("-")] if rows else None,
         "shards": shards_to_join(wildcards),
     }
+
+
+@asked_once
+def job_minutes(wildcards, attempt):
+    """Give the minutes that a cluster is asked for: ten, and one for each 10 MB of the image and its sources."""
+    path = planned_image(wildcards).path
+    sources = find_sources(path).files.values()
+    size = os.path.getsize(path) + sum(source.st_size for source in sources)
+    return (10 + size // 10_000_000) * attempt
 
 
 @asked_once

@@ -23,6 +23,7 @@ checkpoint merge_predictions:
         "../../envs/quadrat.yaml"
     resources:
         mem_mb=2000,
+        runtime=60,
     params:
         settings=settings.as_dict(),
         recipe=lambda wildcards: plan().recipe,

@@ -24,6 +24,7 @@ rule predict_image:
     threads: job_threads
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=job_minutes,
         attempt=lambda wildcards, attempt: attempt,
         gpu=job_gpus,
     params:
