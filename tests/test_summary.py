@@ -132,7 +132,7 @@ def test_run_that_was_not_merged_tells_what_waits_and_how_to_go_on(write_result,
     assert "  not computed: 00.tif" in lines
     assert not any("a.tif" in line for line in lines)
     assert "  and 2 more" in lines
-    assert "--set-resources predict_image:mem_mb=8000" in lines[-1]
+    assert "--set-resources predict_image:mem_mb=8000 predict_image:runtime=240" in lines[-1]
     assert f"{results.path}/logs" in lines[-1]
 
 

@@ -16,14 +16,13 @@ from studies import PATCH_SIZE, write_image
 def slurm():
     """Bring up a cluster of two nodes for all tests of this folder."""
     missing = missing_programs()
-    lacks = (
-        f"needs {', '.join(missing)}: apt-get install munge slurmctld slurmd slurm-client" if missing else ""
-    )
-    lacks = lacks or ("" if os.geteuid() == 0 else "only root may bring up a Slurm")
-    if lacks and os.environ.get("CI") == "true":
-        pytest.fail(lacks)
-    if lacks:
-        pytest.skip(lacks)
+    reason = "only root may bring up a Slurm" if os.geteuid() else ""
+    if missing:
+        reason = f"needs {', '.join(missing)}: apt-get install munge slurmctld slurmd slurm-client"
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
     # Not in pytest's own folder, which others may not enter: munge refuses such a place.
     with tempfile.TemporaryDirectory(prefix="quadrat-slurm-") as folder:
         os.chmod(folder, 0o755)

@@ -55,7 +55,7 @@ class SlurmStudy(Study):
         return Run(code, (self.path / "terminal").read_text())
 
     def jobs(self, name=""):
-        """List this study's jobs in Slurm, in the order of their submission; those of one image if it is named."""
+        """List this study's jobs, in the order of submission; those of one image where it is named."""
         return [job for job in jobs() if job.folder == str(self.path) and name in job.comment]
 
     def states(self, name=""):

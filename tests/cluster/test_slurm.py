@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("slurm")
 
 @pytest.fixture(scope="module", autouse=True)
 def over_time(make_study):
-    """Start a run whose one image outlasts its time, while the others run: a minute is the least Slurm gives."""
+    """Start a run in which an image outlasts its time; the least is a minute, during which the others run."""
     study = make_study()
     study.add_model(retries=0)
     write_flat(study.images / "endless.tif", WAITS)
