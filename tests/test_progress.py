@@ -79,3 +79,19 @@ def test_image_that_is_tried_again_is_counted_once(run):
 )
 def test_time_left_is_told_in_two_units(run, seconds, told):
     assert run(2, job(1, 0, seconds)) == [f"1 of 2 images done, about {told} left"]
+
+
+def test_job_that_its_cluster_ended_is_told_with_its_reason_and_logs():
+    stream = io.StringIO()
+    handler = ProgressHandler("predict_image", 3, stream)
+    told = "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason unavailable."
+    ended = {"rule_msg": told, "output": ["a.parquet"], "log": ["a.log", "7.log"]}
+    group = {"job_error_info": [{}, {}], "aux_logs": ["8.log"]}
+    failed_here = {"rule_msg": None, "output": ["b.parquet"], "log": ["b.log"]}
+    handler.emit(logging.makeLogRecord({"event": "job_error", **ended}))
+    handler.emit(logging.makeLogRecord({"event": "job_error", **failed_here}))
+    handler.emit(logging.makeLogRecord({"event": "group_error", **group}))
+    assert stream.getvalue().splitlines() == [
+        "a.parquet: SLURM-job '7' failed, SLURM status is: 'TIMEOUT' (logs: a.log, 7.log)",
+        "a job of 2 images failed (logs: 8.log)",
+    ]

@@ -13,7 +13,7 @@ COUNTED = {"predict_image": "images", "predict_shard": "shards"}
 
 
 class ProgressHandler(logging.Handler):
-    """Prints how many images, and shards of images, are done; to be added to Snakemake's logger.
+    """Prints how many images, and shards, are done, and which jobs a cluster ended; added to Snakemake's logger.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ProgressHandler(logging.Handler):
         self._last_line = float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count the start and end of jobs."""
+        """Count the start and end of jobs, and tell of those that their cluster says have failed."""
         event = getattr(record, "event", None)
         if event == "job_info" and record.rule_name in self._totals:
             self._started = self._started or time.monotonic()
@@ -41,6 +41,13 @@ class ProgressHandler(logging.Handler):
         elif event == "job_finished" and record.job_id in self._running:
             self._done[self._running.pop(record.job_id)] += 1
             self._tell()
+        elif event == "job_error" and record.rule_msg:
+            # The first sentence says why; a job on this machine has said so itself.
+            reason = record.rule_msg.split(". ")[0]
+            self._print(f"{', '.join(record.output)}: {reason} (logs: {', '.join(record.log)})")
+        elif event == "group_error":
+            images = len(record.job_error_info)
+            self._print(f"a job of {images:,} images failed (logs: {', '.join(record.aux_logs)})")
 
     def _tell(self) -> None:
         now = time.monotonic()
@@ -51,7 +58,10 @@ class ProgressHandler(logging.Handler):
         left = (now - self._started) / done * (total - done)
         counts = [f"{self._done[rule]:,} of {self._totals[rule]:,} {COUNTED[rule]}" for rule in self._totals]
         told = f", about {_readable(left)} left" if done < total else ""
-        print(f"{' and '.join(counts)} done{told}", file=self._stream, flush=True)
+        self._print(f"{' and '.join(counts)} done{told}")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
 
 
 def _readable(seconds: float) -> str:

@@ -121,7 +121,7 @@ def test_a_shared_installation_runs_a_study_elsewhere_by_the_generic_profile(stu
     pixels = {name: write_image(study.images / name, seed) for seed, name in enumerate(["a.tif", "b.tif"])}
     (study.path / "config.yaml").rename(study.path.parent / "my.yaml")
     installed = tmp_path / "opt/quadrat"
-    for part in ("workflow", "scripts", "profiles"):
+    for part in ("envs", "workflow", "scripts", "profiles"):
         shutil.copytree(PROJECT / part, installed / part)
     shutil.copy(PROJECT / "Snakefile", installed)
     for path in [installed, *installed.rglob("*")]:
@@ -151,7 +151,9 @@ def test_an_image_over_its_time_is_named_and_can_be_left_out(over_time):
     done = over_time.finish(over_time.process)
     assert done.code == 1
     assert over_time.states("endless.tif") == ["TIMEOUT"]
-    assert "SLURM status is: 'TIMEOUT'" in done.output
+    assert re.search(
+        r"endless\.tif\.\w+\.parquet: SLURM-job '\d+' failed, SLURM status is: 'TIMEOUT'", done.output
+    )
     assert "  not computed: endless.tif" in done.output
     assert "predict_image:runtime=" in done.output
     over_time.configure(exclude=["endless.tif"])

@@ -145,9 +145,8 @@ def job_minutes(wildcards, attempt):
 @asked_once
 def job_threads(wildcards):
     """Give few jobs all cores, and many one each; where they share a GPU, one runs at a time; a join takes one."""
-    if is_join(wildcards):
-        return 1
-    # A run on a cluster has no number of cores.
+    if is_join(wildcards) or not (workflow.is_main_process and workflow.local_exec):
+        return 1  # on a cluster, and in its jobs, which are told the cores of their node and not their own
     cores = workflow.resource_settings.cores or 1
     jobs = len(plan().missing) - len(plan().shards) + len(plan().missing_shards)
     at_once = 1 if gpus(settings.predictor) else jobs
