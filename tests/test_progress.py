@@ -24,7 +24,11 @@ def run(clock):
         handler = ProgressHandler({"predict_image": total, "predict_shard": shards}, stream)
         for second, event, job, rule in events:
             clock[0] = second
-            told = {"job_info": {"jobid": job, "rule_name": rule}, "job_finished": {"job_id": job}}
+            told = {
+                "job_info": {"jobid": job, "rule_name": rule},
+                "job_finished": {"job_id": job},
+                "job_error": {"rule_msg": None},
+            }
             attributes = {"event": event, **told.get(event, {})}
             handler.emit(logging.makeLogRecord(attributes))
         return stream.getvalue().splitlines()
