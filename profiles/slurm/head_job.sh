@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs Snakemake itself as a job, for sites that do not want it on a login node. From the folder of the study:
+# Runs Snakemake itself as a job, for sites that do not want it on a login node. From the folder of the project:
 #   sbatch profiles/slurm/head_job.sh --configfile my.yaml
 # What follows the script's name is handed to snakemake. Change first: time, which must do for the whole run;
 # account and partition.
