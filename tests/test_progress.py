@@ -87,7 +87,7 @@ def test_time_left_is_told_in_two_units(run, seconds, told):
 
 def test_job_that_its_cluster_ended_is_told_with_its_reason_and_logs():
     stream = io.StringIO()
-    handler = ProgressHandler("predict_image", 3, stream)
+    handler = ProgressHandler({"predict_image": 3}, stream)
     told = "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason unavailable."
     ended = {"rule_msg": told, "output": ["a.parquet"], "log": ["a.log", "7.log"]}
     group = {"job_error_info": [{}, {}], "aux_logs": ["8.log"]}

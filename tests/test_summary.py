@@ -144,7 +144,10 @@ def test_shards_that_are_there_are_told_of_an_image_that_waits(make_settings, re
     Path(paths[1]).touch()
     lines = summarise(plan, 5)
     assert "  not computed: a.tif (1 of its 3 shards are)" in lines
-    assert "--set-resources predict_image:mem_mb=8000 predict_shard:mem_mb=8000;" in lines[-1]
+    assert (
+        "--set-resources predict_image:mem_mb=8000 predict_shard:mem_mb=8000 predict_image:runtime=240;"
+        in lines[-1]
+    )
 
 
 def test_shards_of_a_result_that_no_run_wants_are_superseded(write_result, finish, results):

@@ -13,7 +13,7 @@ COUNTED = {"predict_image": "images", "predict_shard": "shards"}
 
 
 class ProgressHandler(logging.Handler):
-    """Prints how many images, and shards, are done, and which jobs a cluster ended; added to Snakemake's logger.
+    """Prints how many images and shards are done, and which jobs a cluster ended; for Snakemake's logger.
 
     Parameters
     ----------
