@@ -135,11 +135,11 @@ def image_task(wildcards):
 
 @asked_once
 def job_minutes(wildcards, attempt):
-    """Give the minutes that a cluster is asked for: ten, and one for each 10 MB of the image and its sources."""
-    path = planned_image(wildcards).path
+    """Give the minutes that a cluster is asked for: ten, and one for each 10 MB of the job's share of its image."""
+    path, shards = planned_image(wildcards).path, planned_shards(wildcards)
     sources = find_sources(path).files.values()
     size = os.path.getsize(path) + sum(source.st_size for source in sources)
-    return (10 + size // 10_000_000) * attempt
+    return (10 + size // 10_000_000 // (len(shards.paths) if shards else 1)) * attempt
 
 
 @asked_once
