@@ -37,7 +37,7 @@ def make_study(slurm, tmp_path_factory):
     def make():
         study = SlurmStudy(tmp_path_factory.mktemp("slurm") / "study")
         study.images.mkdir(parents=True)
-        study.configure(patch_size=PATCH_SIZE)
+        study.configure(patch_size=PATCH_SIZE, maps=False)
         return study
 
     return make

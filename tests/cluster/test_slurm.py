@@ -12,9 +12,6 @@ import pytest
 from slurm_studies import SMALL, TAKES_MEMORY, WAITS, write_flat
 from studies import PROJECT, Run, Study, means, write_image
 
-# One worker brings the cluster up and runs all of these.
-pytestmark = pytest.mark.xdist_group("slurm")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def over_time(make_study):

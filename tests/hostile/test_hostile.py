@@ -20,9 +20,6 @@ from quadrat.config import load_settings
 from quadrat.merge import merge_predictions
 from quadrat.plan import make_plan
 
-# One worker makes the corpus, once.
-pytestmark = pytest.mark.xdist_group("hostile")
-
 PATCH_SIZE = 32
 PROCESSES = 2
 JOBS = Path(__file__).with_name("jobs.py")
