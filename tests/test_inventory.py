@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -129,11 +130,109 @@ def test_two_folders_of_one_name_are_refused(put, find, images):
         find(images=[str(images / "2023/drop"), str(images / "2024/drop")])
 
 
-def test_link_to_a_file_is_an_image_with_the_status_of_the_file(find, images, tmp_path):
-    (tmp_path / "elsewhere").write_bytes(b"pixels of another disk")
-    (images / "a.tif").symlink_to(tmp_path / "elsewhere")
-    (image,) = find()
-    assert image.stat == os.stat(tmp_path / "elsewhere")
+@pytest.fixture
+def disk(tmp_path):
+    """Give a folder outside of the images, which holds an image, and a folder with another."""
+    disk = tmp_path / "disk"
+    (disk / "far").mkdir(parents=True)
+    for filename in ("a.tif", "far/b.tif"):
+        (disk / filename).write_bytes(b"pixels of another disk")
+    return disk
+
+
+def problems(found):
+    return {image.filename: image.problem for image in found if image.problem}
+
+
+def test_link_within_the_images_is_an_image_with_the_status_of_the_file(put, find, images):
+    put("north/a.tif")
+    (images / "b.tif").symlink_to(images / "north/a.tif")
+    first, second = find()
+    assert (first.filename, second.filename) == ("b.tif", "north/a.tif")
+    assert first.stat == second.stat == os.stat(images / "north/a.tif")
+
+
+def test_links_that_leave_the_images_are_listed_with_the_key_that_follows_them(put, find, images, disk):
+    put("c.tif")
+    (images / "a.tif").symlink_to(disk / "a.tif")
+    (images / "b.tif").symlink_to("../disk/far/b.tif")
+    (images / "d.tif").symlink_to("b.tif")
+    found = find()
+    assert [image.filename for image in found] == ["a.tif", "b.tif", "c.tif", "d.tif"]
+    assert set(problems(found)) == {"a.tif", "b.tif", "d.tif"}
+    assert all("leaves the images folder" in problem for problem in problems(found).values())
+    assert all("follow_links: true" in image.hint for image in found if image.problem)
+
+
+def test_links_that_leave_the_images_are_followed_when_asked(find, images, disk):
+    (images / "a.tif").symlink_to(disk / "a.tif")
+    (images / "north").symlink_to(disk)
+    found = find(follow_links=True)
+    assert [image.filename for image in found] == ["a.tif", "north/a.tif", "north/far/b.tif"]
+    assert problems(found) == {}
+    assert found[0].stat == os.stat(disk / "a.tif")
+
+
+def test_images_folder_may_itself_be_a_link(put, find, images, tmp_path):
+    put("a.tif")
+    (tmp_path / "link").symlink_to(images)
+    (images / "b.tif").symlink_to(images / "a.tif")
+    assert problems(find(images=str(tmp_path / "link"))) == {}
+
+
+def test_file_that_a_table_names_by_a_link_out_of_its_folder_is_listed(put, find, write_table, disk):
+    (disk.parent / "images/link").symlink_to(disk / "far")
+    put("a.tif")
+    table = write_table("filename\nimages/a.tif\nimages/link/b.tif\ndisk/a.tif\n")
+    assert problems(find(images=table)) == {}
+    (disk.parent / "images/out.tif").symlink_to("/etc/hostname")
+    table = write_table("filename\nimages/a.tif\nimages/out.tif\n")
+    assert set(problems(find(images=table))) == {"images/out.tif"}
+    assert problems(find(images=table, follow_links=True)) == {}
+
+
+def test_linked_folder_is_listed_and_not_searched(put, find, images, disk):
+    put("a.tif")
+    (images / "north").symlink_to(disk)
+    found = find()
+    assert [image.filename for image in found] == ["a.tif", "north/"]
+    assert "follow_links: true" in found[1].hint
+
+
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_loops_of_links_end_and_are_listed(put, find, images, follow_links):
+    put("a.tif", "north/b.tif")
+    (images / "north/up").symlink_to(images)
+    (images / "north/same").symlink_to(".")
+    (images / "c.tif").symlink_to("d.tif")
+    (images / "d.tif").symlink_to("c.tif")
+    found = find(follow_links=follow_links)
+    listed = ["a.tif", "c.tif", "d.tif", "north/b.tif", "north/same/", "north/up/"]
+    assert [image.filename for image in found] == listed
+    assert set(problems(found)) == {"c.tif", "d.tif", "north/same/", "north/up/"}
+    assert problems(found)["c.tif"] == "cannot be opened: Too many levels of symbolic links"
+
+
+def test_folder_that_several_links_lead_to_is_searched_once_as_the_first_of_them(find, images, disk):
+    (images / "z").symlink_to(disk)
+    (images / "y").symlink_to(disk / "far")
+    found = find(follow_links=True)
+    assert [image.filename for image in found] == ["y/b.tif", "z/a.tif", "z/far/"]
+    assert problems(found) == {"z/far/": "it is searched already, as y"}
+
+
+def test_doors_between_folders_do_not_multiply_what_is_searched(find, images, disk):
+    for number in range(30):
+        folder = disk / str(number)
+        folder.mkdir()
+        for side in "lr":
+            (folder / side).symlink_to(disk / str(number + 1))
+    (images / "in").symlink_to(disk / "0")
+    (disk / "30").mkdir()
+    (disk / "30/a.tif").write_bytes(b"pixels")
+    found = find(follow_links=True)
+    assert len(found) == 31
+    assert len(problems(found)) == 30
 
 
 def test_broken_link_is_listed_with_its_problem(put, find, images):
@@ -145,10 +244,17 @@ def test_broken_link_is_listed_with_its_problem(put, find, images):
     ]
 
 
-def test_pipe_is_no_image_and_does_not_block(put, filenames, images):
+def test_what_is_no_file_is_listed_and_not_opened(put, find, images):
     put("a.tif")
-    os.mkfifo(images / "b.tif")
-    assert filenames() == ["a.tif"]
+    os.mkfifo(images / "b.tif")  # opening it would wait for a writer
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(images / "c.tif"))
+    (images / "d.tif").symlink_to("/dev/zero")
+    assert problems(find()) == {
+        "b.tif": "not a file but a pipe",
+        "c.tif": "not a file but a socket",
+        "d.tif": "not a file but a device",
+    }
 
 
 def test_folder_that_ends_like_an_image_is_searched(put, filenames):
@@ -181,6 +287,25 @@ def test_folder_that_cannot_be_listed_is_a_problem_of_its_own(find, closed_folde
     assert "Permission denied" in found[1].problem
 
 
+def test_files_of_a_folder_that_can_only_be_listed_are_problems(find, closed_folder):
+    effective = os.geteuid()
+    os.seteuid(os.getuid())
+    (closed_folder / "closed/inner").mkdir(mode=0o755)
+    (closed_folder / "closed").chmod(0o444)
+    os.seteuid(effective)
+    found = find(images=str(closed_folder), results=str(closed_folder / "results"))
+    assert problems(found) == {
+        "closed/b.tif": "cannot be opened: Permission denied",
+        "closed/inner/": "folder cannot be listed: Permission denied",
+    }
+
+
+@pytest.mark.parametrize("names", [("a.tif", "A.tif", "a.TIF"), ("\u00e9.tif", "e\u0301.tif")])
+def test_names_that_differ_in_case_or_normalisation_are_different_images(put, filenames, names):
+    put(*names)
+    assert filenames() == sorted(names)
+
+
 # names that cannot be carried
 
 
@@ -203,12 +328,18 @@ def test_name_that_is_not_utf_8_is_listed_and_can_be_shown(find, images):
     assert "rename" in image.hint
 
 
-@pytest.mark.parametrize("character", ["\n", "\r"])
-def test_name_with_a_line_break_is_listed_in_one_line(put, find, character):
+def test_folder_whose_name_cannot_be_shown_is_listed_as_it_can(find, images):
+    (images / "a\x1b[2J").symlink_to(".")
+    (Path(os.fsdecode(os.fsencode(images) + b"/b\xff"))).symlink_to(".")
+    assert [image.filename for image in find()] == [r"a\x1b[2J/", r"b\xff/"]
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\x1b", "\x7f", "\x9b"])
+def test_name_with_a_control_character_is_listed_in_one_line(put, find, character):
     put(f"a{character}b.tif")
     (image,) = find()
     assert image.filename == f"a{character}b.tif".encode("unicode_escape").decode()
-    assert "line break" in image.problem
+    assert "line break or another control character" in image.problem
 
 
 @pytest.mark.parametrize(
@@ -266,7 +397,7 @@ def test_file_that_a_table_lists_and_is_not_there_is_listed_as_failed(put, find,
     put("a.tif")
     found = find(images=write_table("filename\tsite\nimages/a.tif\t1\nimages/gone.tif\t2\nimages\t3\n"))
     assert [(image.filename, image.problem, image.columns["site"]) for image in found] == [
-        ("images", "not a file", "3"),
+        ("images", "not a file but a folder", "3"),
         ("images/a.tif", "", "1"),
         ("images/gone.tif", "cannot be opened: No such file or directory", "2"),
     ]

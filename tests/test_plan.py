@@ -387,10 +387,10 @@ def test_links_to_a_disk_that_is_not_mounted_stop_the_run(study, tmp_path):
     study.images.mkdir()
     for name in NAMES[:3]:
         (study.images / name.replace("/", "_")).symlink_to(disk / name)
-    assert study.run()[1]
+    assert study.run(follow_links=True)[1]
     disk.rename(tmp_path / "unmounted")
     with pytest.raises(ConfigError, match="3 of the 3 images of the last run are gone"):
-        study.plan()
+        study.plan(follow_links=True)
 
 
 # what it tells and keeps

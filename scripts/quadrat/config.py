@@ -20,6 +20,7 @@ class Settings:
     include: list[str]
     exclude: list[str]
     extensions: list[str]
+    follow_links: bool
     results: str
     patch_size: int
     stride: int

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,18 +14,20 @@ from pathlib import Path, PurePosixPath
 from quadrat.config import Settings
 from quadrat.errors import ConfigError
 from quadrat.results import TABLE_COLUMNS
+from quadrat.tree import walk
+
+# It may lead to what whoever put it there could not read.
+LEAVING = "a link that leaves the images folder is not followed"
+LEAVING_HINT = "follow_links: true follows it (config.yaml)"
+
+RENAME_HINT = "rename the file: its name would not survive the workflow"
+# All but the tab: they would break lines, or do things to a terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 # What Snakemake takes for one of its path variables (snakemake.pathvars).
 _PATHVAR = re.compile("<[a-z][a-z0-9_]*>")
 
-# Folders that file servers and backup tools leave among the images.
-FOREIGN_FOLDERS = ("@eaDir",)
-
-# It may lead out of the images, or back into them: what is searched is what the configuration names.
-LINKED_FOLDER = "a link to a folder is not searched"
-LINKED_FOLDER_HINT = "name the folder itself (config.yaml: images), or leave the link out"
-
-RENAME_HINT = "rename the file: its name would not survive the workflow"
+NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class FoundImage:
     columns: dict[str, str] = field(default_factory=dict)
 
 
-# Why files are no images of a run, beside the endings of those that are none.
-HIDDEN, NO_FILE, NOT_CHOSEN = "hidden", "pipes and devices", "left out by include and exclude"
+# Why images are not of a run; HIDDEN and the endings of other files tell the rest.
+NOT_CHOSEN = "left out by include and exclude"
 
 
 def find_images(settings: Settings, left_out: Counter[str] | None = None) -> list[FoundImage]:
@@ -103,7 +106,7 @@ def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
             for image in _in_folder(folder, name, settings, left_out)
         ]
     if settings.images.lower().endswith(".tsv"):
-        return _in_table(settings.images)
+        return _in_table(settings.images, settings.follow_links)
     return list(_in_folder(settings.images, "", settings, left_out))
 
 
@@ -133,76 +136,76 @@ def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[s
             f"images {folder}: no such folder; create it or point to another (config.yaml: images)"
         )
     endings = tuple(ending.lower() for ending in settings.extensions)
+    root = None if settings.follow_links else folder
     try:
-        results = os.stat(settings.results)
-    except FileNotFoundError:
-        results = None
-    pending = [(folder, prefix)]
-    while pending:
-        path, name = pending.pop()
-        try:
-            entries = list(os.scandir(path))
-        except OSError as error:
-            if name == prefix:
-                raise ConfigError(f"images {folder}: {error.strerror} (config.yaml: images)") from error
-            yield FoundImage(name + "/", path, problem=f"folder cannot be listed: {error.strerror}")
-            continue
-        for entry in entries:
-            filename = f"{name}/{entry.name}" if name else entry.name
-            if entry.name.startswith(".") or entry.name in FOREIGN_FOLDERS:
-                left_out[HIDDEN] += 1
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if results is None or not os.path.samestat(entry.stat(), results):
-                    pending.append((entry.path, filename))
-            elif entry.is_dir():
-                yield FoundImage(filename + "/", entry.path, problem=LINKED_FOLDER, hint=LINKED_FOLDER_HINT)
-            elif entry.name.lower().endswith(endings):
-                images = list(_inspect(filename, entry.path, {}))
-                left_out[NO_FILE] += not images
-                yield from images
+        for name, path, is_link, problem, hint in walk(
+            folder, prefix, settings.results, settings.follow_links, left_out
+        ):
+            if problem:
+                yield _failed(name, path, problem, hint, {})
+            elif name.lower().endswith(endings):
+                yield _image(name, path, root if is_link else None, {})
             else:
-                left_out[os.path.splitext(entry.name)[1].lower()] += 1
-
-
-def _inspect(filename: str, path: str, columns: dict[str, str]) -> Iterator[FoundImage]:
-    """Give the image unless it is a folder or a device, with the problem that keeps it from being read."""
-    problem = _unusable_name(filename, path)
-    if problem:
-        # Undecodable bytes and line breaks are shown, since tables and terminals cannot hold them.
-        shown = filename.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        shown = shown.replace("\n", r"\n").replace("\r", r"\r")
-        yield FoundImage(shown, path, problem=problem, hint=RENAME_HINT, columns=columns)
-        return
-    try:
-        stat = os.stat(path)
+                left_out[os.path.splitext(os.path.basename(name))[1].lower()] += 1
     except OSError as error:
-        yield FoundImage(filename, path, problem=f"cannot be opened: {error.strerror}", columns=columns)
-        return
-    if not os.path.isfile(path):
-        return
-    yield FoundImage(filename, path, stat, columns=columns)
+        raise ConfigError(f"images {folder}: {error.strerror} (config.yaml: images)") from error
 
 
-def _unusable_name(filename: str, path: str) -> str:
+def _image(filename: str, path: str, root: str | None, columns: dict[str, str]) -> FoundImage:
+    """Give an image, with the problem that keeps it from being read; a link must stay in the root, if any.
+
+    Nothing is opened: a pipe would wait for its writer.
+    """
+    problem = _unusable_name(path)
+    if problem:
+        return _failed(filename, path, problem, RENAME_HINT, columns)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return _failed(filename, path, f"cannot be opened: {error.strerror}", "", columns)
+    if not stat.S_ISREG(status.st_mode):
+        kind = NO_FILES.get(stat.S_IFMT(status.st_mode), "device")
+        return _failed(filename, path, f"not a file but a {kind}", "", columns)
+    if root is not None and not _is_within(path, root):
+        return _failed(filename, path, LEAVING, LEAVING_HINT, columns)
+    return FoundImage(filename, path, status, columns=columns)
+
+
+def _failed(filename: str, path: str, problem: str, hint: str, columns: dict[str, str]) -> FoundImage:
+    return FoundImage(_shown(filename), path, problem=_shown(problem), hint=hint, columns=columns)
+
+
+def _shown(text: str) -> str:
+    """Show undecodable bytes and line breaks, since tables and terminals cannot hold them."""
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), decoded)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _unusable_name(path: str) -> str:
     if "{" in path or "}" in path:
         return "Snakemake cannot carry a name with braces"
     if _PATHVAR.search(path):
         return "Snakemake cannot carry a name with a word between < and >"
     if any("\ud800" <= character <= "\udfff" for character in path):
         return "the name is not valid UTF-8"
-    if "\n" in path or "\r" in path:
-        return "the name holds a line break"
+    if _CONTROL.search(path):
+        return "the name holds a line break or another control character"
     return ""
 
 
-def _in_table(path: str) -> list[FoundImage]:
+def _in_table(path: str, follow_links: bool) -> list[FoundImage]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"images {path}: cannot be read: {error} (config.yaml: images)") from error
     table = csv.DictReader(io.StringIO(text), delimiter="\t")
     _check_columns(list(table.fieldnames or []), path)
+    folder = os.path.dirname(path)
+    root = None if follow_links else folder
     images, lines = [], {}
     for row in table:
         if None in row or None in row.values():
@@ -216,7 +219,7 @@ def _in_table(path: str) -> list[FoundImage]:
                 f"a filename must be listed once ({path})"
             )
         lines[filename] = table.line_num
-        images += _listed(filename, os.path.join(os.path.dirname(path), filename), row)
+        images.append(_image(filename, os.path.join(folder, filename), root, row))
     return images
 
 
@@ -242,10 +245,3 @@ def _checked_filename(filename: str, path: str, line: int) -> str:
             f"without `..` ({path})"
         )
     return str(pure)
-
-
-def _listed(filename: str, path: str, columns: dict[str, str]) -> list[FoundImage]:
-    # What a table names is never left out in silence, as a folder's other files are.
-    return list(_inspect(filename, path, columns)) or [
-        FoundImage(filename, path, problem="not a file", columns=columns)
-    ]

@@ -115,7 +115,8 @@ class Plan:
 
     @cached_property
     def _by_key(self) -> dict[str, PlannedImage]:
-        return {image.key: image for image in self.images}
+        # One with a problem may be shown under the name of another.
+        return {image.key: image for image in self.images if image.version}
 
 
 def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
