@@ -35,6 +35,12 @@ def test_unexpected_error_is_passed_on_with_its_traceback_in_the_log(path):
     assert "ZeroDivisionError: division by zero" in log
 
 
+def test_password_of_a_url_is_not_in_the_log(path):
+    with pytest.raises(ZeroDivisionError), telling(path):
+        raise ZeroDivisionError("https://user:secret@x.org/a.tif: gone")
+    assert "https://***@x.org/a.tif: gone" in path.read_text()
+
+
 def test_log_is_made_anew(path):
     path.write_text("of the last run\n")
     with telling(path):

@@ -270,6 +270,18 @@ def test_table_has_a_row_for_each_image_found(write_result, merge, image_table):
     assert (table.loc["{a}.tif"].message, table.loc["{a}.tif"].hint) == ("braces", "rename")
 
 
+def test_table_holds_no_formula_but_in_the_columns_of_the_user(write_result, merge, image_table):
+    formula = '=HYPERLINK("x")'
+    bad = write_result(formula, failure={"kind": "data", "message": "+1", "hint": "-"})
+    good = write_result("@a.tif", [1.0])
+    merge(good, bad, images=[planned("@a.tif", shift="-3.5"), planned(formula, shift="0")])
+    table = image_table()
+    assert list(table.index) == [f"'{formula}", "'@a.tif"]
+    assert table["message"].tolist() == ["'+1", ""]
+    assert table["hint"].tolist() == ["'-", ""]
+    assert table["shift"].tolist() == ["0", "-3.5"]
+
+
 def test_only_images_with_patches_are_in_the_dictionary(write_result, merge, dictionary):
     merge(
         write_result("ok.tif", [1.0]),

@@ -287,6 +287,12 @@ def test_file_is_as_open_as_the_umask_says(tmp_path, umask, mode):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
 
 
+def test_file_is_private_until_it_is_whole(tmp_path):
+    with replacing(tmp_path / "a") as temporary:
+        temporary.write_bytes(b"half")
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+
+
 def test_longest_name_of_a_key_can_be_written(tmp_path):
     path = tmp_path / ("ü" * 90 + ".0123456789ab.parquet")
     replace_file(path, b"")

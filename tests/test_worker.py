@@ -96,6 +96,14 @@ def test_error_is_told_with_its_kind_and_traceback(ending, log, raised, kind, me
     assert log.read_text().startswith("Traceback")
 
 
+@pytest.mark.parametrize("error", ["ValueError", "ImageError"])
+def test_password_of_a_url_is_neither_told_nor_logged(ending, log, error):
+    message = ending(f"raise {error}('s3://key:se/cret@bucket/a.tif: gone')")[1]
+    assert message.endswith("s3://***@bucket/a.tif: gone")
+    assert log.read_text().startswith("Traceback")
+    assert "s3://***@bucket" in log.read_text()
+
+
 def test_hint_of_an_error_is_told(ending):
     assert ending("raise ImageError('truncated', 'copy it again')") == ("data", "truncated", "copy it again")
 

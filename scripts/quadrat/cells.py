@@ -9,4 +9,14 @@ def harmless(text: str) -> str:
 
     Only for text: a negative number is none.
     """
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return f"'{text}" if _might_be_formula(text) else text
+
+
+def original(cell: str) -> str:
+    """Give the text that `harmless` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _might_be_formula(cell) else cell
+
+
+def _might_be_formula(text: str) -> bool:
+    # Also where it has apostrophes before it, so that no two texts make one cell.
+    return text.lstrip("'").startswith(FORMULA_STARTS)

@@ -12,9 +12,20 @@
     └── FileChangedError   a file was written to during the run; tried again likewise
 """
 
+from quadrat.urls import masked
+
 
 class QuadratError(Exception):
-    """Base of all errors that quadrat raises on purpose; its text is one line a user can act on."""
+    """Base of all errors that quadrat raises on purpose.
+
+    Parameters
+    ----------
+    reason : str
+        One line that a user can act on. Passwords of URLs in it are masked, since it is shown and logged.
+    """
+
+    def __init__(self, reason: str):
+        super().__init__(masked(reason))
 
 
 class ConfigError(QuadratError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from quadrat.errors import QuadratError
+from quadrat.urls import masked
 
 
 @contextmanager
@@ -39,5 +40,5 @@ def telling(path: str) -> Iterator[Callable[[str], None]]:
             tell(f"quadrat: {error}")
             raise SystemExit(1) from error
         except Exception:
-            traceback.print_exc(file=log)
+            log.write(masked(traceback.format_exc()))
             raise

@@ -3,9 +3,9 @@
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 from quadrat.keys import COMPONENT_BYTES, encode
+from quadrat.store import replacing
 
 
 def link_results(targets: dict[str, str], folder: str, suffix: str = ".parquet") -> dict[str, str]:
@@ -55,5 +55,7 @@ def _link(link: str, relative: str, target: str) -> None:
         os.symlink(relative, temporary)
     except OSError:
         # Some file systems have no links; a copy serves as well.
-        shutil.copyfile(target, temporary)
-    os.replace(temporary, Path(link))
+        with replacing(link) as copy:
+            shutil.copyfile(target, copy)
+        return
+    os.replace(temporary, link)

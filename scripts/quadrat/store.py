@@ -49,11 +49,11 @@ def replacing(path: str | os.PathLike) -> "Iterator[Path]":
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:
-        # mkstemp makes private files; results are as open as the user's umask says.
+        yield temporary
+        # mkstemp makes private files; whole results are as open as the user's umask says.
         umask = os.umask(0)
         os.umask(umask)
         os.fchmod(handle, 0o666 & ~umask)
-        yield temporary
         os.fsync(handle)
         os.replace(temporary, path)
     except BaseException:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 
+from quadrat.cells import original
 from quadrat.plan import Plan
 from quadrat.results import ResultsFolder
 
@@ -66,9 +67,10 @@ def failure_lines(table: str) -> list[str]:
     list of str
     """
     with Path(table).open(encoding="utf-8", newline="") as file:
-        failed = [row for row in csv.DictReader(file, delimiter="\t") if row["status"] == "failed"]
-    if not failed:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["status"] == "failed"]
+    if not rows:
         return []
+    failed = [{name: original(row[name]) for name in ("filename", "message", "hint")} for row in rows]
     lines = [f"{len(failed):,} images failed:"]
     for row in failed[:MOST_SHOWN]:
         hint = f" ({row['hint']})" if row["hint"] else ""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from quadrat.errors import QuadratError
 from quadrat.task import ImageTask
+from quadrat.urls import masked
 
 # What a pipe holds on Linux, pipe(7), and characters that fit in it however they are escaped: the child must
 # not wait for its parent to read.
@@ -130,10 +131,12 @@ def _work(work: Callable[[], None], log: str, sender: int) -> None:
         work()
         status = 0
     except BaseException as error:  # noqa: BLE001  the child ends here whatever comes: all of it is told
-        message = str(error) if isinstance(error, QuadratError) else f"{type(error).__name__}: {error}"
+        message = masked(
+            str(error) if isinstance(error, QuadratError) else f"{type(error).__name__}: {error}"
+        )
         ending = Ending(getattr(error, "kind", "error"), message[:MOST_TOLD], getattr(error, "hint", ""))
         os.write(sender, json.dumps(ending).encode())
-        traceback.print_exc()
+        sys.stderr.write(masked(traceback.format_exc()))
     finally:
         try:
             sys.stdout.flush()

@@ -223,6 +223,31 @@ def test_overviews_beside_an_image_are_no_levels_and_give_no_pixels(tmp_path):
     np.testing.assert_array_equal(pixels(), before)
 
 
+PYTHON = """</NoDataValue><PixelFunctionType>run</PixelFunctionType>
+<PixelFunctionLanguage>Python</PixelFunctionLanguage><PixelFunctionCode><![CDATA[
+def run(in_ar, out_ar, *_, **__):
+    open("{}", "w").close()
+]]></PixelFunctionCode><SimpleSource>"""
+
+
+def test_python_code_in_a_vrt_is_not_run(tmp_path, monkeypatch):
+    with written_by_gdal(tmp_path / "source.tif", 1, "uint16") as image:
+        image.write(U16, 1)
+    write_vrt(tmp_path / "a.vrt", "source.tif")
+    code = PYTHON.format(tmp_path / "ran")
+    text = (tmp_path / "a.vrt").read_text().replace("</NoDataValue><SimpleSource>", code)
+    text = text.replace('band="1">', 'band="1" subClass="VRTDerivedRasterBand">')
+    (tmp_path / "a.vrt").write_text(text.replace("17</NoData", "17</NoData"))
+    monkeypatch.setenv("GDAL_VRT_ENABLE_PYTHON", "YES")
+    with rasterio.open(tmp_path / "a.vrt") as image:
+        image.read(1)
+    assert (tmp_path / "ran").exists()
+    (tmp_path / "ran").unlink()
+    with pytest.raises(ImageError), open_image(tmp_path / "a.vrt") as reader:
+        list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_complex_numbers_are_refused(tmp_path):
     with written_by_gdal(tmp_path / "source.tif", 1, "complex64") as image:
         image.write(F32.astype(np.complex64), 1)

@@ -27,6 +27,8 @@ OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     # On several threads GDAL 3.10 loses the error of a source that cannot be read, and gives zeros.
     "VRT_NUM_THREADS": 1,
+    # A VRT may hold Python code, which a user's environment may let GDAL run.
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
 }
 
 
