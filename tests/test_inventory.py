@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -281,18 +282,33 @@ def closed_folder():
         (images / "closed").chmod(0o755)
 
 
+@contextmanager
+def as_owner():
+    """Let a test change what the closed folder holds."""
+    effective = os.geteuid()
+    os.seteuid(os.getuid())
+    yield
+    os.seteuid(effective)
+
+
 def test_folder_that_cannot_be_listed_is_a_problem_of_its_own(find, closed_folder):
     found = find(images=str(closed_folder), results=str(closed_folder / "results"))
     assert [image.filename for image in found] == ["a.tif", "closed/"]
     assert "Permission denied" in found[1].problem
 
 
+def test_file_that_cannot_be_read_is_listed_with_its_problem(find, closed_folder):
+    with as_owner():
+        (closed_folder / "a.tif").chmod(0)
+    found = find(images=str(closed_folder), results=str(closed_folder / "results"))
+    assert problems(found)["a.tif"] == "cannot be opened: Permission denied"
+
+
 def test_files_of_a_folder_that_can_only_be_listed_are_problems(find, closed_folder):
-    effective = os.geteuid()
-    os.seteuid(os.getuid())
-    (closed_folder / "closed/inner").mkdir(mode=0o755)
-    (closed_folder / "closed").chmod(0o444)
-    os.seteuid(effective)
+    with as_owner():
+        (closed_folder / "closed").chmod(0o755)
+        (closed_folder / "closed/inner").mkdir(mode=0o755)
+        (closed_folder / "closed").chmod(0o444)
     found = find(images=str(closed_folder), results=str(closed_folder / "results"))
     assert problems(found) == {
         "closed/b.tif": "cannot be opened: Permission denied",

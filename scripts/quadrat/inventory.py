@@ -1,6 +1,7 @@
 """The inventory: which images there are."""
 
 import csv
+import errno
 import io
 import os
 import re
@@ -166,6 +167,9 @@ def _image(filename: str, path: str, root: str | None, columns: dict[str, str]) 
     if not stat.S_ISREG(status.st_mode):
         kind = NO_FILES.get(stat.S_IFMT(status.st_mode), "device")
         return _failed(filename, path, f"not a file but a {kind}", "", columns)
+    if not os.access(path, os.R_OK, effective_ids=True):
+        # Snakemake, which reads small inputs itself, would stop the run.
+        return _failed(filename, path, f"cannot be opened: {os.strerror(errno.EACCES)}", "", columns)
     if root is not None and not _is_within(path, root):
         return _failed(filename, path, LEAVING, LEAVING_HINT, columns)
     return FoundImage(filename, path, status, columns=columns)
