@@ -15,6 +15,7 @@ from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
 from quadrat.readers.budget import MB, require_memory
+from quadrat.readers.drivers import open_local
 from quadrat.readers.reader import CONVERT, FileReader, ImageInfo
 from quadrat.readers.selection import channel_indices, check_level, complex_error
 from quadrat.readers.stripes import StripePipeline
@@ -65,7 +66,7 @@ class GdalReader(FileReader):
         with ExitStack() as held:
             with _gdal_errors("not an image that quadrat can read", path), rasterio.Env(**OPTIONS):
                 self._block_height = _checked_block_height(path)
-                with rasterio.open(path) as full:
+                with open_local(path) as full:
                     levels = 1 + len(full.overviews(1) if full.count else ())
                     width, transform = full.width, full.transform
                     self._scales, self._offsets = full.scales, full.offsets
@@ -79,7 +80,7 @@ class GdalReader(FileReader):
             self._held = held.pop_all()
 
     def _open(self) -> rasterio.DatasetReader:
-        return rasterio.open(self._path, **self._options)
+        return open_local(self._path, **self._options)
 
     def _describe(self, level: int, levels: int, full_width: int, transform) -> ImageInfo:
         dataset = self._dataset
@@ -203,10 +204,10 @@ def _checked_block_height(path: str) -> int:
 def _files_used(path: str) -> tuple[list[str], int]:
     """Return the files that GDAL reads an image from, or would if it looked beside it; and block height."""
     try:
-        with rasterio.open(path) as image:
+        with open_local(path) as image:
             return image.files, max((height for height, _ in image.block_shapes), default=1)
     except RasterioError:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"), rasterio.open(path) as image:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"), open_local(path) as image:
             return image.files, 1
 
 
