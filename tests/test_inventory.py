@@ -470,6 +470,11 @@ def test_missing_folder_stops_with_what_to_do(find, tmp_path):
     )
 
 
+def test_key_of_a_storage_that_is_given_for_a_folder_is_not_told(find):
+    with pytest.raises(ConfigError, match=r"^images s3://\*\*\*@bucket: no such folder"):
+        find(images="s3://key:secret@bucket")
+
+
 def test_folder_without_images_stops_with_what_to_do(put, find):
     put("notes.txt")
     with pytest.raises(ConfigError, match=r"no image there ends in \.tif .*\.vrt; put images there"):
