@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.cells import harmless, original
+from quadrat.cells import harmless, original, visible
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-a.tif", "@SUM(A1)", "\t=1", "\r=1", "'=1"])
@@ -18,3 +18,11 @@ def test_other_text_stays(text):
 @given(st.text("'=-a", max_size=5))
 def test_text_is_found_again_in_its_cell(text):
     assert original(harmless(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\x1b[2Jb", r"a\x1b[2Jb"), ("\x9b\n", r"\x9b\n"), ("ü\t雪", "ü\t雪"), (r"a\n", r"a\n")],
+)
+def test_control_characters_are_written_out(text, shown):
+    assert visible(text) == shown

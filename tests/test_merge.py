@@ -272,12 +272,12 @@ def test_table_has_a_row_for_each_image_found(write_result, merge, image_table):
 
 def test_table_holds_no_formula_but_in_the_columns_of_the_user(write_result, merge, image_table):
     formula = '=HYPERLINK("x")'
-    bad = write_result(formula, failure={"kind": "data", "message": "+1", "hint": "-"})
+    bad = write_result(formula, failure={"kind": "data", "message": "+1\x1b[2J", "hint": "-"})
     good = write_result("@a.tif", [1.0])
     merge(good, bad, images=[planned("@a.tif", shift="-3.5"), planned(formula, shift="0")])
     table = image_table()
     assert list(table.index) == [f"'{formula}", "'@a.tif"]
-    assert table["message"].tolist() == ["'+1", ""]
+    assert table["message"].tolist() == [r"'+1\x1b[2J", ""]
     assert table["hint"].tolist() == ["'-", ""]
     assert table["shift"].tolist() == ["0", "-3.5"]
 

@@ -1,7 +1,18 @@
-"""Cells of tables that a person may open in a spreadsheet."""
+"""Cells of tables that a person may open in a spreadsheet, or see on a terminal."""
+
+import re
 
 # What makes a cell a formula in Excel, LibreOffice or Google Sheets (OWASP, "CSV Injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+# All but the tab, which tables quote: they would break lines, or do things to a terminal.
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """Give a text in which control characters, but the tab, are written out as escapes."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def harmless(text: str) -> str:

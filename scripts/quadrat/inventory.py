@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from quadrat.cells import CONTROL, visible
 from quadrat.config import Settings
 from quadrat.errors import ConfigError
 from quadrat.results import TABLE_COLUMNS
@@ -22,9 +23,6 @@ LEAVING = "a link that leaves the images folder is not followed"
 LEAVING_HINT = "follow_links: true follows it (config.yaml)"
 
 RENAME_HINT = "rename the file: its name would not survive the workflow"
-# All but the tab: they would break lines, or do things to a terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
-
 # What Snakemake takes for one of its path variables (snakemake.pathvars).
 _PATHVAR = re.compile("<[a-z][a-z0-9_]*>")
 
@@ -181,8 +179,7 @@ def _failed(filename: str, path: str, problem: str, hint: str, columns: dict[str
 
 def _shown(text: str) -> str:
     """Show undecodable bytes and line breaks, since tables and terminals cannot hold them."""
-    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), decoded)
+    return visible(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -196,7 +193,7 @@ def _unusable_name(path: str) -> str:
         return "Snakemake cannot carry a name with a word between < and >"
     if any("\ud800" <= character <= "\udfff" for character in path):
         return "the name is not valid UTF-8"
-    if _CONTROL.search(path):
+    if CONTROL.search(path):
         return "the name holds a line break or another control character"
     return ""
 

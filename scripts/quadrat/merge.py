@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from quadrat.cells import harmless
+from quadrat.cells import harmless, visible
 from quadrat.dictionary import write_dictionary, write_typed
 from quadrat.links import link_results
 from quadrat.manifest import PlannedImage, table_bytes
@@ -120,13 +120,18 @@ def _image_table(results: list[Result], columns: dict[str, dict[str, str]]) -> b
         counts, failure = result.counts, result.failure
         numbers = [counts.get(name, "") for name in ("patches", "skipped", "nan")]
         dropped = f"{counts['dropped']:.6f}" if "dropped" in counts else ""
-        told = [harmless(" ".join(failure.get(name, "").split())) for name in ("kind", "message", "hint")]
+        told = [_one_line(failure.get(name, "")) for name in ("kind", "message", "hint")]
         mine = columns.get(result.filename, {})
         rows.append(
             [harmless(result.filename), result.status, *numbers, dropped, result.content_hash or "", *told]
             + [mine.get(name, "") for name in own]
         )
     return table_bytes([*TABLE_COLUMNS, *own], rows)
+
+
+def _one_line(text: str) -> str:
+    """Give what a decoder said, perhaps in words of its file, as a cell that does nothing but be read."""
+    return harmless(visible(" ".join(text.split())))
 
 
 def _summary(results: list[Result]) -> dict[str, Any]:
