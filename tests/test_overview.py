@@ -56,6 +56,10 @@ def test_names_messages_and_configuration_are_escaped(overview, write_result):
     assert "<script>alert(1)</script>" in page.texts
 
 
+def test_name_that_might_be_a_formula_is_shown_as_it_is(overview, write_result):
+    assert "=1+1.tif" in overview(write_result("=1+1.tif", [1.0])).texts
+
+
 def test_run_without_predictions_has_an_overview(overview, write_result):
     page = overview(write_result("b.tif", failure={"kind": "data", "message": "broken", "hint": ""}))
     assert "broken" in page.texts

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from quadrat.cells import original
 from quadrat.store import replace_file
 
 FIELDS = ("filename", "key", "version", "content_id", "path", "problem", "hint", "regions")
@@ -72,6 +73,23 @@ def read_manifest(path: str) -> list[PlannedImage]:
         )
         for row in rows
     ]
+
+
+def read_image_table(path: str) -> list[dict[str, str]]:
+    """Read images.tsv back.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    list of dict of str to str
+        Column to text, a row each, with filenames, messages and hints as they were before they became cells.
+    """
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [row | {name: original(row[name]) for name in ("filename", "message", "hint")} for row in rows]
 
 
 def table_bytes(header: list[str], rows: Iterable[list]) -> bytes:

@@ -1,13 +1,13 @@
 """The overview of a run as a page: its counts, distribution, failures, images, configuration, versions."""
 
 import base64
-import csv
 from collections import Counter
 from pathlib import Path
 
 from jinja2 import Environment
 
 from quadrat.distribution import count_predictions, draw_distribution
+from quadrat.manifest import read_image_table
 from quadrat.results import ResultsFolder
 from quadrat.store import replace_file
 
@@ -91,8 +91,7 @@ def write_overview(folder: ResultsFolder) -> None:
     ----------
     folder : ResultsFolder
     """
-    with Path(folder.images).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = read_image_table(folder.images)
     statuses = Counter(row["status"] for row in rows)
     picture = draw_distribution(count_predictions(folder.predictions)) if statuses["ok"] else b""
     patches = sum(int(row["patches"]) for row in rows)

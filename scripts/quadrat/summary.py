@@ -1,12 +1,10 @@
 """What a person reads at the end of a run."""
 
-import csv
 from glob import escape
-from pathlib import Path
 
 import orjson
 
-from quadrat.cells import original
+from quadrat.manifest import read_image_table
 from quadrat.plan import Plan
 from quadrat.results import ResultsFolder
 
@@ -66,11 +64,9 @@ def failure_lines(table: str) -> list[str]:
     -------
     list of str
     """
-    with Path(table).open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["status"] == "failed"]
-    if not rows:
+    failed = [row for row in read_image_table(table) if row["status"] == "failed"]
+    if not failed:
         return []
-    failed = [{name: original(row[name]) for name in ("filename", "message", "hint")} for row in rows]
     lines = [f"{len(failed):,} images failed:"]
     for row in failed[:MOST_SHOWN]:
         hint = f" ({row['hint']})" if row["hint"] else ""
