@@ -4,6 +4,7 @@ import pytest
 
 from quadrat.drawings import BATCH_BYTES, DrawingsFolder
 from quadrat.manifest import PlannedImage, table_bytes
+from quadrat.merge import merge_predictions
 
 A, B = (
     PlannedImage(name, name, "0123456789ab", "1-2", f"images/{name}") for name in ("a.tif", "north/b.tif")
@@ -15,7 +16,10 @@ def folder(results):
     """Give the names of drawings in a results folder whose table lists two images, one of them failed."""
     Path(results.path).mkdir()
     Path(results.images).write_bytes(
-        table_bytes(["filename", "status"], [["a.tif", "failed"], ["north/b.tif", "ok"]])
+        table_bytes(
+            ["filename", "status", "message", "hint"],
+            [["a.tif", "failed", "truncated", ""], ["north/b.tif", "ok", "", ""]],
+        )
     )
     return DrawingsFolder(results.path, True)
 
@@ -32,6 +36,14 @@ def test_images_with_predictions_are_drawn(folder):
     assert not drawing.is_there
     draw(drawing)
     assert drawing.is_there
+
+
+def test_image_whose_name_looks_like_a_formula_is_drawn(write_result, make_settings):
+    image = PlannedImage("-1.tif", "-1.tif", "0123456789ab", "1-2", "images/-1.tif")
+    settings = make_settings()
+    merge_predictions([write_result("-1.tif", [0.5])], [image], settings.as_dict(), {}, lambda line: None)
+    (drawing,) = DrawingsFolder(settings.results, True).current([image])
+    assert drawing.filename == "-1.tif"
 
 
 def test_nothing_is_drawn_when_maps_are_off(folder):
@@ -66,8 +78,9 @@ def test_small_images_are_drawn_together_and_large_ones_alone(folder, images):
         with (images / name).open("wb") as file:
             file.truncate(size)
         planned.append(PlannedImage(name, name, "0123456789ab", "1-2", str(images / name)))
-    rows = [[name, "failed" if name == "d.tif" else "ok"] for name in sizes]
-    Path(folder.results, "images.tsv").write_bytes(table_bytes(["filename", "status"], rows))
+    rows = [[name, "failed" if name == "d.tif" else "ok", "", ""] for name in sizes]
+    table = table_bytes(["filename", "status", "message", "hint"], rows)
+    Path(folder.results, "images.tsv").write_bytes(table)
     batches = [folder.batch_path(*places, "1f") for places in [(0, 1), (2, 2), (4, 4)]]
     assert folder.missing_batches(planned, "1f") == batches
     draw(folder.at("b.tif", "0123456789ab"))

@@ -1,6 +1,5 @@
 """Drawings: where the map and the page of each image are, and which of them a run wants."""
 
-import csv
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from quadrat.manifest import PlannedImage
+from quadrat.manifest import PlannedImage, read_image_table
 from quadrat.results import ResultsFolder, split_version_path
 from quadrat.versions import digest
 
@@ -144,7 +143,4 @@ class DrawingsFolder:
 @lru_cache(maxsize=1)
 def _ok_filenames(table: str, _mtime_ns: int) -> frozenset[str]:
     """Read which images have predictions, once for all batches of a run."""
-    with Path(table).open(encoding="utf-8", newline="") as file:
-        return frozenset(
-            row["filename"] for row in csv.DictReader(file, delimiter="\t") if row["status"] == "ok"
-        )
+    return frozenset(row["filename"] for row in read_image_table(table) if row["status"] == "ok")
