@@ -93,8 +93,8 @@ class _Squares:
         self.decode_bytes = _tile_bytes(slide) + SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
         self.background = "#" + slide.properties.get("openslide.background-color", BACKGROUND).lower()
 
-    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (row, col, pixels) of each square, as (height, width, channel) array."""
+    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray]]:
+        """Yield (rows, col, pixels) of each square, as (height, width, channel) array."""
         downsample = self._slide.level_downsamples[self._level]
         for row in rows:
             for col in cols:
@@ -103,7 +103,7 @@ class _Squares:
                 size = self.cols.size(col), self.rows.size(row)
                 with _openslide_errors(f"pixels at y {y:,}, x {x:,} cannot be decoded"):
                     region = self._slide.read_region(at_level_0, self._level, size)
-                yield row, col, self._on_background(region)[..., self._picked]
+                yield range(row, row + 1), col, self._on_background(region)[..., self._picked]
 
     def _on_background(self, region: Image.Image) -> np.ndarray:
         canvas = Image.new("RGB", region.size, self.background)

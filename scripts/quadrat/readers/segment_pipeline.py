@@ -35,8 +35,11 @@ class SegmentTable(Segments, Protocol):
     held_bytes: int
     fill: int | float
 
-    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray | None]]:
-        """Yield (row, col, pixels) of each segment, (height, width, channel) or None if the file has none."""
+    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray | None]]:
+        """Yield (rows, col, pixels) of segments that lie one below the other.
+
+        Pixels are (height, width, channel), None if the file has none; valid until the next are asked for.
+        """
         ...
 
 
@@ -165,18 +168,20 @@ class SegmentPipeline:
         ]
         channels = self._table.planes[task.plane]
         count = 0
-        for row, col, pixels in self._table.read(task.plane, task.segment_rows, task.segment_cols):
+        for segment_rows, col, pixels in self._table.read(task.plane, task.segment_rows, task.segment_cols):
             for block in blocks:
-                self._paste(pixels, row, col, block, channels)
-            count += 1
+                self._paste(pixels, segment_rows, col, block, channels)
+            count += len(segment_rows)
         with self._count_lock:
             self.segments_decoded += count
 
-    def _paste(self, pixels, row: int, col: int, block: _OpenBlock, channels: tuple[int, ...]) -> None:
-        """Copy the pixels that a segment and a block share."""
+    def _paste(
+        self, pixels, segment_rows: range, col: int, block: _OpenBlock, channels: tuple[int, ...]
+    ) -> None:
+        """Copy the pixels that neighbouring segments and a block share."""
         rows, cols = self._table.rows, self._table.cols
-        y, x = rows.starts[row], cols.starts[col]
-        top, bottom = max(y, block.top), min(rows.stops[row], block.bottom)
+        y, x = rows.starts[segment_rows[0]], cols.starts[col]
+        top, bottom = max(y, block.top), min(rows.stops[segment_rows[-1]], block.bottom)
         left, right = max(x, block.left), min(cols.stops[col], block.right)
         target = block.pixels[top - block.top : bottom - block.top, left - block.left : right - block.left]
         shared = self._table.fill if pixels is None else pixels[top - y : bottom - y, left - x : right - x]

@@ -1,7 +1,7 @@
 """Coded TIFF segments: strips and tiles that a codec decodes whole."""
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 import tifffile
@@ -10,9 +10,10 @@ from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
 from quadrat.readers.codestreams import claimed_size
 from quadrat.readers.reader import CONVERT
+from quadrat.readers.tiff_bytes import ByteDecoder
 from quadrat.readers.tiff_lzw import LZW, LzwDecoder
 from quadrat.readers.tiff_pages import JPEG_FAMILY, tifffile_errors
-from quadrat.readers.tiff_planes import Plane, row_bytes
+from quadrat.readers.tiff_planes import row_bytes
 from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly, spans
 
 DEFLATE = (8, 32946, 50013)
@@ -50,6 +51,7 @@ class CodedSegments(TiffSegments):
         page, samples = self.page, self.stored_height * self.stored_width * self.samples
         self.rows = spans(range(0, self.height, self.stored_height), self.height)
         self._tables = {"jpegheader": page.jpegheader} if page.compression in JPEG_FAMILY else {}
+        self._bytes = ByteDecoder(page) if ByteDecoder.can_decode(page) else None
         self._lzw = LzwDecoder(page) if LzwDecoder.can_decode(page) else None
         self._check_expansion()
         self.segment_bytes = samples * page.dtype.itemsize
@@ -88,28 +90,43 @@ class CodedSegments(TiffSegments):
                     f"in {stored.counts[over[0]]:,} bytes of data"
                 )
 
-    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray | None]]:
-        """Yield (row, col, pixels) of each segment, (height, width, channel) or None if the file has none."""
+    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray | None]]:
+        """Yield (rows, col, pixels) of neighbouring segments; see `TiffSegments.read`."""
         stored = self._stored[plane]
         numbers = [row * len(self.cols) + col for row in rows for col in cols]
         places = zip(stored.offsets[numbers].tolist(), stored.counts[numbers].tolist(), strict=True)
-        number = 0
-        with tifffile_errors(lambda: f"{self.name(plane, number)} cannot be decoded"):
-            for number, data in zip(numbers, _read_together(self.fd, list(places)), strict=True):
-                row, col = divmod(number, len(self.cols))
-                pixels = None
-                if data:
-                    self._check_claim(data, plane, number)
-                    pixels = self._decoded(data, stored, number)
-                    self._check_shape(pixels.shape, plane, number)
-                yield row, col, self.finished(pixels)
+        segments = zip(numbers, _read_together(self.fd, list(places)), strict=True)
+        for (col, _), stack in groupby(segments, key=lambda one: (one[0] % len(self.cols), not one[1])):
+            yield from self._decoded(plane, col, list(stack))
 
-    def _decoded(self, data: bytes, stored: Plane, number: int) -> np.ndarray:
-        if self._lzw:
-            row = number // len(self.cols)
-            return self._lzw.decode(data, self.stored_height if self.page.is_tiled else self.rows.size(row))
-        tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
-        return self.page.decode(data, stored.first_index + number, **tables)[0][0]
+    def _decoded(
+        self, plane: int, col: int, stack: list[tuple[int, bytes]]
+    ) -> Iterator[tuple[range, int, np.ndarray | None]]:
+        """Yield segments of one column: together, or what is missing or special one by one."""
+        rows = range(stack[0][0] // len(self.cols), stack[-1][0] // len(self.cols) + 1)
+        if self._bytes and stack[0][1]:
+            pixels = self._bytes.decode([data for _, data in stack], [self._stored_rows(row) for row in rows])
+            if pixels is not None:
+                yield rows, col, self.finished(pixels)
+                return
+        for row, (number, data) in zip(rows, stack, strict=True):
+            pixels = self._decoded_alone(plane, number, data) if data else None
+            yield range(row, row + 1), col, self.finished(pixels)
+
+    def _decoded_alone(self, plane: int, number: int, data: bytes) -> np.ndarray:
+        with tifffile_errors(lambda: f"{self.name(plane, number)} cannot be decoded"):
+            self._check_claim(data, plane, number)
+            if self._lzw:
+                pixels = self._lzw.decode(data, self._stored_rows(number // len(self.cols)))
+            else:
+                stored = self._stored[plane]
+                tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
+                pixels = self.page.decode(data, stored.first_index + number, **tables)[0][0]
+        self._check_shape(pixels.shape, plane, number)
+        return pixels
+
+    def _stored_rows(self, row: int) -> int:
+        return self.stored_height if self.page.is_tiled else self.rows.size(row)
 
     def _check_shape(self, shape: tuple[int, int, int], plane: int, number: int) -> None:
         if shape == (self.stored_height, self.stored_width, self.samples):

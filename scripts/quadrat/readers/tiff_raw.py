@@ -77,11 +77,11 @@ class RawSegments(TiffSegments):
             (stored.counts > 0).all() and (np.diff(stored.offsets) == sizes).all() for stored in self._stored
         )
 
-    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray | None]]:
-        """Yield (row, col, pixels) of each piece, (height, width, channel) or None if the file has none."""
+    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray | None]]:
+        """Yield (rows, col, pixels) of each piece; see `TiffSegments.read`."""
         for row in rows:
             for col in cols:
-                yield row, col, self.finished(self._piece(plane, row, col))
+                yield range(row, row + 1), col, self.finished(self._piece(plane, row, col))
 
     def _piece(self, plane: int, row: int, col: int) -> np.ndarray | None:
         top, rows = self.rows.starts[row], self.rows.size(row)

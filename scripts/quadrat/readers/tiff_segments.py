@@ -121,8 +121,11 @@ class TiffSegments:
         self._check_places(os.fstat(self.fd).st_size)
         self.notes = self._sparse_notes()
 
-    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[int, int, np.ndarray | None]]:
-        """Yield (row, col, pixels) of each segment, (height, width, channel) or None if the file has none."""
+    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray | None]]:
+        """Yield (rows, col, pixels) of segments that lie one below the other.
+
+        Pixels are (height, width, channel), None if the file has none; valid until the next are asked for.
+        """
         raise NotImplementedError
 
     def finished(self, pixels: np.ndarray | None) -> np.ndarray | None:

@@ -1,0 +1,71 @@
+"""Segments whose codec gives bytes, not pixels: decoded into memory that each thread has once."""
+
+import math
+from collections.abc import Sequence
+from threading import local
+
+import numpy as np
+import tifffile
+
+# Deflate, ZSTD (the number of old files too) and LZMA: they write into given memory, and tell how much.
+BYTE_CODECS = (8, 32946, 50013, 34926, 50000, 34925)
+SAMPLE_FORMATS = (1, 2, 3)  # unsigned, signed, floating point
+
+
+class ByteDecoder:
+    """Decodes neighbouring segments of a page, one below the other, as tifffile does one by one.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        For which `can_decode` is true.
+    """
+
+    def __init__(self, page: tifffile.TiffPage):
+        self._dtype, self._samples = page.dtype, page.shaped[-1]
+        self._width = page.tilewidth if page.is_tiled else page.imagewidth
+        self._decompress = tifffile.TIFF.DECOMPRESSORS[page.compression]
+        self._unpredict = tifffile.TIFF.UNPREDICTORS[page.predictor] if page.predictor == 2 else None
+        self._memory = local()
+
+    @staticmethod
+    def can_decode(page: tifffile.TiffPage) -> bool:
+        """Tell whether the bytes that the codec of a page gives are its samples, or differences of them."""
+        return (
+            page.compression in BYTE_CODECS
+            and page.predictor in (1, 2)
+            and page.sampleformat in SAMPLE_FORMATS
+            and page.bitspersample in (8, 16, 32, 64)
+            and page.dtype.newbyteorder(page.parent.byteorder) == page.dtype
+            and page.fillorder == page.imagedepth == 1
+        )
+
+    def decode(self, segments: Sequence[bytes], heights: Sequence[int]) -> np.ndarray | None:
+        """Return the pixels of segments of these heights.
+
+        Returns
+        -------
+        (height, width, sample) array or None
+            Valid until this thread decodes again. None if one of them is broken or not of its size.
+        """
+        pixels = self._room(sum(heights))
+        row_bytes = pixels.strides[0]
+        memory = pixels.reshape(-1).view(np.uint8)
+        start = 0
+        for data, height in zip(segments, heights, strict=True):
+            stop = start + height * row_bytes
+            try:
+                decoded = self._decompress(data, out=memory[start:stop])
+            except RuntimeError:  # of which all errors of imagecodecs are
+                return None
+            if len(decoded) != stop - start:
+                return None
+            start = stop
+        return pixels if self._unpredict is None else self._unpredict(pixels, axis=-2, out=pixels)
+
+    def _room(self, rows: int) -> np.ndarray:
+        shape = rows, self._width, self._samples
+        size = math.prod(shape)
+        if getattr(self._memory, "samples", np.empty(0)).size < size:
+            self._memory.samples = np.empty(size, self._dtype)
+        return self._memory.samples[:size].reshape(shape)
