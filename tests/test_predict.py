@@ -433,6 +433,30 @@ def test_image_that_does_not_fit_the_memory_leaves_nothing(write_tiff, refused):
     refused(image.path, MemoryBudgetError, memory_mb=1)
 
 
+@pytest.fixture
+def absurd_vrt(images):
+    """Give the path of a VRT of a few bytes that claims more patches than can be listed."""
+    path = images / "a.vrt"
+    size = f'rasterXSize="100000" rasterYSize="{2**31 - 1}"'
+    path.write_text(f'<VRTDataset {size}><VRTRasterBand dataType="Byte" band="1"/></VRTDataset>')
+    return path
+
+
+def test_absurd_claim_of_a_vrt_is_its_failure_before_anything_is_listed(absurd_vrt, run):
+    table, footer = run(absurd_vrt)
+    assert table.empty
+    patches = (100_000 // SIZE) * ((2**31 - 1) // SIZE)
+    assert footer["failure"]["message"] == (
+        f"claims to be 100,000 x 2,147,483,647 px: {patches:,} patches, at most 100,000,000 expected "
+        "(config.yaml: patch_size, stride)"
+    )
+
+
+def test_more_patches_than_the_memory_can_list_are_refused(write_tiff, refused):
+    image = write_tiff("a.tif", height=1000, width=1000, compression="zlib")
+    refused(image.path, MemoryBudgetError, memory_mb=600, stride=1)
+
+
 # skipped patches
 
 

@@ -55,35 +55,40 @@ class PatchGrid:
     @property
     def ys(self) -> list[int]:
         """Top of each grid row, in pixels."""
-        return self._origins(self.height)
+        return [*self._whole(self.height), *self._last(self.height)]
 
     @property
     def xs(self) -> list[int]:
         """Left of each grid column, in pixels."""
-        return self._origins(self.width)
+        return [*self._whole(self.width), *self._last(self.width)]
 
     @property
     def rows(self) -> int:
         """Number of grid rows."""
-        return len(self.ys)
+        return len(self._whole(self.height)) + len(self._last(self.height))
 
     @property
     def cols(self) -> int:
         """Number of grid columns."""
-        return len(self.xs)
+        return len(self._whole(self.width)) + len(self._last(self.width))
 
     def __len__(self) -> int:
         return self.rows * self.cols
 
-    def _origins(self, length: int) -> list[int]:
-        whole = list(range(0, length - self.patch_size + 1, self.stride))
-        if self.edge == "drop" or (self.edge == "shift" and not whole):
-            return whole
-        covered = whole[-1] + self.patch_size if whole else 0
+    def _whole(self, length: int) -> range:
+        """Origins of the patches that fit in a length."""
+        return range(0, length - self.patch_size + 1, self.stride)
+
+    def _last(self, length: int) -> list[int]:
+        """Origin of the patch that does not fit, where it is kept."""
+        whole = self._whole(length)
         following = len(whole) * self.stride
-        if covered >= length or following >= length:
-            return whole
-        return [*whole, length - self.patch_size if self.edge == "shift" else following]
+        covered = whole[-1] + self.patch_size if whole else 0
+        if self.edge == "drop" or covered >= length or following >= length:
+            return []
+        if self.edge == "shift":
+            return [length - self.patch_size] if whole else []
+        return [following]
 
     def extent(self, origin: int, length: int) -> int:
         """Size in pixels, along one axis of `length` pixels, of the window that starts at `origin`."""

@@ -124,11 +124,12 @@ def _header(path: str, reading: Reading) -> dict[str, Any]:
     """Give what the header of a readable image tells."""
     from quadrat.readers.budget import MB, REST_MB, estimates
     from quadrat.readers.resolution import open_reading
-    from quadrat.stream import plan_blocks
+    from quadrat.stream import plan_blocks, require_listable
 
     with estimates() as needed, open_reading(path, reading, None) as reader:
         info = reader.info
         grid = reading.grid(info.height, info.width)
+        require_listable(grid, None)
         if len(grid):
             # Nothing is decoded before the first block is asked for.
             reader.read_blocks([block.window for block in plan_blocks(grid, info)], threads=1)

@@ -21,7 +21,7 @@ from quadrat.readers.validity import Opened, open_with_validity
 from quadrat.skipping import PatchRules, Skips
 from quadrat.sources import find_sources
 from quadrat.store import PredictionWriter, write_failure
-from quadrat.stream import PatchRun, stream_batches, stream_patches
+from quadrat.stream import PatchRun, require_listable, stream_batches, stream_patches
 from quadrat.task import ImageTask
 
 # A reader can do with so much for common layouts, however little the job was given.
@@ -115,6 +115,7 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
     with open_with_validity(task.path, reading, memory_mb) as opened:
         info = opened.info
         grid = reading.grid(info.height, info.width)
+        require_listable(grid, memory_mb)
         predictor = load_predictor(task.predictor, task.threads)
         predictor.check(info)
         skips = known_skips(task, grid, info, memory_mb)

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid, Window
+from quadrat.readers.budget import require_memory
 from quadrat.readers.reader import ImageInfo, Reader
 
 # Blocks hold about as much: enough to keep every thread decoding, little beside what a job needs anyway.
@@ -14,6 +16,12 @@ BLOCK_BYTES = 1 << 24
 
 # No batch holds patches of two groups of grid rows; a group has at least so many cells.
 GROUP_CELLS = 64
+
+
+# An image of a million by a million pixels has four million patches of the usual size.
+MOST_PATCHES = 100_000_000
+# Memory that the windows, flags and origins of a patch take beside its pixels.
+BYTES_PER_PATCH = 150
 
 
 class PatchRun(NamedTuple):
@@ -37,6 +45,30 @@ class Block(NamedTuple):
     row: int
     cols: range
     window: Window
+
+
+def require_listable(grid: PatchGrid, memory_mb: float | None) -> None:
+    """Refuse a grid of more patches than can be kept track of, before they are listed.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    memory_mb : float or None
+        Memory in megabytes that may be taken; None for no limit.
+
+    Raises
+    ------
+    ImageError
+        If no machine should be asked to.
+    MemoryBudgetError
+        If it takes more memory.
+    """
+    if len(grid) > MOST_PATCHES:
+        raise ImageError(
+            f"claims to be {grid.width:,} x {grid.height:,} px: {len(grid):,} patches, "
+            f"at most {MOST_PATCHES:,} expected (config.yaml: patch_size, stride)"
+        )
+    require_memory(len(grid) * BYTES_PER_PATCH, memory_mb, f"keeping track of {len(grid):,} patches")
 
 
 def plan_blocks(grid: PatchGrid, info: ImageInfo, wanted: np.ndarray | None = None) -> list[Block]:

@@ -172,3 +172,13 @@ def test_a_preview_is_not_taken_for_the_slide_by_another_ending(slide):
         open_image(other)
     with Image.open(other) as preview:
         assert preview.size == (60, 40)
+
+
+@pytest.mark.parametrize("axis", "XY")
+@pytest.mark.parametrize("tiles", [100_000_000, 2_000_000_000, 10**30])
+def test_claim_of_absurdly_many_tiles_is_refused_before_openslide_lists_them(axis, tiles, tmp_path):
+    write_mrxs(tmp_path / "a.mrxs", PIXELS[:512, :512])
+    ini = tmp_path / "a" / "Slidedat.ini"
+    ini.write_text(re.sub(rf"IMAGENUMBER_{axis} = \d+", f"IMAGENUMBER_{axis} = {tiles}", ini.read_text()))
+    with pytest.raises(ImageError, match=f"broken: it claims {4 * tiles:,} tiles, at most 10,000,000"):
+        open_image(tmp_path / "a.mrxs")

@@ -1,5 +1,7 @@
 """OpenSlide reader: slides of many files, and slides whose tiles must be stitched."""
 
+import math
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +22,9 @@ from quadrat.sources import find_sources
 # Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
 SQUARE = 512
 CACHE_BYTES = 64 * MB
+MOST_TILES = 10_000_000  # a thousand times those of a whole slide
+INI_BYTES = 1 << 20
+MOST_SIDE = (1 << 31) - 1  # pixels, as in a TIFF that any program reads
 RGB, RGBA_BYTES = 3, 4
 BACKGROUND = "ffffff"
 # Properties that OpenSlide copies from the Slidedat.ini of an MRXS.
@@ -56,6 +61,8 @@ class OpenSlideReader(FileReader):
         sources = find_sources(path)
         if sources.problem:
             raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
+        for file in sources.files:
+            _check_tiles(file)
         self._memory_mb = memory_mb
         picked = channel_indices(channels, RGB)
         with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
@@ -111,10 +118,21 @@ class _Squares:
         return np.asarray(canvas)
 
 
+def _check_tiles(path: str) -> None:
+    """Refuse an MRXS that claims more tiles than OpenSlide, which lists all when it opens one, can bear."""
+    if os.path.basename(path).lower() != "slidedat.ini":
+        return
+    with open(path, "rb") as file:
+        claimed = re.findall(rb"IMAGENUMBER_[XY]\s*=\s*(\d+)", file.read(INI_BYTES))
+    tiles = math.prod(int(number) for number in claimed)
+    if tiles > MOST_TILES:
+        raise ImageError(f"broken: it claims {tiles:,} tiles, at most {MOST_TILES:,} expected")
+
+
 def _check_claims(slide: openslide.OpenSlide) -> None:
-    """Refuse a slide without a size, and an MRXS whose files lie outside its folder: they are not watched."""
+    """Refuse absurd sizes, and an MRXS whose files lie outside its folder: they are not watched."""
     width, height = slide.dimensions
-    if width < 1 or height < 1:
+    if not (0 < width <= MOST_SIDE and 0 < height <= MOST_SIDE):
         raise ImageError(f"broken: its size is {width:,} x {height:,} px")
     for name, value in slide.properties.items():
         if re.fullmatch(NAMES_FILE, name) and "/" in value:
