@@ -110,7 +110,7 @@ class CodedSegments(TiffSegments):
                 yield rows, col, self.finished(pixels)
                 return
         for row, (number, data) in zip(rows, stack, strict=True):
-            pixels = self._decoded_alone(plane, number, data) if data else None
+            pixels = self._decoded_alone(plane, number, bytes(data)) if data else None
             yield range(row, row + 1), col, self.finished(pixels)
 
     def _decoded_alone(self, plane: int, number: int, data: bytes) -> np.ndarray:
@@ -145,13 +145,13 @@ class CodedSegments(TiffSegments):
             )
 
 
-def _read_together(fd: int, places: list[tuple[int, int]]) -> Iterator[bytes]:
+def _read_together(fd: int, places: list[tuple[int, int]]) -> Iterator[bytes | memoryview]:
     """Yield the bytes at each (offset, count), read at once where they follow each other in the file."""
     if any(offset + count != following for (offset, count), (following, _) in pairwise(places)):
         for offset, count in places:
             yield read_exactly(fd, count, offset) if count else b""
         return
     start = places[0][0]
-    data = read_exactly(fd, sum(count for _, count in places), start)
+    data = memoryview(read_exactly(fd, sum(count for _, count in places), start))
     for offset, count in places:
         yield data[offset - start : offset - start + count]
