@@ -1,7 +1,7 @@
-"""Measure a rerun of many images beside a bare Snakemake workflow of the same shape.
+"""Measure a run and reruns of many images beside a bare Snakemake workflow of the same shape.
 
-``python benchmarks/workflow.py --images 10000``; the results of the images are written by the library, not by
-ten thousand jobs, since the cost of a rerun does not depend on how they came about.
+``python benchmarks/workflow.py --images 10000 --computed 10000``. Results of the images that are rerun are written
+by the library, not by ten thousand jobs, since what a rerun takes does not depend on how they came about.
 """
 
 import argparse
@@ -20,14 +20,21 @@ from table import spread
 PROJECT = HERE.parent
 FLAGS = ["--cores", str(os.cpu_count()), "--scheduler", "greedy", "--rerun-triggers", "mtime"]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+LIMIT_S = 4 * 3600
 NOTHING = "Nothing to be done"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=2000, help="number of images")
+    parser.add_argument("--images", type=int, default=2000, help="number of images of the reruns")
+    parser.add_argument("--computed", type=int, default=200, help="number of images that a run computes")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        run_python(["-c", f"import workflow; workflow.make_images({options.computed})"])
+        print(f"# A run of {options.computed:,} images of 600 x 600, {os.cpu_count()} cores\n")
+        all_computed(options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         # In processes of their own: what this one holds would count as memory of those that it starts.
@@ -46,11 +53,11 @@ def main() -> None:
 def quadrat() -> Ending:
     command = [*SNAKEMAKE, "--snakefile", str(PROJECT / "Snakefile"), *FLAGS]
     profile = ["--workflow-profile", str(PROJECT / "profiles/default"), "--configfile", "config.yaml"]
-    return checked(run([*command, *profile]))
+    return checked(run([*command, *profile], LIMIT_S))
 
 
 def bare() -> Ending:
-    return checked(run([*SNAKEMAKE, "--snakefile", str(HERE / "bare/Snakefile"), *FLAGS]))
+    return checked(run([*SNAKEMAKE, "--snakefile", str(HERE / "bare/Snakefile"), *FLAGS], LIMIT_S))
 
 
 def checked(ending: Ending) -> Ending:
@@ -102,6 +109,20 @@ def make_results() -> None:
             writer.append(positions, np.random.default_rng(0).random(len(positions)))
             identity = {"filename": image.filename, "version": image.version, "content_id": image.content_id}
             writer.finish(footer | identity)
+
+
+def all_computed(rounds: int) -> None:
+    """Compare runs that compute all images with jobs that only import what a job of quadrat does."""
+    walls, memories = [], []
+    for _ in range(rounds):
+        ours, theirs = quadrat(), bare()
+        for made in ("results", "bare", ".snakemake"):
+            shutil.rmtree(made)
+        walls.append(ours.wall_s / theirs.wall_s)
+        memories.append(ours.memory_mb / theirs.memory_mb)
+        print(f"- round: {ours.wall_s:.0f} s and {theirs.wall_s:.0f} s, ", end="")
+        print(f"{ours.memory_mb:.0f} MB and {theirs.memory_mb:.0f} MB", flush=True)
+    print(f"- all computed / bare workflow: wall {spread(walls)}, memory {spread(memories)}\n")
 
 
 def nothing_changed(rounds: int) -> None:
