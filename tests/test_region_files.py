@@ -64,5 +64,5 @@ def test_what_no_job_could_use_is_refused_in_one_line(tmp_path, monkeypatch):
         assert str(caught.value).startswith(f"regions {path}: ")
         assert "\n" not in str(caught.value)
     monkeypatch.setattr("quadrat.region_files.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'quadrat\[gis\]'"):
+    with pytest.raises(ConfigError, match=r"pip install pyogrio \(config\.yaml: regions\)"):
         RegionFiles(str(text)).check()

@@ -35,7 +35,7 @@ class RegionFiles:
         if find_spec("pyogrio") is None:
             raise ConfigError(
                 f"regions {self._path}: pyogrio, which reads vector files, is not installed: "
-                "pip install 'quadrat[gis]' (config.yaml: regions)"
+                "pip install pyogrio (config.yaml: regions)"
             )
         _require_crs(self._path)
 

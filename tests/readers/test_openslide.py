@@ -161,7 +161,7 @@ def test_where_openslide_is_missing_the_way_to_it_is_told(slide, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_openslide)
     with pytest.raises(MissingReaderError, match="OpenSlide") as error:
         open_image(slide)
-    assert error.value.hint == 'pip install "quadrat[slides]"'
+    assert error.value.hint == "pip install openslide-python openslide-bin"
     assert error.value.kind != ImageError.kind  # else it would not be tried again once it is installed
 
 

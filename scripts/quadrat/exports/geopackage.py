@@ -36,7 +36,7 @@ def write(result: ImageResult, path: Path) -> None:
     try:
         from pyogrio import write_arrow
     except ImportError as error:
-        raise ConfigError(f'geopackage: needs pyogrio ({error}): pip install "quadrat[gis]"') from error
+        raise ConfigError(f"geopackage: needs pyogrio ({error}): pip install pyogrio") from error
     if len(result.value_names) > MOST_VALUES:
         raise ResultsError(
             f"{result.filename}: a prediction has {len(result.value_names):,} values, and a GeoPackage holds "

@@ -91,7 +91,7 @@ def _open_slide(path: str, channels: tuple[int, ...] | None, level: int, memory_
         from quadrat.readers.openslide import OpenSlideReader
     except ImportError as error:
         reason = "a slide that OpenSlide reads, which is not installed"
-        raise MissingReaderError(reason, 'pip install "quadrat[slides]"') from error
+        raise MissingReaderError(reason, "pip install openslide-python openslide-bin") from error
     return OpenSlideReader(path, channels, level, memory_mb)
 
 
