@@ -13,10 +13,12 @@ import pytest
 import rasterio
 import tifffile
 import yaml
+from documents import blocks, cell_values
 from PIL import Image
 from rasterio.transform import Affine
 
 from quadrat.config import load_settings
+from quadrat.merge import merge_predictions
 from quadrat.predict import predict_image
 
 TOP = Path(__file__).resolve().parents[1]
@@ -233,6 +235,36 @@ def test_stains_of_the_configuration_are_those_that_are_estimated_of_the_slide(m
     options = settings_of("tissue").predictor["options"]
     for name, value in module_at(TISSUE / "stains.py").estimate(slide).items():
         np.testing.assert_allclose(options[name], value, atol=0.001, err_msg=name)
+
+
+# the Python of their pages
+
+
+@pytest.fixture
+def cells(write_result, make_settings, results, tmp_path, monkeypatch):
+    """Give a function that runs the Python of an example's page where its image has these predictions."""
+
+    def run(example, filename, predictions):
+        merge_predictions([write_result(filename, predictions)], [], make_settings().as_dict(), {}, print)
+        os.renames(results.path, tmp_path / "study/results" / example)
+        monkeypatch.chdir(tmp_path / "study")
+        (block,) = blocks("python", f"examples/{example}/README.md")
+        return cell_values(block)
+
+    return run
+
+
+def test_python_of_the_great_salt_lake_gives_the_fractions_of_water(cells):
+    fractions = np.random.default_rng(0).random((9, 5))
+    (water,) = cells("great_salt_lake", "landsat.tif", fractions)
+    assert water == fractions[:, 1].round(3).tolist()
+
+
+def test_python_of_tissue_gives_shares_and_why_a_patch_has_none(cells):
+    (table,) = cells("tissue", "cmu_small_region.svs", [[0.1, 0.2, 0.7], None])
+    assert list(table.columns) == ["row", "col", "prediction", "skipped"]
+    assert table["skipped"].fillna("").tolist() == ["", "nodata"]
+    assert table["prediction"].iloc[0].tolist() == [0.1, 0.2, 0.7]
 
 
 # what the demo shows

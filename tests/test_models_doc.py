@@ -1,4 +1,4 @@
-"""Each block of docs/models.md predicts what a plain loop does, and each of its messages is a real one."""
+"""Blocks of docs/models.md, and the README's on models, predict what a plain loop does; messages are real."""
 
 import importlib.util
 import os
@@ -6,7 +6,6 @@ import re
 import sys
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ import pytest
 import rasterio
 import tifffile
 import yaml
+from documents import pieces
 
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
@@ -28,30 +28,9 @@ COVER = "fractionalcover3"
 COVER_WHEELS = (f"{COVER}==2.0.0", "ai-edge-litert==2.3.0")
 
 PATCH = 512
-BLOCK = re.compile(
-    r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
-)
 TEXT = (TOP / "docs" / "models.md").read_text(encoding="utf-8")
-
-
-class Block(NamedTuple):
-    """A block of code, and the heading that it stands under."""
-
-    heading: str
-    language: str
-    code: str
-
-
-def blocks_of(text):
-    found, heading = [], ""
-    for match in BLOCK.finditer(text):
-        heading = match["heading"] or heading
-        if match["language"]:
-            found.append(Block(heading, match["language"], match["code"]))
-    return found
-
-
-BLOCKS = blocks_of(TEXT)
+OWN_MODEL = [block for block in pieces("README.md") if block.heading == "Your own model"]
+BLOCKS = [block for block in (*pieces("docs/models.md"), *OWN_MODEL) if block.kind == "fence"]
 MESSAGES = re.findall(r"^\| `(.+?)` \|", TEXT.partition("## What goes wrong")[2], re.MULTILINE)
 
 
@@ -297,7 +276,25 @@ def run_file(name):
     exec(compile(Path(name).read_text(), name, "exec"), {"__name__": "__main__"})
 
 
+def own_models():
+    from onnx import helper
+
+    pooling = helper.make_node("GlobalAveragePool", ["pixels"], ["pooled"])
+    flatten = helper.make_node("Flatten", ["pooled"], ["scores"])
+    write_onnx("model.onnx", [pooling, flatten], ["n", 2, 224, 224], "scores")
+    pixels = noise(2)
+    pixels[:, PATCH:, 0] //= 2
+    means = [
+        patch.mean(axis=(0, 1))
+        for patch in write_image(pixels, photometric="minisblack", planarconfig="contig")
+    ]
+    labels = [["land", "water"][np.argmax(mean)] for mean in means]
+    assert set(labels) == {"land", "water"}
+    return [labels, [second - first for first, second in means]]
+
+
 TRUTHS = {
+    "Your own model": own_models,
     "statistics": statistics,
     "onnx": onnx_classifier_and_segmentation,
     "torch": torch_program,
@@ -314,8 +311,8 @@ def test_blocks_predict_what_a_plain_loop_does(heading, predict):
     ours = [block for block in BLOCKS if block.heading == heading]
     for block in ours:
         if block.language == "python":
-            Path(re.match(r"# (\w+\.py)\n", block.code)[1]).write_text(block.code)
-    configurations = [yaml.safe_load(block.code) for block in ours if block.language == "yaml"]
+            Path(re.match(r"# (\w+\.py)\n", block.text)[1]).write_text(block.text)
+    configurations = [yaml.safe_load(block.text) for block in ours if block.language == "yaml"]
     for config, truth in zip(configurations, TRUTHS[heading](), strict=True):
         predictions, failure = predict(config)
         assert failure is None

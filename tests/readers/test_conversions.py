@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import shutil
 import struct
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparison import assert_reads, row_blocks
+from documents import commands
 from PIL import Image
 from traps import HEIGHT, RGB, U16, WIDTH, written_by_gdal
 
@@ -18,7 +18,7 @@ from quadrat.errors import ImageError
 from quadrat.readers import open_image
 
 FORMATS = Path(__file__).parents[2] / "docs/formats.md"
-VRT_LINES = re.findall(r"^gdalbuildvrt .*$", FORMATS.read_text(), re.MULTILINE)
+VRT_LINES = [line.text for line in commands("docs/formats.md") if line.text.startswith("gdalbuildvrt ")]
 
 HAS_GDAL = shutil.which("gdal_translate") or os.environ.get("CI")
 
@@ -89,6 +89,13 @@ def test_channels_of_different_types_are_converted_by_the_documented_command(tmp
     run("gdalbuildvrt -separate a.vrt a.tif b.tif", tmp_path)
     result = converted(tmp_path / "a.vrt", "gdal_translate -ot Float32 IN OUT.tif")
     assert_image(result, np.dstack([RGB[..., 0], U16]).astype(np.float32))
+
+
+def test_an_image_in_pieces_that_gdal_caches_is_converted_by_the_documented_command(tmp_path):
+    with written_by_gdal(tmp_path / "a.mrf", 3, "uint8", driver="MRF", COMPRESS="DEFLATE") as image:
+        image.write(RGB.transpose(2, 0, 1))
+    result = converted(tmp_path / "a.mrf", "gdal_translate IN OUT.tif")
+    assert_image(result, RGB)
 
 
 def write_ycbcr(path, compression, data, tags=()):

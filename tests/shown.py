@@ -1,0 +1,140 @@
+"""What shows that commands of the documents do what they say: the test that types them, or what stands in."""
+
+import re
+from typing import NamedTuple
+
+from documents import Piece, commands
+
+
+class Shown(NamedTuple):
+    """Commands of a pattern, and what shows them.
+
+    Tests are given as pytest names them, or by their file; `.ci/run` and `Makefile` hold the command
+    themselves. It is typed as its document has it, unless `instead` says what is done in its place, or why
+    nothing is.
+    """
+
+    pattern: str
+    tests: tuple[str, ...]
+    instead: str = ""
+
+
+COMMANDS = "tests/workflow/test_commands.py"
+DOCUMENTS = "tests/test_documents.py"
+EXAMPLES = "tests/test_examples.py"
+SLURM = "tests/cluster/test_slurm.py"
+OPTIONS = f"{DOCUMENTS}::test_snakemake_and_the_configuration_take_the_command"
+
+SHOWN = (
+    # what developers type
+    Shown(r"make (install( && \. \.venv/bin/activate)?|lint|test|demo)", (".ci/run",)),
+    Shown(
+        r"make bench|\.venv/bin/python benchmarks/run\.py .*|--large|--(size|images) \d+",
+        ("tests/test_benchmarks.py",),
+        "takes too long: its programs measure small images",
+    ),
+    Shown(r"make lock", (), "asks the package index for what is newest"),
+    Shown(
+        r"pip install .*|huggingface-cli download",
+        (f"{DOCUMENTS}::test_packages_that_users_are_to_install_are_known",),
+        "would change the environment of the tests",
+    ),
+    # one machine
+    Shown(r"snakemake --cores all", (f"{COMMANDS}::test_sample_is_predicted_as_its_page_shows",)),
+    Shown(r"snakemake [a-z]+", (f"{COMMANDS}::test_targets_give_what_the_documents_name",)),
+    Shown(r"snakemake --report \S+", (f"{COMMANDS}::test_report_is_one_file_that_shows_each_image",)),
+    Shown(r"snakemake --unlock", (f"{COMMANDS}::test_lock_of_a_run_that_was_killed_is_taken_away",)),
+    Shown(
+        r"snakemake --cores 8 --config images=/data/my_images",
+        (f"{COMMANDS}::test_images_of_ones_own_are_predicted_and_read_in_a_notebook",),
+    ),
+    Shown(
+        r"snakemake --cores all --config edge=pad",
+        (OPTIONS, "tests/test_grid.py::test_padding_loses_no_pixel"),
+        "differs from other runs in that key alone",
+    ),
+    Shown(
+        r"--config|--default-resources|--resources gpu=\d|--set-(resources|threads)( [a-z_:]+=\d+)?",
+        (OPTIONS,),
+        "is a part of a command",
+    ),
+    # clusters
+    Shown(
+        r"snakemake --workflow-profile profiles/slurm",
+        (f"{SLURM}::test_what_changed_is_all_that_is_submitted_and_the_bytes_are_those_of_one_machine",),
+        "asks for less memory, which the nodes of the tests lack",
+    ),
+    Shown(
+        r"snakemake --workflow-profile profiles/slurm --configfile my\.yaml --(dry-run|config .*)",
+        (f"{COMMANDS}::test_cluster_would_be_given_the_images_that_are_asked_for",),
+    ),
+    Shown(
+        r"snakemake -s \S+ --workflow-profile \S+ --configfile my\.yaml --directory my_study",
+        (f"{SLURM}::test_a_shared_installation_runs_a_study_elsewhere_by_the_generic_profile", OPTIONS),
+        "stands in another folder there",
+    ),
+    Shown(
+        r"for part in (.|\n)*",
+        (f"{DOCUMENTS}::test_parts_of_a_million_images_hold_each_of_them_once",),
+        "is typed where snakemake only notes what it is asked for",
+    ),
+    Shown(
+        r"sbatch profiles/slurm/head_job\.sh .*",
+        (f"{DOCUMENTS}::test_job_that_runs_snakemake_hands_it_what_follows_its_name",),
+        "is started by bash and not by a queue",
+    ),
+    Shown(
+        r"grep .* \| xargs .* scancel --name",
+        (f"{SLURM}::test_after_kill_9_the_documented_recovery_submits_nothing_twice",),
+    ),
+    Shown(r"squeue --me", (), "shows the queue of whoever types it"),
+    # conversions and examples
+    *(
+        Shown(rf"gdal{pattern}.*", (f"tests/readers/test_conversions.py::test_{test}",))
+        for pattern, test in {
+            "buildvrt -separate S2": "bands_of_sentinel_2_become_the_channels_of_one_image",
+            "buildvrt -separate LC09": "bands_of_landsat_become_the_channels_of_one_image",
+            "_translate -co": "a_format_of_several_files_is_converted_by_the_command_of_its_error",
+            "_translate -ot": "channels_of_different_types_are_converted_by_the_documented_command",
+            "_translate IN": "an_image_in_pieces_that_gdal_caches_is_converted_by_the_documented_command",
+        }.items()
+    ),
+    Shown(r"python examples/fetch_inputs\.py|python examples/great_salt_lake/draw\.py", ("Makefile",)),
+    Shown(
+        r"snakemake --cores all --configfile examples/(great_salt_lake|mixed_formats)/config\.yaml",
+        ("Makefile",),
+    ),
+    Shown(
+        r"snakemake --cores all --configfile examples/tissue/config\.yaml",
+        (
+            OPTIONS,
+            f"{EXAMPLES}::test_patches_of_glass_are_skipped_and_the_others_tell_stroma_as_the_readme_shows",
+        ),
+        "its one job is run without Snakemake",
+    ),
+    Shown(
+        r"python examples/(first_run/make_images|tissue/stains)\.py.*",
+        (
+            f"{EXAMPLES}::test_image_of_the_first_run_is_what_its_script_makes",
+            f"{EXAMPLES}::test_stains_of_the_configuration_are_those_that_are_estimated_of_the_slide",
+        ),
+        "its function is called, and writes elsewhere",
+    ),
+)
+
+
+def shown_as(command: Piece) -> list[Shown]:
+    """List what shows a command: one, or the command is forgotten or shown twice."""
+    return [shown for shown in SHOWN if re.fullmatch(shown.pattern, command.text)]
+
+
+def commands_of(test: str) -> list[str]:
+    """List what a test is to type, in the order of the documents, each once."""
+    patterns = [shown.pattern for shown in SHOWN if test in shown.tests and not shown.instead]
+    return list(
+        dict.fromkeys(
+            command.text
+            for command in commands()
+            if any(re.fullmatch(pattern, command.text) for pattern in patterns)
+        )
+    )

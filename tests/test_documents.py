@@ -1,0 +1,224 @@
+"""What the documents show is run by a test, fits the code, and leads somewhere."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from documents import DOCUMENTS, PROJECT, blocks, commands, pieces, rows
+from shown import SHOWN, shown_as
+
+from quadrat.config import load_settings
+from quadrat.inventory import is_chosen
+from quadrat.reading import Reading
+
+CONFIG = PROJECT / "config.yaml"
+
+
+def text_of(path):
+    return (PROJECT / path).read_text(encoding="utf-8")
+
+
+# commands
+
+
+@pytest.mark.parametrize("command", {command.text: command for command in commands()}.values(), ids=str)
+def test_each_command_is_shown_by_one_rule(command):
+    assert len(shown_as(command)) == 1, f"{command}: which test runs it? Say so in tests/shown.py"
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.pattern)
+def test_what_shows_a_command_is_there_and_is_needed(shown):
+    ours = [command.text for command in commands() if shown in shown_as(command)]
+    assert ours, "no document has such a command"
+    assert shown.tests or shown.instead
+    for test in shown.tests:
+        path, _, name = test.partition("::")
+        if name:
+            assert re.search(rf"^def {name}\(", text_of(path), re.MULTILINE)
+        elif not path.startswith("tests/"):
+            assert all(command.partition(" && ")[0] in text_of(path) for command in ours)
+        assert (PROJECT / path).exists()
+
+
+def test_each_command_of_make_is_one_that_the_makefile_has():
+    targets = re.findall(r"^([a-z-]+):.*##", text_of("Makefile"), re.MULTILINE)
+    typed = {command.text.split()[1] for command in commands() if command.text.startswith("make ")}
+    assert typed <= set(targets)
+    assert set(targets) - {"help"} <= typed, "not in the documents"
+
+
+@pytest.mark.parametrize(
+    "command",
+    dict.fromkeys(
+        command.text
+        for command in commands()
+        if command.text.startswith(("snakemake", "--")) and not command.document.startswith("benchmarks")
+    ),
+)
+def test_snakemake_and_the_configuration_take_the_command(command, load, monkeypatch):
+    from snakemake.cli import get_argument_parser, parse_args, parse_config
+
+    monkeypatch.chdir(PROJECT)
+    words = shlex.split(command.replace("/opt/quadrat", str(PROJECT)).removeprefix("snakemake"))
+    if len(words) == 1 and words[0].startswith("--"):
+        assert words[0] in get_argument_parser()._option_string_actions
+        return
+    _, taken = parse_args(words)
+    rules = "".join(path.read_text() for path in (PROJECT / "workflow/rules").glob("*.smk"))
+    for rule in (*taken.targets, *taken.set_resources, *taken.set_threads):
+        assert re.search(rf"^(use rule \w+ as|rule|checkpoint) {rule}( with)?:", rules, re.MULTILINE), rule
+    if taken.workflow_profile:
+        assert Path(taken.workflow_profile, "config.yaml").exists()
+    load(parse_config(taken.config))
+
+
+def test_all_code_is_of_a_language_whose_blocks_are_run():
+    kinds = {(piece.kind, piece.language) for document in DOCUMENTS for piece in pieces(document)}
+    assert {kind for kind in kinds if kind[0] in ("fence", "code_block")} == {
+        ("fence", language) for language in ("sh", "yaml", "python")
+    }
+
+
+def test_all_python_stands_where_a_test_runs_it():
+    places = {block.document: set() for block in blocks("python")}
+    for block in blocks("python"):
+        places[block.document].add(block.heading)
+    assert places.pop("docs/models.md")  # in tests/test_models_doc.py, under each heading
+    # in tests/workflow/test_commands.py; in tests/test_models_doc.py
+    assert places.pop("README.md") == {"What you get", "Your own model"}
+    # in tests/test_examples.py
+    assert set(places) == {f"examples/{name}/README.md" for name in ("great_salt_lake", "tissue")}
+
+
+@pytest.fixture
+def noted(tmp_path):
+    """Give a function that types a command where `snakemake` only notes where it is called, and with what."""
+    program, notes = tmp_path / "bin/snakemake", tmp_path / "notes"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable} -IS\n"
+        "import json, os, sys\n"
+        f"with open({str(notes)!r}, 'a') as file: print(json.dumps([os.getcwd(), sys.argv[1:]]), file=file)\n"
+    )
+    program.chmod(0o755)
+
+    def type_(command, folder):
+        path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(["bash", "-c", command], cwd=folder, env=os.environ | {"PATH": path}, check=True)
+        return [json.loads(line) for line in notes.read_text().splitlines()]
+
+    return type_
+
+
+def test_parts_of_a_million_images_hold_each_of_them_once(noted, load, tmp_path):
+    from snakemake.cli import parse_args, parse_config
+
+    (loop,) = [command.text for command in commands("docs/clusters.md") if command.text.startswith("for ")]
+    calls = noted(loop.replace("/opt/quadrat", str(PROJECT)), tmp_path)
+    parts = [load(parse_config(parse_args(words)[1].config)) for _, words in calls]
+    assert [folder for folder, _ in calls] == [f"{tmp_path}/part_{number}" for number in range(10)]
+    for number in (0, 7, 19, 123_456, 999_998):
+        assert sum(is_chosen(f"north/scene_{number}.tif", part) for part in parts) == 1
+
+
+def test_job_that_runs_snakemake_hands_it_what_follows_its_name(noted):
+    (command,) = {one.text for one in commands() if one.text.startswith("sbatch ")}
+    ((_, words),) = noted(command.replace("sbatch", "bash"), PROJECT)
+    assert words == ["--workflow-profile", "profiles/slurm", *shlex.split(command)[2:]]
+
+
+def test_packages_that_users_are_to_install_are_known():
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    known = {re.match(r"[\w-]+", requirement)[0] for requirement in wanted} | {".", "onnxruntime-gpu"}
+    told = [piece.text for document in DOCUMENTS for piece in pieces(document) if piece.kind == "code_inline"]
+    told += [path.read_text() for path in (PROJECT / "scripts").rglob("*.py")]
+    packages = re.findall(r"""pip install ["']?((?:[\w.-]+ ?)+)""", "\n".join(told))
+    assert len(packages) > 5
+    assert {package for line in packages for package in line.split()} <= known
+
+
+# configurations
+
+
+@pytest.fixture
+def load(schema_path):
+    """Give a function from keys to the settings that they make together with those of config.yaml."""
+    return lambda keys: load_settings(yaml.safe_load(CONFIG.read_text()) | keys, schema_path)
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: f"{block.document}:{block.line}")
+def test_block_of_yaml_is_taken_by_the_configuration(block, load):
+    keys = yaml.safe_load(block.text)
+    given = load(keys).as_dict()
+    assert {key: given[key] for key in keys} == keys
+
+
+def commented(text):
+    """Give the examples that a YAML file has in comments."""
+    lines = [line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")]
+    return [yaml.safe_load(part) for part in re.split(r"\n(?=\S)", "\n".join(lines))]
+
+
+def test_examples_in_the_comments_of_config_yaml_are_taken_and_have_every_key(load, schema_path):
+    skip, *predictors = commented(CONFIG.read_text())
+    load(skip)
+    of_kinds = yaml.safe_load(schema_path.read_text())["properties"]["predictor"]["anyOf"][2:]
+    keys = {kind["properties"]["kind"]["enum"][0]: set(kind["properties"]) for kind in of_kinds}
+    for predictor in (one["predictor"] for one in predictors):
+        assert set(predictor) == keys.pop(predictor["kind"]) | ({"trust"} & set(predictor))
+        torch_alone = {key: predictor.pop(key) for key in ("trust",) if key in predictor}
+        for left_out in ("split", "resize"):  # a patch of another size is cut or resampled
+            load({"predictor": {key: value for key, value in predictor.items() if key != left_out}})
+            if torch_alone:
+                load({"predictor": {"kind": "torch", "path": "model.pt2"} | torch_alone})
+    assert set(keys) == {"torch"}
+
+
+def test_keys_that_rerun_all_images_are_those_that_change_results():
+    (told,) = [you for you, predicted in rows("README.md", "What reruns, and why") if "`edge`" in you]
+    assert set(re.findall(r"`(\w+)`", told)) == {field.name for field in fields(Reading)}
+
+
+@pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
+def test_profile_is_complete_in_itself(name):
+    default, profile = (yaml.safe_load(text_of(f"profiles/{one}/config.yaml")) for one in ("default", name))
+    wanted = {key: value for key, value in default.items() if key not in ("cores", "resources")}
+    assert {key: profile.get(key) for key in wanted} == wanted
+
+
+def test_lines_to_take_the_comment_off_put_as_many_images_into_a_job_as_is_told():
+    paragraphs = text_of("profiles/slurm/config.yaml").split("\n\n")
+    (told,) = [paragraph for paragraph in paragraphs if "these four lines for 20 images a job" in paragraph]
+    keys = yaml.safe_load("\n".join(line.removeprefix("# ") for line in told.splitlines()[-4:]))
+    assert keys["groups"] == {"predict_image": "images"}
+    assert keys["group-components"] == {"images": 20}
+
+
+# links
+
+
+def anchors(document):
+    """Give what links can name within a document, as its readers' programs derive it from the headings."""
+    headings = [piece.text.lower() for piece in pieces(document) if piece.kind == "heading"]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    for link in (piece.text for piece in pieces(document) if piece.kind == "link"):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (PROJECT / document).parent / path if path else PROJECT / document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(os.path.relpath(target, PROJECT)), link

@@ -1,0 +1,179 @@
+"""The commands of the documents, typed as they stand there into fresh copies of the project."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import tifffile
+import yaml
+from documents import PROJECT, blocks, cell_values, rows
+from nbclient import NotebookClient
+from PIL import Image
+from shown import commands_of
+
+from studies import Study, means, write_image
+
+HERE = "tests/workflow/test_commands.py"
+NOTEBOOK = "examples/first_run/notebook.ipynb"
+SAMPLE = ("dunes.jpg", "fields.png", "survey/elevation.tif")
+
+
+class Copy(Study):
+    """A copy of the project, as a user has it who cloned it."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        for name in ("workflow", "scripts", "profiles", "envs", "examples/first_run"):
+            shutil.copytree(PROJECT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("Snakefile", "config.yaml"):
+            shutil.copy(PROJECT / name, self.path)
+
+    def type(self, command):
+        """Type a command in the copy's folder, and give what it said; it must succeed."""
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.path,
+            env=os.environ | {"PATH": programs},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def type_all(self, test):
+        """Type all that a test of this file is to type, and give what it said."""
+        typed = commands_of(f"{HERE}::{test}")
+        assert typed
+        return "".join(self.type(command) for command in typed)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """Give a copy in which the sample was predicted, and what that said."""
+    copy = Copy(tmp_path_factory.mktemp("sample") / "quadrat")
+    copy.told = copy.type_all("test_sample_is_predicted_as_its_page_shows")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def exported(sample):
+    """Give the copy in which each target was asked for, too, all of them at once, and what that said."""
+    typed = commands_of(f"{HERE}::test_targets_give_what_the_documents_name")
+    sample.told_by_targets = sample.type(" ".join(["snakemake", *(line.split()[1] for line in typed)]))
+    return sample
+
+
+def load(path):
+    return tifffile.imread(path) if path.suffix == ".tif" else np.asarray(Image.open(path))
+
+
+def test_sample_is_predicted_as_its_page_shows(sample):
+    pixels = {name: load(sample.path / "examples/first_run/images" / name) for name in SAMPLE}
+    assert sample.dictionary == {name: means(pixels[name], 512) for name in SAMPLE}
+    shown = {name.strip("`"): (size, patches) for name, _, size, patches in rows_of_the_sample()}
+    assert set(shown) == set(SAMPLE)
+    for name, (size, patches) in shown.items():
+        height, width = pixels[name].shape[:2]
+        assert size == f"{width} x {height} px"
+        assert patches.startswith(f"{height // 512} x {width // 512}")
+        dropped = "an edge that is dropped" in patches
+        assert dropped == bool(height % 512 or width % 512)
+    assert re.search(r"[1-9]\.\d% of the pixels dropped at the edges", sample.told)
+
+
+def rows_of_the_sample():
+    return rows("examples/first_run/README.md", "First run: three small images")
+
+
+def test_targets_give_what_the_documents_name(exported):
+    for target, given, _ in rows("docs/exports.md", "Take the predictions elsewhere")[:5]:
+        (path,) = re.findall(r"`results/(.+?)`", given.partition(":")[0])
+        assert target.strip("`") == f"snakemake {path.partition('/')[0]}"
+        for name in SAMPLE:
+            assert (exported.results / path.replace("<filename>", name)).stat().st_size > 0
+    with rasterio.open(exported.results / "geotiff/survey/elevation.tif.tif") as raster:
+        assert raster.read(1).ravel().tolist() == exported.dictionary["survey/elevation.tif"]
+    assert pd.read_csv(exported.results / "inspect.tsv", sep="\t")["patches"].tolist() == [4, 4, 6]
+    assert "0 superseded results\n" in exported.told_by_targets
+    assert "0 superseded results removed\n" in exported.told_by_targets
+
+
+def test_what_you_get_is_there(exported):
+    named = [re.findall(r"`(.+?)`", cells[0]) for cells in rows("README.md", "What you get")]
+    for path in (path for paths in named for path in paths):
+        for name in SAMPLE:
+            assert (exported.results / path.replace("<filename>", name)).exists()
+    assert len(named) > 10
+    configuration = yaml.safe_load((exported.results / "run.yaml").read_text())["configuration"]
+    assert configuration["patch_size"] == 512
+
+
+def test_report_is_one_file_that_shows_each_image(sample):
+    sample.type_all("test_report_is_one_file_that_shows_each_image")
+    report = (sample.path / "report.html").read_text()
+    assert all(Path(name).name in report for name in SAMPLE)
+    assert report.count('"patch by patch"') == len(SAMPLE)
+
+
+def test_lock_of_a_run_that_was_killed_is_taken_away(sample):
+    locks = sample.path / ".snakemake/locks"
+    (locks / "0.output.lock").write_text("results/predictions.parquet\n")
+    sample.type_all("test_lock_of_a_run_that_was_killed_is_taken_away")
+    assert not any(locks.glob("*"))
+
+
+def shown(notebook):
+    """Give what each cell of code shows: its text, and the kinds of its output."""
+    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    return [[(output.data.get("text/plain"), sorted(output.data)) for output in cell] for cell in outputs]
+
+
+def test_example_notebook_shows_what_it_was_saved_with(sample, monkeypatch):
+    place = sample.path / NOTEBOOK
+    saved, notebook = (nbformat.read(place, nbformat.NO_CONVERT) for _ in range(2))
+    monkeypatch.setenv("PYTHONPATH", str(sample.path / "scripts"))
+    monkeypatch.setenv("IPYTHONDIR", str(sample.path / "ipython"))
+    folder = {"metadata": {"path": str(place.parent)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=folder).execute()
+    assert shown(notebook) == shown(saved)
+    assert any("image/png" in kinds for cell in shown(saved) for _, kinds in cell)
+
+
+def test_images_of_ones_own_are_predicted_and_read_in_a_notebook(tmp_path, monkeypatch):
+    (block,) = [block for block in blocks("python", "README.md") if block.heading == "What you get"]
+    (filename,) = set(re.findall(r'"(\S+\.tif)"', block.text))
+    pixels = write_image(tmp_path / "my_images" / filename, 1, 1100, 600, compression="zlib")
+    copy = Copy(tmp_path / "quadrat")
+    copy.configure(maps=False)  # which other tests draw
+    (command,) = commands_of(f"{HERE}::test_images_of_ones_own_are_predicted_and_read_in_a_notebook")
+    copy.type(command.replace("/data/my_images", str(tmp_path / "my_images")))
+    monkeypatch.chdir(copy.path)
+    listed, table, grid, axes = cell_values(block)
+    assert listed == means(pixels, 512)
+    assert table["prediction"].tolist() == listed
+    assert table[["row", "col", "y", "x"]].values.tolist() == [[0, 0, 0, 0], [1, 0, 512, 0]]
+    assert grid.tolist() == [[listed[0]], [listed[1]]]
+    assert axes.get_title() == filename
+
+
+def test_cluster_would_be_given_the_images_that_are_asked_for(tmp_path):
+    copy = Copy(tmp_path / "quadrat")
+    for name in ("north/a.tif", "south/a.tif", "south/b.tif"):
+        write_image(copy.images / name, 1)
+    (copy.path / "my.yaml").write_text("{images: images, patch_size: 32}")
+    of_test = commands_of(f"{HERE}::test_cluster_would_be_given_the_images_that_are_asked_for")
+    rehearsed = [command if "--dry-run" in command else f"{command} --dry-run" for command in of_test]
+    planned = [re.findall(r"^predict_image +(\d+)$", copy.type(one), re.MULTILINE) for one in rehearsed]
+    assert planned == [["3", "3"], ["1", "1"]]  # before the list of jobs, and after it
