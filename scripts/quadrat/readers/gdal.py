@@ -104,7 +104,8 @@ class GdalReader(FileReader):
             nodata=nodata,
             alpha=self._alpha(),
             crs=crs.to_string() if crs else None,
-            transform=None if transform.is_identity else tuple(transform)[:6],
+            # GDAL reads the world file of a BMP whatever it is told, and that is not watched.
+            transform=None if transform.is_identity or dataset.driver == "BMP" else tuple(transform)[:6],
             **self._scaling(),
             decoders={"gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
             notes=() if self._palette is None else ("palette expanded to RGB",),
