@@ -17,7 +17,7 @@ DOCUMENTS = sorted(
     for path in PROJECT.glob(pattern)
 )
 PROGRAMS = (
-    "bash|docker|gdal_translate|gdaladdo|gdalbuildvrt|git|hf|huggingface-cli|make|pip|python|sbatch|scancel|"
+    "bash|docker|gdal_translate|gdaladdo|gdalbuildvrt|git|hf|make|pip|python|sbatch|scancel|"
     "scontrol|snakemake|squeue"
 )
 MARKDOWN = MarkdownIt("commonmark").enable("table")

@@ -35,7 +35,7 @@ SHOWN = (
     ),
     Shown(r"make lock", (), "asks the package index for what is newest"),
     Shown(
-        r"pip install .*|huggingface-cli download",
+        r"pip install .*|hf download .*",
         (f"{DOCUMENTS}::test_packages_that_users_are_to_install_are_known",),
         "would change the environment of the tests",
     ),
