@@ -21,6 +21,7 @@ class Shown(NamedTuple):
 
 COMMANDS = "tests/workflow/test_commands.py"
 DOCUMENTS = "tests/test_documents.py"
+INTERRUPTIONS = "tests/workflow/test_interruptions.py"
 EXAMPLES = "tests/test_examples.py"
 SLURM = "tests/cluster/test_slurm.py"
 OPTIONS = f"{DOCUMENTS}::test_snakemake_and_the_configuration_take_the_command"
@@ -43,7 +44,14 @@ SHOWN = (
     Shown(r"snakemake --cores all", (f"{COMMANDS}::test_sample_is_predicted_as_its_page_shows",)),
     Shown(r"snakemake [a-z]+", (f"{COMMANDS}::test_targets_give_what_the_documents_name",)),
     Shown(r"snakemake --report \S+", (f"{COMMANDS}::test_report_is_one_file_that_shows_each_image",)),
-    Shown(r"snakemake --unlock", (f"{COMMANDS}::test_lock_of_a_run_that_was_killed_is_taken_away",)),
+    Shown(
+        r"snakemake --unlock",
+        (
+            f"{INTERRUPTIONS}::test_killed_alone_its_orphans_do_no_harm",
+            f"{SLURM}::test_after_kill_9_the_documented_recovery_submits_nothing_twice",
+        ),
+        "is told where the workflow stands",
+    ),
     Shown(
         r"snakemake --cores 8 --config images=/data/my_images",
         (f"{COMMANDS}::test_images_of_ones_own_are_predicted_and_read_in_a_notebook",),

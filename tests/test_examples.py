@@ -13,7 +13,7 @@ import pytest
 import rasterio
 import tifffile
 import yaml
-from documents import blocks, cell_values
+from documents import blocks, cell_values, pieces, rows
 from PIL import Image
 from rasterio.transform import Affine
 
@@ -208,6 +208,22 @@ def test_scale_and_offset_of_the_great_salt_lake_follow_from_its_table():
     for key, shown, values in (("scale", scale, gain), ("offset", shift, offset)):
         np.testing.assert_allclose(predictor[key], reflectance * values, rtol=1e-6)
         np.testing.assert_allclose(shown, predictor[key], rtol=1e-6)
+
+
+# mixed_formats
+
+
+def test_images_of_mixed_formats_are_as_its_page_shows():
+    folder, page = inputs_of("mixed_formats"), "examples/mixed_formats/README.md"
+    shown = {filename.strip("`"): cells for filename, *cells in rows(page, pieces(page)[0].text)}
+    assert set(shown) == {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
+    for filename, (kind, size, patches) in shown.items():
+        with tifffile.TiffFile(folder / filename) as tif:
+            image = tif.pages[0]
+        assert size == f"{image.imagewidth} x {image.imagelength} px"
+        grid = (image.imagelength // 512, image.imagewidth // 512)
+        assert patches == ("1" if grid == (1, 1) else f"{grid[0]} x {grid[1]}")
+        assert kind.startswith(str(image.dtype)) or filename.endswith(".svs")
 
 
 # tissue

@@ -47,6 +47,17 @@ def test_pixel_lies_in_the_middle_of_its_patch_where_patches_overlap_or_leave_ga
             np.testing.assert_allclose(raster.xy(row, col), middle, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("edge", ["shift", "pad", "partial"])
+def test_last_row_and_column_are_drawn_where_they_lie_unshifted(export, images, edge):
+    raster, stored = export(edge=edge)
+    assert (raster.height, raster.width) == (4, 5)  # of an image of 100 x 140 px
+    assert raster.read(1).ravel().tolist() == stored
+    with rasterio.open(images / "scene.tif") as image:
+        for row, col in [(0, 0), (3, 4), (4, 5)]:
+            corner = image.xy(row * 32, col * 32, offset="ul")
+            np.testing.assert_allclose(raster.xy(row, col, offset="ul"), corner, rtol=0, atol=1e-6)
+
+
 def test_image_without_a_place_lies_where_qgis_shows_it(export):
     raster, _ = export(scene="plain")
     assert raster.crs is None

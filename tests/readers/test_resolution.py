@@ -86,6 +86,13 @@ def test_nearest_finer_level_is_read_and_averaged(slide, pixels, mpp, level, rat
     np.testing.assert_array_equal(found, stored if ratio == 1 else block_means(stored, ratio))
 
 
+@pytest.mark.parametrize(("mpp", "downsample"), [(0.2455, 1), (0.2545, 1), (0.26, 1.04)])
+def test_level_within_two_percent_of_what_is_asked_for_is_read_as_it_is(slide, pixels, mpp, downsample):
+    info, found = read_whole(slide, mpp=mpp)
+    assert info.downsample == pytest.approx(downsample)
+    assert np.array_equal(found, pixels) == (downsample == 1)
+
+
 def test_gsd_is_the_size_of_a_pixel_in_units_of_the_crs(scene, pixels):
     info, found = read_whole(scene("a.tif"), gsd=40.0)
     assert (info.height, info.width, info.downsample) == (160, 240, 4.0)
@@ -130,6 +137,7 @@ def test_decimals_that_binary_fractions_cannot_hold_make_whole_ratios(scene, pix
 @pytest.mark.parametrize(
     ("reading", "told"),
     [
+        ({"mpp": 0.2445}, r"has 0\.25 mpp at best, asked for 0\.2445 "),
         ({"mpp": 0.2}, r"has 0\.25 mpp at best, asked for 0\.2 \(config\.yaml: mpp\)"),
         ({"mpp": 200.0}, r"smaller than a pixel of 200 mpp"),
         ({"gsd": 10.0}, r"not georeferenced"),
@@ -153,6 +161,9 @@ def test_image_that_says_its_resolution_has_not_the_default_one(slide):
 
 
 def test_pixels_that_are_not_square_are_refused(scene):
+    assert read_whole(scene("nearly_square.tif", 10.0, 10.09), gsd=40.0)[0].channels == 3
+    with pytest.raises(ImageError, match="needs square"):
+        open_reading(str(scene("hardly_square.tif", 10.0, 10.15)), Reading(gsd=40.0), None)
     with pytest.raises(ImageError, match="30 high and 10 wide: gsd needs square"):
         open_reading(str(scene("flat.tif", 10.0, 30.0)), Reading(gsd=60.0), None)
 

@@ -127,13 +127,6 @@ def test_report_is_one_file_that_shows_each_image(sample):
     assert report.count('"patch by patch"') == len(SAMPLE)
 
 
-def test_lock_of_a_run_that_was_killed_is_taken_away(sample):
-    locks = sample.path / ".snakemake/locks"
-    (locks / "0.output.lock").write_text("results/predictions.parquet\n")
-    sample.type_all("test_lock_of_a_run_that_was_killed_is_taken_away")
-    assert not any(locks.glob("*"))
-
-
 def shown(notebook):
     """Give what each cell of code shows: its text, and the kinds of its output."""
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]

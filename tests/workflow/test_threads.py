@@ -1,10 +1,23 @@
-"""A few images get all cores, and many get one each."""
+"""What jobs ask for: a few images get all cores and many one each, a large file minutes."""
 
+import os
 import re
 
 import pytest
 
 from studies import write_image
+
+
+def test_job_asks_for_ten_minutes_and_one_more_for_each_10_mb_of_its_image(study):
+    for name in ("large.tif", "small.tif"):
+        write_image(study.images / name, 1)
+    os.truncate(study.images / "large.tif", 25_000_000)
+    planned = study.run("--dry-run", "--quiet", "host")
+    job = r"rule predict_image:\n +input: (\S+)\n(?: .*\n)*? +resources: .*runtime=(\d+), .*mem_mb=(\d+),"
+    assert sorted(re.findall(job, planned.output)) == [
+        ("images/large.tif", "12", "2000"),
+        ("images/small.tif", "10", "2000"),
+    ]
 
 
 @pytest.mark.parametrize(
