@@ -62,7 +62,8 @@ def test_each_command_of_make_is_one_that_the_makefile_has():
         command.text
         for command in commands()
         if command.text.startswith(("snakemake", "--")) and not command.document.startswith("benchmarks")
-    ),
+    )
+    | dict.fromkeys(re.findall(r"^# .*(snakemake --.*)$", CONFIG.read_text(), re.MULTILINE)),
 )
 def test_snakemake_and_the_configuration_take_the_command(command, load, monkeypatch):
     from snakemake.cli import get_argument_parser, parse_args, parse_config
@@ -187,6 +188,24 @@ def test_examples_in_the_comments_of_config_yaml_are_taken_and_have_every_key(lo
 def test_keys_that_rerun_all_images_are_those_that_change_results():
     (told,) = [you for you, predicted in rows("README.md", "What reruns, and why") if "`edge`" in you]
     assert set(re.findall(r"`(\w+)`", told)) == {field.name for field in fields(Reading)}
+
+
+def test_messages_name_keys_and_targets_that_there_are(schema_path):
+    schema = yaml.safe_load(schema_path.read_text())
+    keys = {*schema["properties"], *schema["properties"]["skip"]["properties"]}
+    keys |= {key for kind in schema["properties"]["predictor"]["anyOf"] for key in kind.get("properties", ())}
+    sources = "\n".join(path.read_text() for path in (PROJECT / "scripts").rglob("*.py"))
+    told = re.findall(r"\(config\.yaml: ([^(){}]+)\)", sources)
+    assert len(told) > 30
+    assert {key for place in told for key in re.findall(r"\w+", place)} - {"or"} <= keys
+    targets = set(re.findall(r"snakemake ([a-z]+)", sources))
+    rules = "".join(path.read_text() for path in (PROJECT / "workflow/rules").glob("*.smk"))
+    assert targets <= set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)", rules, re.MULTILINE))
+
+
+def test_profile_asks_the_queue_as_often_as_the_page_says():
+    seconds = yaml.safe_load(text_of("profiles/slurm/config.yaml"))["slurm-init-seconds-before-status-checks"]
+    assert f"how its jobs are every {seconds} seconds" in text_of("docs/clusters.md")
 
 
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])

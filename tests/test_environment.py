@@ -5,6 +5,12 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def test_container_is_made_of_files_that_are_there():
+    copied = re.findall(r"^COPY (.+) \S+$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(copied) > 3
+    assert all((PROJECT / path).exists() for paths in copied for path in paths.split())
+
+
 def test_conda_environment_pins_what_the_lock_file_pins():
     spec = importlib.util.spec_from_file_location("pin", PROJECT / "envs/pin.py")
     pin = importlib.util.module_from_spec(spec)

@@ -18,7 +18,7 @@ SIZE = 32
 
 @pytest.fixture
 def predict(make_task, schema_path):
-    """Give a function that predicts the means of an image as a page's block of YAML says, and gives the rows."""
+    """Give a function that predicts means as a block of YAML under a heading says, and gives the rows."""
 
     def run(path, document, heading, **task):
         (block,) = [block for block in blocks("yaml", document) if block.heading == heading]

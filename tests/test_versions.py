@@ -1,4 +1,5 @@
 import re
+from dataclasses import fields
 
 import numpy as np
 import onnx
@@ -7,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import quadrat
 from quadrat import versions
+from quadrat.config import Settings
 from quadrat.contents import hash_file
 from quadrat.errors import ConfigError
 from quadrat.versions import StateRow, recipe, state, version
@@ -30,44 +32,49 @@ def test_version_is_12_hex_digits(name):
     assert re.fullmatch("[0-9a-f]{12}", name())
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"patch_size": 256},
-        {"stride": 256},
-        {"edge": "pad"},
-        {"channels": [1]},
-        {"level": 1},
-        {"plane": {"z": 2}},
-        {"mpp": 0.5},
-        {"gsd": 10},
-        {"skip": {"nodata": 1.0}},
-        {"regions": "."},
-    ],
-    ids=str,
+CHANGES_RESULTS = (
+    {"patch_size": 256},
+    {"stride": 256},
+    {"edge": "pad"},
+    {"channels": [1]},
+    {"level": 1},
+    {"plane": {"z": 2}},
+    {"mpp": 0.5},
+    {"gsd": 10},
+    {"default_mpp": 0.25},
+    {"skip": {"nodata": 1.0}},
+    {"regions": "."},
 )
+KEEPS_RESULTS = (
+    {"include": ["a*"]},
+    {"exclude": ["b*"]},
+    {"extensions": [".tif"]},
+    {"follow_links": True},
+    {"images": "elsewhere"},
+    {"results": "elsewhere"},
+    {"on_failure": "report"},
+    {"shard_pixels": 1_000_000},
+    {"retries": 5},
+    {"allow_removed": True},
+    {"json_max_values": 5},
+    {"maps": {"channels": [3, 2, 1]}},
+    {"verify": "stat"},
+    {"stride": 512},
+    {"predictor": {"kind": "mean"}},
+)
+
+
+def test_of_every_key_is_known_whether_it_changes_results():
+    known = {key for change in CHANGES_RESULTS + KEEPS_RESULTS for key in change}
+    assert known == {field.name for field in fields(Settings)}
+
+
+@pytest.mark.parametrize("change", CHANGES_RESULTS, ids=str)
 def test_key_that_changes_predictions_changes_the_version(name, change):
     assert name(**change) != name()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"include": ["a*"]},
-        {"exclude": ["b*"]},
-        {"extensions": [".tif"]},
-        {"images": "elsewhere"},
-        {"results": "elsewhere"},
-        {"on_failure": "report"},
-        {"retries": 5},
-        {"allow_removed": True},
-        {"json_max_values": 5},
-        {"verify": "stat"},
-        {"stride": 512},
-        {"predictor": {"kind": "mean"}},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("change", KEEPS_RESULTS, ids=str)
 def test_key_that_does_not_change_predictions_keeps_the_version(name, change):
     assert name(**change) == name()
 
