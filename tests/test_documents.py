@@ -203,6 +203,11 @@ def test_messages_name_keys_and_targets_that_there_are(schema_path):
     assert targets <= set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)", rules, re.MULTILINE))
 
 
+def test_report_shows_as_many_images_as_is_told():
+    (most,) = re.findall(r"^REPORTED = (\d+)$", text_of("workflow/rules/drawings.smk"), re.MULTILINE)
+    assert f"maps and pages of the first {most} images" in text_of("README.md")
+
+
 def test_profile_asks_the_queue_as_often_as_the_page_says():
     seconds = yaml.safe_load(text_of("profiles/slurm/config.yaml"))["slurm-init-seconds-before-status-checks"]
     assert f"how its jobs are every {seconds} seconds" in text_of("docs/clusters.md")
