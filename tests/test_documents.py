@@ -185,6 +185,21 @@ def test_examples_in_the_comments_of_config_yaml_are_taken_and_have_every_key(lo
     assert set(keys) == {"torch"}
 
 
+def test_configuration_makes_no_objects_but_runs_python_where_the_page_warns_of_it(tmp_path):
+    from snakemake.common.configfile import load_configfile
+    from snakemake.exceptions import WorkflowError
+
+    file = tmp_path / "config.yaml"
+    file.write_text("results: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(WorkflowError):
+        load_configfile(file)
+    file.write_text("results: ?1 + 1\n")
+    assert load_configfile(file) == {"results": "?1 + 1"}
+    (switch,) = re.findall(r"`(\w+: true)`, whatever its", " ".join(text_of("SECURITY.md").split()))
+    file.write_text(f"{switch}\nresults: ?1 + 1\n")
+    assert load_configfile(file) == {"results": 2}
+
+
 def test_keys_that_rerun_all_images_are_those_that_change_results():
     (told,) = [you for you, predicted in rows("README.md", "What reruns, and why") if "`edge`" in you]
     assert set(re.findall(r"`(\w+)`", told)) == {field.name for field in fields(Reading)}
@@ -211,6 +226,21 @@ def test_report_shows_as_many_images_as_is_told():
 def test_profile_asks_the_queue_as_often_as_the_page_says():
     seconds = yaml.safe_load(text_of("profiles/slurm/config.yaml"))["slurm-init-seconds-before-status-checks"]
     assert f"how its jobs are every {seconds} seconds" in text_of("docs/clusters.md")
+
+
+@pytest.mark.parametrize("option", ["set-resources", "default-resources"])
+def test_option_of_the_command_line_takes_the_place_of_the_one_of_the_profile(option, tmp_path):
+    from snakemake.cli import parse_args
+
+    rule = "predict_image:" if option == "set-resources" else ""
+    (tmp_path / "config.yaml").write_text(f"{option}: ['{rule}mem_mb=8000', '{rule}runtime=240']\n")
+    profile = ["--snakefile", str(PROJECT / "Snakefile"), "--workflow-profile", str(tmp_path)]
+    from_profile, from_both = (
+        parse_args([*profile, *more])[1] for more in ([], [f"--{option}", f"{rule}mem_mb=9000"])
+    )
+    told = [str(getattr(args, option.replace("-", "_"))) for args in (from_profile, from_both)]
+    assert "runtime" in told[0]
+    assert "runtime" not in told[1]
 
 
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
