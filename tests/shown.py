@@ -28,13 +28,13 @@ OPTIONS = f"{DOCUMENTS}::test_snakemake_and_the_configuration_take_the_command"
 
 SHOWN = (
     # what developers type
-    Shown(r"make (install( && \. \.venv/bin/activate)?|lint|test|demo)", (".ci/run",)),
+    Shown(r"make (install( && \. \.venv/bin/activate)?|lint|test|test-long|demo)", (".ci/run",)),
     Shown(
         r"make bench|\.venv/bin/python benchmarks/run\.py .*|--large|--(size|images) \d+",
         ("tests/test_benchmarks.py",),
         "takes too long: its programs measure small images",
     ),
-    Shown(r"make lock", (), "asks the package index for what is newest"),
+    Shown(r"make (lock|coverage)", (), "asks the package index for what is newest, or runs these tests"),
     Shown(
         r"pip install .*|hf download .*",
         (f"{DOCUMENTS}::test_packages_that_users_are_to_install_are_known",),

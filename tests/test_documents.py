@@ -252,10 +252,16 @@ def test_profile_is_complete_in_itself(name):
 
 def test_lines_to_take_the_comment_off_put_as_many_images_into_a_job_as_is_told():
     paragraphs = text_of("profiles/slurm/config.yaml").split("\n\n")
-    (told,) = [paragraph for paragraph in paragraphs if "these four lines for 20 images a job" in paragraph]
-    keys = yaml.safe_load("\n".join(line.removeprefix("# ") for line in told.splitlines()[-4:]))
+    (lines,) = [paragraph for paragraph in paragraphs if "from these four lines" in paragraph]
+    keys = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines.splitlines()[-4:]))
     assert keys["groups"] == {"predict_image": "images"}
-    assert keys["group-components"] == {"images": 20}
+    told = re.findall(
+        r"lines for (\d+) images a job|put (\d+) images into a job", lines + text_of("docs/clusters.md")
+    )
+    assert {count for counts in told for count in counts if count} == {
+        str(keys["group-components"]["images"])
+    }
+    assert len(told) == 2
 
 
 # links
