@@ -73,8 +73,13 @@ SHOWN = (
         "asks for less memory, which the nodes of the tests lack",
     ),
     Shown(
-        r"snakemake --workflow-profile profiles/slurm --configfile my\.yaml --(dry-run|config .*)",
-        (f"{COMMANDS}::test_cluster_would_be_given_the_images_that_are_asked_for",),
+        r"snakemake --workflow-profile profiles/slurm --configfile my\.yaml --dry-run",
+        (f"{COMMANDS}::test_rehearsal_tells_what_a_cluster_would_be_given",),
+    ),
+    Shown(
+        r"snakemake --workflow-profile profiles/slurm --configfile my\.yaml --config 'include=.*",
+        (OPTIONS, "tests/test_inventory.py::test_include_and_exclude_choose_by_filename"),
+        "differs from other runs in that key alone",
     ),
     Shown(
         r"snakemake -s \S+ --workflow-profile \S+ --configfile my\.yaml --directory my_study",
