@@ -1,7 +1,7 @@
 """Measure a run and reruns of many images beside a bare Snakemake workflow of the same shape.
 
-``python benchmarks/workflow.py --images 10000 --computed 10000``. Results of the images that are rerun are written
-by the library, not by ten thousand jobs, since what a rerun takes does not depend on how they came about.
+``python benchmarks/workflow.py --images 10000 --computed 10000``. The results of images that are rerun are
+written by the library, not by ten thousand jobs: a rerun takes the same.
 """
 
 import argparse
