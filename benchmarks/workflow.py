@@ -18,7 +18,8 @@ from process import HERE, Ending, run, run_python
 from table import spread
 
 PROJECT = HERE.parent
-FLAGS = ["--cores", str(os.cpu_count()), "--scheduler", "greedy", "--rerun-triggers", "mtime"]
+FLAGS = ["--cores", str(os.cpu_count()), "--scheduler", "greedy", "--scheduler-subsample", "50"]
+FLAGS += ["--rerun-triggers", "mtime"]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 LIMIT_S = 4 * 3600
 NOTHING = "Nothing to be done"
