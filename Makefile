@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help install demo test bench lint lock
+.PHONY: help install demo test coverage bench lint lock
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ demo: $(READY) ## Predict a Landsat scene and a folder of mixed formats, and dra
 
 test: $(READY) ## Run the tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+coverage: $(READY) ## Run the tests, and tell which lines and branches of the library none of them reaches
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --cov --ignore=tests/cluster
 
 bench: $(READY) ## Measure reading and models beside peers and limits, and reruns beside a bare workflow
 	$(BIN)/python benchmarks/run.py
