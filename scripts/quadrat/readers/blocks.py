@@ -74,8 +74,3 @@ class BlockGrid:
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.cols)
-
-    def window(self, index: int) -> Window:
-        """Return the window of a block by its place in row-major order."""
-        row, col = divmod(index, len(self.cols))
-        return Window(self.rows.starts[row], self.cols.starts[col], self.rows.size(row), self.cols.size(col))

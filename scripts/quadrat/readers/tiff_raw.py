@@ -78,7 +78,7 @@ class RawSegments(TiffSegments):
         )
 
     def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray | None]]:
-        """Yield (rows, col, pixels) of each piece; see `TiffSegments.read`."""
+        """Yield (rows, col, pixels) of each piece; see `quadrat.readers.segment_pipeline.SegmentTable`."""
         for row in rows:
             for col in cols:
                 yield range(row, row + 1), col, self.finished(self._piece(plane, row, col))

@@ -1,7 +1,7 @@
 """TIFF segments: where the strips or tiles of a level lie in the file, and what their samples become."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -120,13 +120,6 @@ class TiffSegments:
         self.cols = spans(range(0, self.width, self.stored_width), self.width)
         self._check_places(os.fstat(self.fd).st_size)
         self.notes = self._sparse_notes()
-
-    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray | None]]:
-        """Yield (rows, col, pixels) of segments that lie one below the other.
-
-        Pixels are (height, width, channel), None if the file has none; valid until the next are asked for.
-        """
-        raise NotImplementedError
 
     def finished(self, pixels: np.ndarray | None) -> np.ndarray | None:
         """Return stored pixels with their palette applied and their channels selected."""
