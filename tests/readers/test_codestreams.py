@@ -85,3 +85,16 @@ def test_a_tile_that_claims_to_be_huge_is_refused_before_it_is_allocated(compres
     reason = rf"^broken: segment 2 of 4 claims {claimed:,} x {claimed:,} px, 128 x 128 expected$"
     with open_image(path) as reader, pytest.raises(ImageError, match=reason):
         list(reader.read_blocks([Window(0, 0, 256, 256)], 2))
+
+
+def test_fill_bytes_before_a_marker_are_passed_over():
+    data = ENCODERS["jpeg"](RGB[:40, :56])
+    assert claimed_size(data[:2] + b"\xff\xff\xff" + data[2:]) == (40, 56)
+
+
+def test_codestream_that_does_not_tell_its_size_claims_none():
+    jpeg, jpeg_xr = ENCODERS["jpeg"](RGB[:40, :56]), ENCODERS["jpeg_xr"](RGB[:40, :56])
+    offset_tag = struct.pack("<H", 0xBCC0)
+    assert jpeg_xr.count(offset_tag) == 1
+    assert claimed_size(jpeg[:2] + jpeg[jpeg.index(b"\xff\xda") :]) is None
+    assert claimed_size(jpeg_xr.replace(offset_tag, b"\xc5\xbc")) is None

@@ -32,6 +32,8 @@ def test_a_progressive_jpeg_needs_two_bytes_for_each_stored_sample(subsampling, 
         (b"\x03\x01\x22\x00", b"\x03\x01\x00\x00", "broken: no valid JPEG frame header"),
         (b"\xff\xdb", b"\x00\xdb", "broken: no JPEG marker where one must be"),
         (b"\xff\xc0", b"\xff\xfe", "broken: the JPEG has no frame header"),
+        (b"\xff\xdb", b"\xff\xd9", "broken: the JPEG holds no image"),
+        (struct.pack(">HH", HEIGHT, WIDTH), bytes(4), "broken: its size is 0 x 0 px"),
     ],
 )
 def test_a_broken_jpeg_header_is_refused_with_what_is_wrong(old, new, reason, tmp_path):
@@ -42,6 +44,16 @@ def test_a_broken_jpeg_header_is_refused_with_what_is_wrong(old, new, reason, tm
     path.write_bytes(data.replace(old, new, 1))
     with pytest.raises(ImageError, match=reason):
         read_header(path)
+
+
+@pytest.mark.parametrize("between", [b"\xff\xff\xff", b"\xff\x01"], ids=["fill", "marker without data"])
+def test_what_may_stand_between_markers_is_passed_over(between, tmp_path):
+    path = tmp_path / "a.jpg"
+    COLOR.save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + between + data[2:])
+    header = read_header(path)
+    assert (header.height, header.width) == (HEIGHT, WIDTH)
 
 
 def test_a_jpeg_that_is_too_small_for_its_pixels_is_refused(tmp_path):

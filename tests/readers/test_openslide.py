@@ -182,3 +182,10 @@ def test_claim_of_absurdly_many_tiles_is_refused_before_openslide_lists_them(axi
     ini.write_text(re.sub(rf"IMAGENUMBER_{axis} = \d+", f"IMAGENUMBER_{axis} = {tiles}", ini.read_text()))
     with pytest.raises(ImageError, match=f"broken: it claims {4 * tiles:,} tiles, at most 10,000,000"):
         open_image(tmp_path / "a.mrxs")
+
+
+def test_a_slide_whose_tiles_overlap_by_more_than_they_are_wide_is_refused(slide):
+    settings = slide.with_suffix("") / "Slidedat.ini"
+    settings.write_text(re.sub(r"OVERLAP_X = [0-9.]+", "OVERLAP_X = 300", settings.read_text()))
+    with pytest.raises(ImageError, match=r"^broken: its size is -44 x 256 px$"):
+        open_image(slide)

@@ -8,7 +8,7 @@ from comparison import assert_reads, row_blocks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.grid import EDGES
+from quadrat.grid import EDGES, Window
 from quadrat.readers import open_image, resampled
 from quadrat.readers.resampled import ResampledReader
 
@@ -115,3 +115,21 @@ def test_image_is_read_in_strips_of_a_few_megabytes_however_large_the_ratio(arra
     reader = ResampledReader(source, Fraction(32))
     next(iter(reader.read_blocks(row_blocks(reader.info, 512, 512, "pad"), 1)))
     assert max(window.height * window.width * 3 for window in source.blocks) < 1.3 * resampled.STRIP_BYTES
+
+
+def test_image_in_which_no_patch_fits_gives_no_block(array_reader, noise):
+    source = array_reader(noise(20, 20, 1))
+    assert list(ResampledReader(source, Fraction(4)).read_blocks([], 1)) == []
+    assert source.blocks == []
+
+
+def test_segments_that_no_wanted_window_covers_are_not_decoded(noise, tmp_path):
+    path, pixels = tmp_path / "a.tif", noise(512, 512, 3)
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(64, 64), compression="zlib")
+    with open_image(path) as source:
+        reader = ResampledReader(source, Fraction(4))
+        blocks, wanted = row_blocks(reader.info, 32, 32, "drop"), [Window(32, 64, 32, 32)]
+        read = [block.copy() for block in reader.read_blocks(blocks, 1, wanted)]
+        means = pixels[128:256, 256:384].reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
+        np.testing.assert_array_equal(read[1][:, 64:96], np.rint(means).astype(np.uint8))
+        assert source.segments_decoded == 4

@@ -1,4 +1,5 @@
 import itertools
+import zlib
 
 import numpy as np
 import pytest
@@ -284,3 +285,47 @@ def test_blocks_that_begin_halfway_equal_slices_too(tiff_trap_path, monkeypatch,
     ):
         with open_image(tiff_trap_path(name)) as reader:
             assert_reads(reader, RGB, row_blocks(reader.info, 256, 100, "pad")[3:6])
+
+
+@pytest.fixture
+def tall_strips(tmp_path):
+    """Write an image of two deflate strips; give its path, and place and size of the second strip."""
+    path = tmp_path / "tall.tif"
+    storage = {"compression": "zlib", "rowsperstrip": 600, "metadata": None}
+    tifffile.imwrite(path, RGB, photometric="rgb", **storage)
+    with tifffile.TiffFile(path) as tif:
+        return path, tif.pages[0].dataoffsets[1], tif.pages[0].databytecounts[1]
+
+
+def test_segment_that_is_not_in_the_file_is_filled_row_by_row(tall_strips, monkeypatch):
+    monkeypatch.setattr(tiff, "STREAM_BYTES", 0)
+    path, _, count = tall_strips
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags[279].overwrite((0, count))
+    expected = RGB.copy()
+    expected[:600] = 0
+    with open_image(path) as reader:
+        assert_reads(reader, expected, row_blocks(reader.info, 256, 200, "pad"))
+
+
+TOO_EARLY = r"^broken: segment 2 of 2 ends [\d,]+ bytes of pixels too early$"
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (lambda data: b"\xff" * len(data), "segment 2 of 2 cannot be decoded: "),
+        (lambda data: zlib.compress(bytes(1000)).ljust(len(data), b"\0"), TOO_EARLY),
+        (lambda data: data[: len(data) // 2], TOO_EARLY),
+    ],
+)
+def test_broken_segment_is_refused_row_by_row_too(broken, reason, tall_strips, monkeypatch):
+    monkeypatch.setattr(tiff, "STREAM_BYTES", 0)
+    path, offset, count = tall_strips
+    content = path.read_bytes()
+    data = broken(content[offset : offset + count])
+    path.write_bytes(content[:offset] + data + content[offset + count :])
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags[279].overwrite((tif.pages[0].databytecounts[0], len(data)))
+    with open_image(path) as reader, pytest.raises(ImageError, match=reason):
+        list(reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 1))

@@ -3,7 +3,7 @@ import pytest
 import rasterio
 import tifffile
 from rasterio.transform import Affine
-from traps import GRAY, written_by_gdal
+from traps import GRAY, RGB, written_by_gdal
 
 from quadrat.readers import open_image
 
@@ -60,6 +60,12 @@ def test_nodata_is_the_fill(tmp_path):
         with written_by_gdal(path, 1, dtype, (40, 30), nodata=nodata):
             pass
         assert np.array_equal(info_of(path).fill, nodata, equal_nan=True)
+
+
+def test_nodata_that_is_no_number_is_none(tmp_path):
+    path = tmp_path / "text.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack", extratags=[(42113, 2, 0, "none", True)])
+    assert (info_of(path).nodata, info_of(path).fill) == (None, 0)
 
 
 SCALING = [([0.5, 2e-4, 3], [1.5, 0, -7]), ([0.5, 1, 1], [0, 0, 0]), ([1, 1, 1], [0, 100, 0])]
@@ -133,3 +139,64 @@ def test_resolution_in_inches_is_for_print(tmp_path):
     path = tmp_path / "inch.tif"
     tifffile.imwrite(path, GRAY, photometric="minisblack", resolution=(25400, 25400), resolutionunit="INCH")
     assert info_of(path).mpp is None
+
+
+def ome_of(pixels):
+    namespace = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    return f"<OME {namespace}><Image>{pixels}</Image></OME>"
+
+
+def pixels_of(sizes):
+    shape = 'DimensionOrder="XYCZT" Type="uint8" SizeX="619" SizeY="1061" SizeC="1" SizeZ="1" SizeT="1"'
+    return f"<Pixels {shape} {sizes}/>"
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        ome_of(pixels_of('PhysicalSizeX="wide" PhysicalSizeY="1"')),
+        ome_of(pixels_of('PhysicalSizeX="1" PhysicalSizeY="1" PhysicalSizeYUnit="inch"')),
+        ome_of(pixels_of('PhysicalSizeX="0" PhysicalSizeY="0"')),
+        ome_of("<Plane/>"),
+        ome_of("<Pixels"),
+        "Aperio Image Library v12|MPP = 0.25.22",
+        "ImageJ=1.11a\nunit=um\n",
+    ],
+)
+def test_mpp_that_the_metadata_do_not_tell_is_none(description, tmp_path, caplog):
+    caplog.set_level("CRITICAL")  # tifffile tells of each broken description
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, GRAY, photometric="minisblack", description=description, metadata=None, resolution=(0, 0)
+    )
+    assert info_of(path).mpp is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "options", "note"),
+    [
+        ({274: 6}, {}, "the orientation tag is not applied"),
+        ({262: 8}, {}, "CIELAB samples are as stored"),
+        ({262: 5}, {}, "SEPARATED samples are as stored"),
+        ({259: 33003}, {"compression": "jpeg2000"}, "YCbCr samples are as stored, not RGB"),
+    ],
+)
+def test_samples_that_are_given_as_they_are_stored_are_noted(tags, options, note, tmp_path):
+    path = tmp_path / "a.tif"
+    extra = [(274, 3, 1, 1, True)]
+    tifffile.imwrite(path, RGB, photometric="rgb", metadata=None, extratags=extra, **options)
+    assert info_of(path).notes == ()
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for code, value in tags.items():
+            tif.pages[0].tags[code].overwrite(value)
+    assert info_of(path).notes == (note,)
+
+
+def test_crs_without_a_code_is_none_where_gdal_cannot_open_the_image(tmp_path):
+    path = tmp_path / "a.tif"
+    keys = (1, 1, 0, 1, 1024, 0, 1, 1)  # a projected system, and nothing else of it
+    tags = [(34735, 3, len(keys), keys, True)]
+    tifffile.imwrite(path, GRAY, photometric="minisblack", compression="jpegxl", extratags=tags)
+    with pytest.raises(rasterio.errors.RasterioIOError):
+        rasterio.open(path)
+    assert info_of(path).crs is None

@@ -1,3 +1,7 @@
+import errno
+import os
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -205,3 +209,61 @@ def test_of_a_leica_slide_the_scan_is_read_and_not_the_overview_before_it(tmp_pa
         assert_reads(reader, RGB[..., :1], row_blocks(reader.info, 256, 256, "drop"))
     with open_image(tmp_path / "a.scn", plane={"series": 1}) as reader:
         assert reader.info.width == 80
+
+
+def test_a_file_without_any_image_is_refused(tmp_path):
+    path, empty_directory = tmp_path / "a.tif", bytes(2)
+    path.write_bytes(struct.pack("<4sI", b"II*\0", 8) + empty_directory + struct.pack("<I", 14) + bytes(6))
+    with pytest.raises(ImageError, match="not a readable TIFF: it holds no image"):
+        open_image(path)
+
+
+def test_an_unknown_predictor_is_refused(changed):
+    path = changed(compression="zlib", predictor=True, tags={317: 9})
+    with pytest.raises(ImageError, match="predictor 9: cannot be decoded") as error:
+        open_image(path)
+    assert "gdal_translate" in error.value.hint
+
+
+def test_of_channels_of_several_samples_the_first_is_read(tmp_path):
+    array = np.stack([RGB[:70, :50], RGB[70:140, :50]])
+    tifffile.imwrite(tmp_path / "a.tif", array, ome=True, photometric="rgb", metadata={"axes": "CYXS"})
+    pixels, notes = pixels_and_notes(tmp_path / "a.tif")
+    np.testing.assert_array_equal(pixels, array[0])
+    assert notes == ("axis C has 2 planes of several samples: the first is read",)
+
+
+def test_a_channel_that_the_file_does_not_hold_is_refused(tmp_path, caplog):
+    caplog.set_level("CRITICAL")  # tifffile tells of the missing page
+    path = tmp_path / "a.ome.tif"
+    storage = {"photometric": "minisblack", "compression": "zlib"}
+    tifffile.imwrite(path, stack(3), ome=True, metadata={"axes": "CYX"}, **storage)
+    with tifffile.TiffFile(path) as tif:
+        second = tif.pages[1]
+        link = second.offset + 2 + 12 * len(second.tags)
+    data = path.read_bytes()
+    path.write_bytes(data[:link] + bytes(4) + data[link + 4 :])
+    with pytest.raises(ImageError, match="some of its channels are missing"):
+        open_image(path)
+
+
+def test_a_segment_beyond_any_file_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, RGB, photometric="rgb", bigtiff=True, compression="zlib", metadata=None, **TILE)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        page = tif.pages[0]
+        page.tags[324].overwrite((2**63 + 5, *page.dataoffsets[1:]))
+    with pytest.raises(ImageError, match="a segment lies beyond any file's end"):
+        open_image(path)
+
+
+def test_an_error_of_the_disk_is_not_taken_for_one_of_the_image(changed, monkeypatch):
+    path = changed(compression="zlib", **TILE)
+
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with open_image(path) as reader:
+        monkeypatch.setattr(os, "pread", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1))

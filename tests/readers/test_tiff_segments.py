@@ -1,7 +1,9 @@
+import os
+
 import numpy as np
 import pytest
 import tifffile
-from comparison import row_blocks
+from comparison import assert_reads, row_blocks
 from traps import GRAY, RGB, TILE, written_by_gdal
 
 from quadrat.errors import ImageError, MemoryBudgetError
@@ -132,3 +134,47 @@ def test_a_raw_strip_whose_count_is_wrong_is_read_by_its_size(written):
     with open_image(written(change=lambda page: {279: 0})) as reader:
         (block,) = reader.read_blocks(row_blocks(reader.info, 1000, 1000, "partial")[:1], 1)
         assert np.array_equal(block, RGB[:1000])
+
+
+COLORS = np.random.default_rng(1).integers(0, 256, (3, 256)).astype(np.uint16)
+
+
+def without_first_segment(page):
+    return {325: (0, *page.databytecounts[1:])}
+
+
+def test_segment_that_a_palette_image_leaves_out_has_the_first_colour(written):
+    storage = {"colormap": COLORS * 257, "compression": "zlib", **TILE}
+    path = written(GRAY, without_first_segment, "palette", **storage)
+    expected = COLORS.T.astype(np.uint8)[GRAY]
+    expected[: TILE["tile"][0], : TILE["tile"][1]] = COLORS[:, 0]
+    with open_image(path) as reader:
+        assert_reads(reader, expected, row_blocks(reader.info, 256, 256, "pad"))
+
+
+def test_palette_of_an_old_writer_whose_values_are_bytes_is_read(written):
+    with open_image(written(GRAY, None, "palette", colormap=COLORS)) as reader:
+        assert_reads(reader, COLORS.T.astype(np.uint8)[GRAY], row_blocks(reader.info, 256, 256, "pad"))
+
+
+def test_an_image_whose_palette_is_too_short_is_refused(written):
+    path = written(GRAY, lambda page: {320: tuple(range(100))}, "palette", colormap=COLORS)
+    refused(path, "its palette is missing or too short")
+
+
+def test_file_that_is_cut_while_it_is_read_is_refused(written):
+    path = written(compression="zlib", **TILE)
+    with tifffile.TiffFile(path) as tif:
+        count = tif.pages[0].databytecounts[-1]
+    with open_image(path) as reader:
+        os.truncate(path, path.stat().st_size - count + 10)
+        blocks = reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 1)
+        with pytest.raises(ImageError, match=f"^truncated while it was read: {count - 10:,} bytes at "):
+            list(blocks)
+
+
+def test_bytes_that_the_system_gives_in_parts_are_put_together(written, monkeypatch):
+    read = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, count, offset: read(fd, min(count, 1000), offset))
+    with open_image(written(compression="zlib", rowsperstrip=100)) as reader:
+        assert_reads(reader, RGB, row_blocks(reader.info, 256, 256, "pad"))

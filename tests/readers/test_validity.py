@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import rasterio
@@ -6,7 +8,9 @@ from comparison import row_blocks, slice_of
 from PIL import Image
 from rasterio.transform import Affine
 
+from quadrat.errors import ImageError
 from quadrat.grid import Window
+from quadrat.readers import mask
 from quadrat.readers.validity import open_with_validity
 from quadrat.reading import Reading
 
@@ -110,3 +114,22 @@ def test_image_without_alpha_or_mask_has_no_validity(tmp_path, pixels, name):
     with open_with_validity(str(path), Reading(skip=SKIP), None) as opened:
         assert opened.validity is None
         assert opened.reader.info.channels == 3
+
+
+def test_image_whose_mask_cannot_be_opened_is_closed(masked, monkeypatch):
+    def refuse(*_):
+        raise ImageError("its mask is broken")
+
+    monkeypatch.setattr(mask, "MaskReader", refuse)
+    opened = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ImageError, match="its mask is broken"):
+        open_with_validity(str(masked), Reading(skip=SKIP), None)
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_image_and_mask_are_closed_together(masked):
+    opened = len(os.listdir("/proc/self/fd"))
+    with open_with_validity(str(masked), Reading(skip=SKIP), None).reader as reader:
+        assert reader.info.channels == 4
+        assert len(os.listdir("/proc/self/fd")) > opened
+    assert len(os.listdir("/proc/self/fd")) == opened

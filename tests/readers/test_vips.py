@@ -25,6 +25,8 @@ FILES = {
     "rgb.png": (COLOR, {}, "RGB"),
     "rgba.png": (ALPHA, {}, "RGBA"),
     "gray_16_bit.png": (Image.fromarray(U16), {}, "I;16"),
+    "gray_transparent.png": (Image.fromarray(GRAY), {"transparency": int(GRAY[0, 0])}, "LA"),
+    "rgb_transparent.png": (COLOR, {"transparency": tuple(RGB[5, 7].tolist())}, "RGBA"),
     "palette.png": (PALETTE, {}, "RGB"),
     "palette_4_bit.png": (SMALL_PALETTE, {"bits": 4}, "RGB"),
     "palette_transparent.png": (PALETTE, {"transparency": 7}, "RGBA"),
@@ -105,6 +107,7 @@ def test_what_was_done_to_the_pixels_is_noted(tmp_path):
     notes = {
         "palette.png": "palette expanded to RGB",
         "palette_transparent.png": "palette expanded to RGBA",
+        "rgb_transparent.png": "the transparent colour is given as an alpha channel",
         "rotated.jpg": "EXIF orientation is not applied",
     }
     for name, note in notes.items():
@@ -182,3 +185,20 @@ def test_blocks_that_do_not_fit_the_memory_are_refused(tmp_path):
     COLOR.save(tmp_path / "a.png")
     with open_image(tmp_path / "a.png", memory_mb=11) as reader, pytest.raises(MemoryBudgetError):
         reader.read_blocks(row_blocks(reader.info, 1000, 1000, "pad"), 2)
+
+
+def test_a_header_that_libvips_refuses_is_refused_when_it_is_opened(tmp_path):
+    path = tmp_path / "a.jpg"
+    COLOR.save(path)
+    data = path.read_bytes()
+    components = data.index(b"\xff\xc0") + 9
+    path.write_bytes(data[:components] + b"\x02" + data[components + 1 :])
+    with pytest.raises(ImageError, match=r"^the header cannot be decoded: VipsJpeg: \w"):
+        open_image(path)
+
+
+def test_rows_that_were_decoded_for_the_block_before_are_not_decoded_again(tmp_path):
+    COLOR.save(tmp_path / "a.png")
+    windows = [Window(y, 0, 3, WIDTH) for y in range(0, 60, 3)]
+    with open_image(tmp_path / "a.png") as reader:
+        assert_reads(reader, RGB, windows)

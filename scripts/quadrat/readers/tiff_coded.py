@@ -91,7 +91,7 @@ class CodedSegments(TiffSegments):
                 )
 
     def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray | None]]:
-        """Yield (rows, col, pixels) of neighbouring segments; see `quadrat.readers.segment_pipeline.SegmentTable`."""
+        """Yield neighbouring segments; see `quadrat.readers.segment_pipeline.SegmentTable`."""
         stored = self._stored[plane]
         numbers = [row * len(self.cols) + col for row in rows for col in cols]
         places = zip(stored.offsets[numbers].tolist(), stored.counts[numbers].tolist(), strict=True)
