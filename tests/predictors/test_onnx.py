@@ -89,3 +89,13 @@ def test_missing_cuda_is_refused_only_where_it_is_asked_for_by_name(two_outputs,
         PredictorError, match=r"device cuda: onnxruntime .* is built without CUDA: pip install"
     ):
         OnnxSession(two_outputs, 1, "cuda")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_that_does_not_start_is_refused_only_where_it_is_asked_for_by_name(two_outputs, monkeypatch):
+    # As onnxruntime-gpu tells on a machine whose driver does not work: its sessions then run on the CPU.
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(sys.modules["onnxruntime"], "get_available_providers", lambda: providers)
+    assert OnnxSession(two_outputs, 1, "auto").device == "cpu"
+    with pytest.raises(PredictorError, match=r"^device cuda: CUDA does not start here; see the log"):
+        OnnxSession(two_outputs, 1, "cuda")

@@ -201,3 +201,19 @@ def test_missing_cuda_is_refused_only_where_it_is_asked_for_by_name(saved, monke
     assert TorchSession(saved["script"], device="auto").device == "cpu"
     with pytest.raises(PredictorError, match=r"device cuda: torch .* finds no GPU here"):
         TorchSession(saved["script"], device="cuda")
+
+
+class Sum(torch.nn.Module):
+    def forward(self, *arrays):
+        return sum(array.sum() for array in arrays)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [([(2, 7)], "takes 2 axes: must be four"), ([(2, 3, 4, 5), (2, 3)], "takes 2 arrays: must take one")],
+)
+def test_program_that_takes_no_image_is_refused_with_what_it_takes(shapes, told, tmp_path):
+    path = tmp_path / "model.pt2"
+    torch.export.save(torch.export.export(Sum(), tuple(torch.zeros(shape) for shape in shapes)), path)
+    with pytest.raises(PredictorError, match=told):
+        TorchSession(str(path))

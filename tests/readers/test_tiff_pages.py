@@ -11,6 +11,7 @@ from traps import GRAY, RGB, TILE
 from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.readers import open_image
+from quadrat.readers.tiff_pages import tifffile_errors
 
 
 @pytest.fixture
@@ -267,3 +268,21 @@ def test_an_error_of_the_disk_is_not_taken_for_one_of_the_image(changed, monkeyp
         monkeypatch.setattr(os, "pread", fail)
         with pytest.raises(OSError, match="Input/output error"):
             list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1))
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (OSError("failed to read\n4 bytes"), "segment 3: failed to read"),
+        (KeyError("offset"), "segment 3: 'offset'"),
+        (struct.error(), "segment 3: error"),
+    ],
+)
+def test_what_decoders_raise_is_told_in_one_line(raised, told):
+    with pytest.raises(ImageError, match=f"^{told}$"), tifffile_errors(lambda: "segment 3"):
+        raise raised
+
+
+def test_lack_of_memory_is_not_taken_for_a_broken_image():
+    with pytest.raises(MemoryError), tifffile_errors(lambda: "segment 3"):
+        raise MemoryError

@@ -9,7 +9,7 @@ from traps import GRAY, HEIGHT, MASK, RGB, U16, WIDTH
 
 from quadrat.errors import ImageError, MemoryBudgetError
 from quadrat.grid import Window
-from quadrat.readers import open_image
+from quadrat.readers import file_headers, open_image, vips
 
 COLOR = Image.fromarray(RGB)
 PALETTE = COLOR.quantize(200)
@@ -202,3 +202,12 @@ def test_rows_that_were_decoded_for_the_block_before_are_not_decoded_again(tmp_p
     windows = [Window(y, 0, 3, WIDTH) for y in range(0, 60, 3)]
     with open_image(tmp_path / "a.png") as reader:
         assert_reads(reader, RGB, windows)
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_refused(tmp_path, monkeypatch):
+    COLOR.save(tmp_path / "new.png")
+    COLOR.resize((60, 50)).save(tmp_path / "old.png")
+    header = file_headers.read_header(tmp_path / "old.png")
+    monkeypatch.setattr(vips, "read_header", lambda path: header)
+    with pytest.raises(ImageError, match=r"^libvips reads it as 619 x 1,061 px of uchar$"):
+        open_image(tmp_path / "new.png")

@@ -70,12 +70,10 @@ def tifffile_errors(doing: Callable[[], str]) -> Iterator[None]:
         yield
     except (ImageError, MemoryError):
         raise
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise ImageError(f"{doing()}: {error}") from error
     # tifffile raises some twenty types of exception on broken files, from struct.error to AttributeError
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         reason = str(error) or type(error).__name__
         raise ImageError(f"{doing()}: {reason.splitlines()[0]}") from error
 
