@@ -46,23 +46,24 @@ def tissue_shares(
             "leave it out, or use std_below or mean_above (config.yaml: skip: background)",
         )
     patch = grid.patch_size * info.downsample
-    for level in range(info.level_count - 1, 0, -1):
+    for level in range(info.level_count - 1, 1, -1):
         with open_level(level) as reader:
-            coarse = reader.info
-            if level > 1 and patch / coarse.downsample < LEAST_PIXELS:
-                continue
-            if coarse.channels < 3:
-                raise ImageError(
-                    f"has {coarse.channels} channels: saturation, which shows tissue, takes three"
-                )
-            require_memory(
-                coarse.height * coarse.width, memory_mb, f"level {level}, on which tissue is found,"
-            )
-            saturations = _read_saturations(reader)
-            return _shares(
-                saturations > otsu_threshold(saturations), grid, info.downsample / coarse.downsample
-            )
-    raise AssertionError("level 1 is always read")
+            if patch / reader.info.downsample >= LEAST_PIXELS:
+                return _shares_on(reader, grid, info.downsample, memory_mb)
+    with open_level(1) as reader:
+        return _shares_on(reader, grid, info.downsample, memory_mb)
+
+
+def _shares_on(reader: Reader, grid: PatchGrid, downsample: float, memory_mb: float | None) -> np.ndarray:
+    """Give the share of each patch of a grid, on whose level pixels are `downsample` large, on another."""
+    coarse = reader.info
+    if coarse.channels < 3:
+        raise ImageError(f"has {coarse.channels} channels: saturation, which shows tissue, takes three")
+    require_memory(
+        coarse.height * coarse.width, memory_mb, f"level {coarse.level}, on which tissue is found,"
+    )
+    saturations = _read_saturations(reader)
+    return _shares(saturations > otsu_threshold(saturations), grid, downsample / coarse.downsample)
 
 
 def _read_saturations(reader: Reader) -> np.ndarray:
