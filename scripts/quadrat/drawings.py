@@ -118,8 +118,7 @@ class DrawingsFolder:
     def forget_batches(self) -> None:
         """Remove the marks of all batches: once a run is over they say nothing."""
         for path in Path(self.path).glob("*-*.*"):
-            if path.is_file():
-                path.unlink()
+            path.unlink()
 
     def of_result(self, path: str) -> Drawing:
         """Give the drawings of a versioned Parquet."""
