@@ -1,5 +1,6 @@
 import os
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -71,6 +72,15 @@ def test_broken_data_are_refused_by_the_segment_that_holds_them(compression, wri
 def test_a_segment_of_other_size_than_its_neighbours_is_refused(written):
     path = written(compression="zlib", **TILE, change=lambda page: {322: 128})
     refused(path, "segment|expected")
+
+
+@pytest.mark.parametrize("shape", [(100, 112, 3), (128, 100, 3), (128, 112), (128, 112, 4)])
+def test_a_tile_that_decodes_to_another_size_is_refused(shape, tmp_path):
+    path, sizes = tmp_path / "tiles.tif", [(128, 112, 3), shape, (128, 112, 3), (128, 112, 3)]
+    tiles = (imagecodecs.png_encode(np.zeros(size, np.uint8)) for size in sizes)
+    layout = {"shape": (256, 224, 3), "dtype": "uint8", "compression": "png", **TILE}
+    tifffile.imwrite(path, tiles, photometric="rgb", metadata=None, **layout)
+    refused(path, "^segment 2 of 4 cannot be decoded: ")
 
 
 def test_too_few_segments_are_refused(written):
