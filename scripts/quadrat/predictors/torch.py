@@ -98,7 +98,7 @@ def _load_program(path: str, device: str, trust: bool) -> tuple[Any, tuple[int |
     ]
     if len(taken) != 1:
         raise TypeError(f"takes {len(taken)} arrays: must take one")
-    if device != "cpu":
+    if device != "cpu":  # pragma: no cover  takes a GPU
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
