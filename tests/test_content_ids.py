@@ -296,3 +296,48 @@ def test_slide_whose_companion_was_replaced_is_named_by_the_bytes_of_all(images,
     put("a/Data0000.dat", b"PIXELS")
     second = ids(slide, results={"a.mrxs": [result]})["a.mrxs"]
     assert second == join_hashes([hash_file(image.path) for image in (slide, *companions)])
+
+
+@pytest.fixture
+def changed(put, ids):
+    """Give three images whose bytes were looked at once, and are to be looked at again."""
+    images = [put(f"{name}.tif") for name in "abc"]
+    ids(*images)
+    return [touched(put(image.filename, b"other pixels"), ns=1) for image in images]
+
+
+def test_images_that_are_hashed_in_several_batches_are_told_of_once(changed, ids, monkeypatch):
+    monkeypatch.setattr(content_ids, "BATCH_BYTES", 1)
+    told = []
+    found = ids(*changed, announce=told.append)
+    assert found == {image.filename: hash_file(image.path) for image in changed}
+    assert told == ["looked into 3 of 3 files that were touched or replaced"]
+
+
+def test_hashes_that_were_saved_before_planning_was_killed_are_not_made_again(
+    changed, ids, hashed, monkeypatch
+):
+    noting = content_ids.hash_file
+
+    def stop_at_the_last(path):
+        if path == changed[2].path:
+            raise KeyboardInterrupt
+        return noting(path)
+
+    monkeypatch.setattr(content_ids, "BATCH_BYTES", 1)
+    monkeypatch.setattr(content_ids, "SECONDS_BETWEEN_SAVES", -1)
+    monkeypatch.setattr(content_ids, "hash_file", stop_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        ids(*changed)
+    monkeypatch.setattr(content_ids, "hash_file", noting)
+    hashed.clear()
+    assert ids(*changed) == {image.filename: hash_file(image.path) for image in changed}
+    assert hashed == ["c.tif"]
+
+
+def test_what_is_recorded_already_is_not_written_again(log_path):
+    log = ContentLog(log_path)
+    log.record([("a.tif", (1, 2, 3, 4), "id")])
+    size = log_path.stat().st_size
+    log.record([("a.tif", (1, 2, 3, 4), "id")])
+    assert log_path.stat().st_size == size

@@ -46,6 +46,14 @@ def test_numbers_of_a_prediction_are_counted_apart_and_bounded(count):
     assert (found.counts.sum(axis=1) == 2).all()
 
 
+def test_numbers_of_a_prediction_have_a_histogram_each_and_nothing_stands_beside_the_last(count):
+    found = count([[float(place)] * 5 for place in range(9)], kind=pa.list_(pa.float64(), 5))
+    picture = np.asarray(Image.open(io.BytesIO(draw_distribution(found))).convert("L"))
+    height, width = (length // part for length, part in zip(picture.shape, (2, 4), strict=True))
+    panels = picture[: 2 * height, : 4 * width].reshape(2, height, 4, width).min(axis=(1, 3))
+    assert (panels < 200).ravel().tolist() == [True] * 5 + [False] * 3
+
+
 def test_most_frequent_labels_are_counted(count):
     found = count([str(number) for number in range(100)], ["7", "7", None])
     assert found.labels[0] == ("7", 3)

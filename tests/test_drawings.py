@@ -100,3 +100,13 @@ def test_marks_of_batches_are_forgotten_and_drawings_kept(folder):
 def test_drawings_are_found_from_a_result(folder, results):
     drawing = folder.at("north/a.tif", "0123456789ab")
     assert folder.of_result(results.version_path("north/a.tif", "0123456789ab")) == drawing
+
+
+def test_report_shows_map_and_page(folder):
+    drawing = folder.at("a.tif", "0123456789ab")
+    assert dict(drawing.views) == {drawing.map: "map", drawing.page: "patch by patch"}
+
+
+@pytest.mark.parametrize(("maps", "channels"), [(True, None), ({"channels": [3, 2, 1]}, [3, 2, 1])])
+def test_pictures_show_the_channels_of_the_configuration(maps, channels):
+    assert DrawingsFolder("results", maps).channels == channels

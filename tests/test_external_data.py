@@ -103,3 +103,14 @@ def test_model_that_was_cut_short_is_refused(save):
     with open(path, "rb+") as file:
         file.truncate(40)
     assert "must be an ONNX model" in refusal(path)
+
+
+@pytest.mark.parametrize("unknown", [b"\xf9\x01" + bytes(8), b"\xfd\x01" + bytes(4)], ids=["64", "32"])
+def test_numbers_of_64_and_32_bits_are_passed_over(save, tmp_path, unknown):
+    path = save(graph([helper.make_node("Identity", ["w"], ["y"])], [tensor("w", "w.bin")]), "w.bin")
+    with open(path, "rb+") as file:
+        content = unknown + file.read()  # field 31, which no model has yet
+        file.seek(0)
+        file.write(content)
+    onnx.load(path, load_external_data=False)
+    assert external_data(path) == [str(tmp_path / "w.bin")]

@@ -1,9 +1,11 @@
+import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from quadrat.image_page import MOST_PATCHES, write_page
+from quadrat.map_picture import class_colours
 from quadrat.patch_map import PatchMap
 from quadrat.thumbnail import Thumbnail, blank_thumbnail
 
@@ -14,7 +16,7 @@ PICTURE = Thumbnail(np.full((50, 50, 3), 128, np.uint8), 4.0)
 def page(tmp_path):
     """Give a function from a grid of values to the text of the page of its image."""
 
-    def write(values, thumbnail=PICTURE, skipped=""):
+    def write(values, thumbnail=PICTURE, skipped="", labels=()):
         rows, cols = np.shape(values)
         patch_map = PatchMap(
             *("north/a.tif", rows * 10, cols * 10, None, None),
@@ -23,8 +25,8 @@ def page(tmp_path):
             xs=np.arange(cols) * 10,
             widths=np.full(cols, 10),
             values=np.asarray(values, float)[..., None],
-            names=("prediction",),
-            is_labels=False,
+            names=labels or ("prediction",),
+            is_labels=bool(labels),
             skipped=np.full((rows, cols), skipped, object),
         )
         write_page(patch_map, thumbnail, tmp_path / "page.html")
@@ -61,3 +63,12 @@ def test_page_of_skipped_patches_alone_tells_why(page):
 
 def test_page_without_a_picture_tells_why(page):
     assert "the disk is gone" in page([[0, 1]], blank_thumbnail(10, 20, "the disk is gone"))
+
+
+def test_page_of_labels_names_that_of_each_patch_and_its_colour(page):
+    text = page([[0, 1, 1, np.nan]], labels=("land", "<water>"))
+    legend = re.findall(r'<li style="--colour: (#\w+)">(.*?)</li>', text)
+    assert legend == list(zip(class_colours(2), ("land", "&lt;water&gt;"), strict=True))
+    assert re.search(r'"label",\["land",".{1,20}water.{1,20}",".{1,20}water.{1,20}",""\]', text)
+    assert '"name":"ColorBar"' not in text
+    assert '"name":"ColorBar"' in page([[0, 1]])

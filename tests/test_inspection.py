@@ -1,4 +1,6 @@
 import csv
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from rasterio.transform import Affine
 from quadrat.errors import ConfigError, MemoryBudgetError
 from quadrat.grid import Window
 from quadrat.inspection import inspect_images
-from quadrat.readers import open_image
+from quadrat.readers import open_image, resolution
 from quadrat.readers.budget import REST_MB
 
 
@@ -162,3 +164,30 @@ def test_folder_without_images_is_one_line(inspect, images):
     (images / "notes.txt").touch()
     with pytest.raises(ConfigError, match="no image there ends in"):
         inspect()
+
+
+def test_image_that_no_job_can_be_given_is_told_with_its_hint(inspect, write_tiff):
+    write_tiff("{a}.tif")
+    rows, told = inspect()
+    assert rows["{a}.tif"]["problem"] == "Snakemake cannot carry a name with braces"
+    assert told.startswith(f"{{a}}.tif: {rows['{a}.tif']['problem']} (rename the file: ")
+
+
+def test_image_that_the_disk_does_not_give_is_told(inspect, write_tiff, monkeypatch):
+    write_tiff("a.tif")
+
+    def fail(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(resolution, "open_image", fail)
+    assert inspect()[0]["a.tif"]["problem"] == "cannot be read: Input/output error"
+
+
+def test_long_list_of_images_that_cannot_be_read_is_cut_on_the_terminal(inspect, images):
+    for number in range(70):
+        (images / f"{number:02}.tif").touch()
+    rows, told = inspect()
+    assert len(rows) == 70
+    assert "\n59.tif: empty file" in told
+    assert "\n60.tif" not in told
+    assert "and 10 more that cannot be read: see " in told

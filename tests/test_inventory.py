@@ -297,6 +297,12 @@ def test_folder_that_cannot_be_listed_is_a_problem_of_its_own(find, closed_folde
     assert "Permission denied" in found[1].problem
 
 
+def test_images_folder_that_cannot_be_listed_stops_with_its_name(find, closed_folder):
+    folder = str(closed_folder / "closed")
+    with pytest.raises(ConfigError, match=r"^images .*/closed: Permission denied \(config"):
+        find(images=folder, results=str(closed_folder / "results"))
+
+
 def test_file_that_cannot_be_read_is_listed_with_its_problem(find, closed_folder):
     with as_owner():
         (closed_folder / "a.tif").chmod(0)

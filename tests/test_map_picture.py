@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from quadrat.map_picture import CLASS_COLOURS, MOST_PANELS, OTHER_COLOUR, class_colours, draw_map, panels
@@ -122,3 +123,15 @@ def test_drawing_twice_gives_the_same_bytes(make_map, tmp_path):
     for name in ("a.png", "b.png"):
         draw_map(make_map([0, 1, 2, 3, 4, 5]), GREY, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_labels_beyond_the_colours_are_counted_together_in_the_legend(make_map, tmp_path, monkeypatch):
+    told = []
+
+    def legend(_, handles, **__):
+        told.extend(handle.get_label() for handle in handles)
+
+    monkeypatch.setattr(Figure, "legend", legend)
+    labels = tuple("abcdefghi")
+    draw_map(make_map([0, 6, 7, 8, 8, np.nan], labels, is_labels=True), GREY, tmp_path / "map.png")
+    assert told == ["a: 1", *(f"{label}: 0" for label in "bcdef"), "g: 1", "2 other classes: 3"]

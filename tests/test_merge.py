@@ -241,6 +241,14 @@ def test_predictions_that_do_not_go_together_are_refused_by_name(write_result, m
     assert not os.path.exists(results.merged)
 
 
+def test_integer_that_the_numbers_of_others_cannot_hold_is_refused_by_name(write_result, merge, results):
+    exact = 2**53 + 1
+    with pytest.raises(ResultsError, match=rf"predictions of b\.tif are int64 and do not fit in .*{exact}"):
+        merge(write_result("a.tif", [0.5]), write_result("b.tif", [exact]))
+    assert not os.path.exists(results.predictions)
+    assert not os.path.exists(results.json)
+
+
 # the table of images
 
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import tifffile
 from onnx import TensorProto, helper
 from xxhash import xxh3_128_hexdigest
 
+from quadrat import predict
 from quadrat.contents import hash_file, mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid
@@ -308,6 +310,17 @@ def test_file_that_is_no_whole_image_has_an_empty_result_that_says_so(write_tiff
     assert footer["failure"]["message"]
     assert footer["content_hash"] == xxh3_128_hexdigest(image.path.read_bytes())
     assert footer["filename"] == "a.tif"
+
+
+def test_image_that_the_disk_does_not_give_has_an_empty_result_that_says_so(write_tiff, run, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(predict, "hash_file", fail)
+    table, footer = run(write_tiff("a.tif").path)
+    assert len(table) == 0
+    assert footer["failure"]["message"] == "cannot be read: Input/output error"
+    assert footer["content_hash"] is None
 
 
 def test_error_halfway_leaves_no_row_of_the_image(write_tiff, run, array_reader, monkeypatch):

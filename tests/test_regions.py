@@ -142,3 +142,10 @@ def test_rotated_image_is_found_where_it_lies(on_earth):
 def test_image_that_is_not_on_earth_is_refused(on_earth):
     with pytest.raises(ImageError, match=r"not georeferenced, which the regions a\.gpkg need"):
         on_earth([shapely.box(0, 0, 1, 1)], "a.gpkg", crs="EPSG:32612", transform=None)
+
+
+def test_file_that_cannot_be_read_is_refused_by_name(tmp_path):
+    (tmp_path / "a.tif.geojson").mkdir()
+    regions = {"path": str(tmp_path / "a.tif.geojson"), "hash": "ab", "in_pixels": True}
+    with pytest.raises(ImageError, match=r"^its regions a\.tif\.geojson cannot be read: Is a directory$"):
+        lies_inside(regions, GRID, info())

@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 import quadrat
+from quadrat import run_record
 from quadrat.run_record import write_run_record
 
 
@@ -69,3 +70,8 @@ def test_change_that_is_not_committed_is_marked(write, checkout):
 
 def test_project_that_is_no_checkout_has_no_commit(write, tmp_path):
     assert write(tmp_path)["commit"] is None
+
+
+def test_library_whose_version_nobody_recorded_has_none(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_record, "LIBRARIES", ("numpy", "no-such-library"))
+    assert write(tmp_path)["libraries"] == {"numpy": version("numpy"), "no-such-library": None}

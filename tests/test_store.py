@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -240,6 +241,17 @@ def test_result_cannot_be_found_before_it_is_whole(path):
 def test_error_leaves_nothing(path):
     with pytest.raises(ZeroDivisionError), PredictionWriter(path) as writer:
         writer.append(positions_of(1), np.array([1 / 0]))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_disk_that_is_full_when_the_footer_is_written_leaves_nothing(write, path, monkeypatch):
+    def fail(writer):
+        monkeypatch.undo()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq.ParquetWriter, "close", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        write(np.array([1.0]))
     assert list(path.parent.iterdir()) == []
 
 

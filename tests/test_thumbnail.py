@@ -69,6 +69,25 @@ def test_coarsest_level_that_is_large_enough_is_read(images):
     assert (thumbnail.pixels.shape, thumbnail.step) == ((500, 1000, 3), 4)
 
 
+def test_level_that_cannot_be_decoded_is_passed_over(images):
+    with tifffile.TiffWriter(images / "a.tif") as tif:
+        options = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib"}
+        tif.write(np.full((2000, 4000, 3), 10, np.uint8), subifds=2, **options)
+        tif.write(np.full((1000, 2000, 3), 20, np.uint8), subfiletype=1, **options)
+        tif.write(np.full((500, 1000, 3), 40, np.uint8), subfiletype=1, **options)
+    with tifffile.TiffFile(images / "a.tif", mode="r+b") as tif:
+        tif.series[0].levels[2].pages[0].tags[259].overwrite(34676)  # SGILOG
+    thumbnail = read_thumbnail(images / "a.tif", None, None, 1, None)
+    assert np.unique(thumbnail.pixels).tolist() == [20]
+
+
+def test_image_of_one_tall_strip_is_read_in_parts(images, noise):
+    pixels = noise(5000, 60, 3)
+    tifffile.imwrite(images / "a.tif", pixels, photometric="rgb", compression="zlib", rowsperstrip=5000)
+    thumbnail = read_thumbnail(images / "a.tif", None, None, 1, None)
+    np.testing.assert_allclose(thumbnail.pixels, means_of_squares(pixels, 5), atol=0.5)
+
+
 def test_sixteen_bits_are_spread_over_what_eyes_can_tell(images):
     pixels = np.linspace(1000, 1400, 10_000).reshape(100, 100).astype(np.uint16)
     tifffile.imwrite(images / "a.tif", pixels)
