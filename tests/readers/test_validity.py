@@ -121,15 +121,15 @@ def test_image_whose_mask_cannot_be_opened_is_closed(masked, monkeypatch):
         raise ImageError("its mask is broken")
 
     monkeypatch.setattr(mask, "MaskReader", refuse)
-    opened = len(os.listdir("/proc/self/fd"))
+    opened = len(os.listdir("/dev/fd"))
     with pytest.raises(ImageError, match="its mask is broken"):
         open_with_validity(str(masked), Reading(skip=SKIP), None)
-    assert len(os.listdir("/proc/self/fd")) == opened
+    assert len(os.listdir("/dev/fd")) == opened
 
 
 def test_image_and_mask_are_closed_together(masked):
-    opened = len(os.listdir("/proc/self/fd"))
+    opened = len(os.listdir("/dev/fd"))
     with open_with_validity(str(masked), Reading(skip=SKIP), None).reader as reader:
         assert reader.info.channels == 4
-        assert len(os.listdir("/proc/self/fd")) > opened
-    assert len(os.listdir("/proc/self/fd")) == opened
+        assert len(os.listdir("/dev/fd")) > opened
+    assert len(os.listdir("/dev/fd")) == opened

@@ -197,7 +197,7 @@ def test_a_header_that_libvips_refuses_is_refused_when_it_is_opened(tmp_path):
         open_image(path)
 
 
-def test_rows_that_were_decoded_for_the_block_before_are_not_decoded_again(tmp_path):
+def test_blocks_of_fewer_rows_than_are_decoded_at_once_equal_slices(tmp_path):
     COLOR.save(tmp_path / "a.png")
     windows = [Window(y, 0, 3, WIDTH) for y in range(0, 60, 3)]
     with open_image(tmp_path / "a.png") as reader:
