@@ -244,14 +244,21 @@ def test_error_leaves_nothing(path):
     assert list(path.parent.iterdir()) == []
 
 
-def test_disk_that_is_full_when_the_footer_is_written_leaves_nothing(write, path, monkeypatch):
-    def fail(writer):
+def test_disk_that_is_full_when_the_footer_is_written_leaves_nothing(path, monkeypatch):
+    writer = PredictionWriter(path)
+
+    def write():
+        with writer:
+            writer.append(positions_of(1), np.array([1.0]))
+            writer.finish(FOOTER)
+
+    def fail(_):
         monkeypatch.undo()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pq.ParquetWriter, "close", fail)
     with pytest.raises(OSError, match="No space left on device"):
-        write(np.array([1.0]))
+        write()
     assert list(path.parent.iterdir()) == []
 
 

@@ -112,10 +112,9 @@ class _ParquetDictionary:
             "prediction_shape": result.prediction_shape,
         }
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
-            footer = json.dumps({"images": self._images})
-            self._writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
+    def __exit__(self, *_: object) -> None:
+        footer = json.dumps({"images": self._images})
+        self._writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
         self._writer.close()
 
 
