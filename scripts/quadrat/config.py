@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def load_settings(config: dict[str, Any], schema_path: Path) -> Settings:
         If a key is unknown or a value does not fit: one line with the value, what was expected, and where
         to change it.
     """
-    # By libyaml, eight times as fast: each job of Snakemake reads the schema again.
+    # By libyaml, eight times as fast: Snakemake's process of each job reads the schema again.
     schema = yaml.load(schema_path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     properties = schema["properties"]
     _refuse_unknown_keys(config, properties)
@@ -167,13 +168,19 @@ def _check(value: Any, rule: dict[str, Any], *keys: str) -> None:
 
 
 def _fits(value: Any, rule: dict[str, Any]) -> bool:
+    return _validator()(rule).is_valid(value)
+
+
+@cache
+def _validator() -> Any:
+    """Make the class that checks values, once: to make it takes longer than all checks of a configuration."""
     # Imported here: jobs carry their settings with them and check nothing.
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
     # JSON Schema takes 512.0 for an integer; a range does not.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, number: type(number) is int)
-    return extend(Draft202012Validator, type_checker=types)(rule).is_valid(value)
+    return extend(Draft202012Validator, type_checker=types)
 
 
 def _refusal(value: Any, rule: dict[str, Any], keys: tuple[str, ...]) -> str:
