@@ -1,10 +1,12 @@
 """A real Slurm on this machine: munge, one controller and two nodes on loopback, for the tests alone."""
 
 import contextlib
+import os
 import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +20,8 @@ NODE_PORTS = (16818, 16819)
 SECONDS_TO_START = 30
 
 # KillWait: a job over its time limit is killed two seconds after it was told to end. OverMemoryKill: a job's
-# memory is looked at every second, which needs no cgroups.
+# memory is looked at every second, which needs no cgroups. MinJobAge: finished jobs are told
+# of for an hour.
 TEMPLATE = """
 ClusterName=quadrat
 SlurmctldHost={host}(127.0.0.1)
@@ -38,43 +41,58 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/finished.txt
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
 SlurmdParameters=config_overrides
 MpiDefault=none
 ReturnToService=2
-MinJobAge=300
+MinJobAge=3600
 KillWait=2
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
 """
-NODE = "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000"
+NODE = "NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=8000"
 
 
-def missing_programs() -> list[str]:
-    """List the programs of Slurm that this machine lacks."""
-    return [program for program in PROGRAMS if not shutil.which(program)]
+def why_not() -> str:
+    """Tell why no Slurm can be brought up here; empty where it can."""
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing:
+        return f"needs {', '.join(missing)}: apt-get install munge slurmctld slurmd slurm-client"
+    if CONFIGURATION.exists():
+        return f"{CONFIGURATION}: this machine has a Slurm already"
+    return "only root may bring up a Slurm" if os.geteuid() else ""
 
 
 @contextlib.contextmanager
-def running_slurm(folder: Path):
+def running_slurm(cpus: int = 4):
     """Bring up a cluster, and take it down; all of it lives in a folder but the link to its configuration.
 
     Parameters
     ----------
-    folder : Path
-        Belongs to root, and no part of it may be writable by others: munge insists.
+    cpus : int, optional
+        That each node says to have.
+
+    Yields
+    ------
+    Path
+        The folder. In its file finished.txt Slurm writes a line for each job that has finished.
 
     Raises
     ------
     RuntimeError
-        If the machine has a Slurm already, or a daemon does not come up.
+        If a daemon does not come up, or `why_not` tells why none would.
     """
-    if CONFIGURATION.exists():
-        raise RuntimeError(f"{CONFIGURATION}: this machine has a Slurm already; the tests bring up their own")
+    if reason := why_not():
+        raise RuntimeError(reason)
     with contextlib.ExitStack() as stack:
-        _write_configuration(folder)
+        # No part of it may be writable by others, but it must be open to them: munge insists.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quadrat-slurm-")))
+        folder.chmod(0o755)
+        _write_configuration(folder, cpus)
         CONFIGURATION.parent.mkdir(exist_ok=True)
         CONFIGURATION.unlink(missing_ok=True)  # a link that an earlier cluster left
         CONFIGURATION.symlink_to(folder / "slurm.conf")
@@ -91,7 +109,7 @@ def running_slurm(folder: Path):
         ready = ["sinfo", "--noheader", "--Node", "--states=idle"]
         _wait_until(folder, "slurmd", lambda: len(_said(*ready).splitlines()) == len(NODE_PORTS))
         stack.callback(_cancel_all)
-        yield
+        yield folder
 
 
 class Job(NamedTuple):
@@ -112,7 +130,7 @@ def jobs() -> list[Job]:
     return sorted((Job(*line.split("|", 6)) for line in lines.splitlines()), key=lambda job: int(job.number))
 
 
-def _write_configuration(folder: Path) -> None:
+def _write_configuration(folder: Path, cpus: int) -> None:
     for name in ("state", *(f"spool-n{number}" for number in range(1, len(NODE_PORTS) + 1))):
         (folder / name).mkdir(parents=True)
     key = folder / "munge.key"
@@ -120,7 +138,8 @@ def _write_configuration(folder: Path) -> None:
     key.write_bytes(secrets.token_bytes(1024))
     host = socket.gethostname().split(".")[0]
     nodes = "\n".join(
-        NODE.format(number=number, host=host, port=port) for number, port in enumerate(NODE_PORTS, 1)
+        NODE.format(number=number, host=host, port=port, cpus=cpus)
+        for number, port in enumerate(NODE_PORTS, 1)
     )
     text = TEMPLATE.format(folder=folder, host=host, nodes=nodes, controller_port=CONTROLLER_PORT)
     (folder / "slurm.conf").write_text(text)

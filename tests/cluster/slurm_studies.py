@@ -1,7 +1,10 @@
 """Studies that are run by the Slurm profile on the tests' own cluster."""
 
+import os
 import subprocess
+import sys
 import time
+import zlib
 
 import numpy as np
 import tifffile
@@ -10,16 +13,21 @@ from slurm import jobs
 from studies import PATCH_SIZE, PROJECT, Run, Study
 
 # The nodes are small, and wait for nobody: their jobs ask for little memory, and are looked at often.
-SMALL = ("predict_image:mem_mb=700*attempt", "merge_predictions:mem_mb=700")
-QUICK = ("--latency-wait", "20", "--slurm-init-seconds-before-status-checks", "5")
-SECONDS_TO_FINISH = 240
+SMALL = (
+    "predict_image:mem_mb=700*attempt",
+    "predict_shard:mem_mb=700*attempt",
+    "merge_predictions:mem_mb=700",
+)
+QUICK = ("--latency-wait", "20", "--slurm-init-seconds-before-status-checks", "2")
+SECONDS_TO_FINISH = 600
 
 # What the value of an image makes the model do: wait until it may go on, or take memory for a while.
 WAITS, TAKES_MEMORY = 1, 2
 MODEL = f"""
-import os, time
+import os, pathlib, time
 def predict_patch(patch):
     while patch.max() == {WAITS} and not os.path.exists("go_on"):
+        pathlib.Path("waits").touch()
         time.sleep(0.1)
     if patch.max() == {TAKES_MEMORY}:
         held = b"x" * 600_000_000
@@ -27,9 +35,13 @@ def predict_patch(patch):
     return patch.mean()
 """
 
+HUGE, TILE = 40_000, (512, 512)
+
 
 class SlurmStudy(Study):
     """A folder in which quadrat is run on Slurm."""
+
+    process = None
 
     def command(self, *arguments, resources=(), **_options):
         """Give the command that a user of the profile types."""
@@ -42,21 +54,44 @@ class SlurmStudy(Study):
         (self.path / "model.py").write_text(MODEL)
         self.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"}, **keys)
 
-    def start(self, **options):
-        """Start a run, and give its process."""
-        with (self.path / "terminal").open("wb") as terminal:
-            return subprocess.Popen(
-                self.command(**options), cwd=self.path, stdout=terminal, stderr=subprocess.STDOUT
-            )
+    def start(self, *arguments, **options):
+        """Start a run."""
+        self.start_command(self.command(*arguments, **options), self.path)
 
-    def finish(self, process):
-        """Wait for a run, and give what it did."""
-        code = process.wait(SECONDS_TO_FINISH)
+    def start_command(self, command, folder):
+        """Start a run by another command, in another folder."""
+        with (self.path / "terminal").open("wb") as terminal:
+            self.process = subprocess.Popen(command, cwd=folder, stdout=terminal, stderr=subprocess.STDOUT)
+
+    def finish(self):
+        """Wait for the run that was started, and give what it did."""
+        code = self.process.wait(SECONDS_TO_FINISH)
         return Run(code, (self.path / "terminal").read_text())
 
+    def kill(self):
+        """Kill the run that was started, if it goes on."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+    def sbatch(self, *options):
+        """Submit a run as a job by the script that the profile has for that, and give the job's number."""
+        programs = {"PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])}
+        script = str(PROJECT / "profiles/slurm/head_job.sh")
+        snakemake = self.command()[3:]  # without the interpreter: the script calls the program
+        return subprocess.run(
+            ["sbatch", "--parsable", "--mem=1000", "--time=10", *options, script, *snakemake],
+            cwd=self.path,
+            env=os.environ | programs,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
     def jobs(self, name=""):
-        """List this study's jobs, in the order of submission; those of one image where it is named."""
-        return [job for job in jobs() if job.folder == str(self.path) and name in job.comment]
+        """List this study's jobs, in the order of submission; those of one image, or one by its number."""
+        own = [job for job in jobs() if job.folder == str(self.path)]
+        return [job for job in own if name in job.comment or name == job.number]
 
     def states(self, name=""):
         """List the states of these jobs."""
@@ -64,15 +99,42 @@ class SlurmStudy(Study):
 
     def wait_for(self, state, name):
         """Wait until the job of an image is in a state, and give its number."""
+        self.wait_until(
+            lambda: state in self.states(name), lambda: f"{name}: {self.states(name)}, not {state}"
+        )
+        return next(job.number for job in self.jobs(name) if job.state == state)
+
+    def wait_until(self, condition, tell):
+        """Wait until something is true, and tell what is instead where that takes too long."""
         ends = time.monotonic() + SECONDS_TO_FINISH
-        while time.monotonic() < ends:
-            for job in self.jobs(name):
-                if job.state == state:
-                    return job.number
+        while not condition():
+            if time.monotonic() > ends:
+                raise AssertionError(f"{tell()}\n{(self.path / 'terminal').read_text()}")
             time.sleep(0.2)
-        raise AssertionError(f"{name}: not {state}, but {self.states(name)}")
 
 
 def write_flat(path, value):
     """Write an image of one patch that has one value."""
     tifffile.imwrite(path, np.full((PATCH_SIZE, PATCH_SIZE), value, np.uint8))
+
+
+def write_huge(path, waits_at):
+    """Write an image of 40,000 x 40,000 px of few tiles, repeated, and give the mean of each whole one.
+
+    Parameters
+    ----------
+    path : Path
+    waits_at : tuple of int
+        Row and column of the tile that makes the model wait.
+    """
+    random = np.random.default_rng(0)
+    kinds = [random.choice([3, 4, 200], TILE, p=[0.9, 0.05, 0.05]).astype(np.uint8) for _ in range(61)]
+    kinds.append(np.full(TILE, WAITS, np.uint8))
+    encoded, means = [zlib.compress(kind) for kind in kinds], [float(kind.mean()) for kind in kinds]
+    across, whole = -(-HUGE // TILE[0]), HUGE // TILE[0]
+    order = np.arange(across * across).reshape(across, across) % 61
+    order[waits_at] = 61
+    layout = {"tile": TILE, "compression": "zlib", "photometric": "minisblack"}
+    tiles = (encoded[kind] for kind in order.ravel())
+    tifffile.imwrite(path, tiles, shape=(HUGE, HUGE), dtype=np.uint8, **layout)
+    return [means[kind] for kind in order[:whole, :whole].ravel()]

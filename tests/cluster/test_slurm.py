@@ -1,4 +1,7 @@
-"""The profiles on a real Slurm: the bytes of one machine, and bounded waits whatever becomes of a job."""
+"""The profiles on a real Slurm: the bytes of one machine, and bounded waits whatever becomes of a job.
+
+The runs of all tests go on at once: a fixture whose name ends with `_run` starts one.
+"""
 
 import os
 import re
@@ -9,20 +12,10 @@ import sys
 
 import pytest
 
-from slurm_studies import SMALL, TAKES_MEMORY, WAITS, write_flat
-from studies import PROJECT, Run, Study, means, write_image
+from slurm_studies import SMALL, TAKES_MEMORY, WAITS, write_flat, write_huge
+from studies import PROJECT, Study, means, write_image
 
-
-@pytest.fixture(scope="module", autouse=True)
-def over_time(make_study):
-    """Start a run in which an image outlasts its time; the least is a minute, during which the others run."""
-    study = make_study()
-    study.add_model(retries=0)
-    write_flat(study.images / "endless.tif", WAITS)
-    write_flat(study.images / "other.tif", 3)
-    study.process = study.start(resources=["predict_image:runtime=1"])
-    yield study
-    study.process.kill()
+pytestmark = pytest.mark.long
 
 
 def run_here(study, folder):
@@ -38,49 +31,47 @@ def contents(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in str(path)}
 
 
-def test_what_changed_is_all_that_is_submitted_and_the_bytes_are_those_of_one_machine(finished, tmp_path):
-    write_image(finished.images / "added.tif", 11)
-    write_image(finished.images / "a.tif", 12)
-    os.utime(finished.images / "a.tif", (1e9, 1e9))  # older than the one that it replaces
-    (finished.images / "north/a.tif").unlink()
-    (finished.images / "b.tif").touch()
-    changed = finished.run()
-    assert (changed.code, changed.predicted, changed.merged) == (0, 2, True), changed.output
-    assert finished.states() == ["COMPLETED"] * 3
-    assert sorted(finished.dictionary) == ["a.tif", "added.tif", "b.tif", "north/c.tif"]
-    assert finished.merged_bytes() == run_here(finished, tmp_path / "here")
-
-    assert finished.run().nothing_to_be_done
-    assert len(finished.jobs()) == 3
+@pytest.fixture(scope="module")
+def submitted_run(make_study):
+    study = make_study()
+    study.add_model()
+    write_flat(study.images / "waits.tif", WAITS)
+    study.head = study.sbatch()
+    return study
 
 
-def test_a_cancelled_job_and_one_over_its_memory_are_tried_again(study):
-    study.add_model(retries=1)
-    write_flat(study.images / "cancelled.tif", WAITS)
-    write_flat(study.images / "hungry.tif", TAKES_MEMORY)
-    write_flat(study.images / "other.tif", 3)
-    run = study.start()
-    subprocess.run(["scancel", study.wait_for("RUNNING", "cancelled.tif")], check=True)
+def test_a_run_that_is_a_job_ends_cleanly_before_its_time_is_up_and_goes_on_when_submitted_again(
+    submitted_run,
+):
+    study = submitted_run
+    study.wait_for("RUNNING", "waits.tif")
+    # What Slurm does by itself at the time that the script names.
+    subprocess.run(["scancel", "--batch", "--signal=INT", study.head], check=True)
+    study.wait_for("FAILED", study.head)
+    assert study.states("waits.tif") == ["CANCELLED"]
     (study.path / "go_on").touch()
-    done = study.finish(run)
-    assert done.code == 0, done.output
-    assert study.dictionary == {"cancelled.tif": [1], "hungry.tif": [2], "other.tif": [3]}
-    assert study.states("cancelled.tif") == ["CANCELLED", "COMPLETED"]
-    assert study.states("other.tif") == ["COMPLETED"]
-    hungry = study.jobs("hungry.tif")
-    assert [job.memory for job in hungry] == ["700M", "1400M"]
-    assert [job.state == "COMPLETED" for job in hungry] == [False, True]
+    again = study.sbatch()
+    study.wait_for("COMPLETED", again)
+    assert study.states("waits.tif") == ["CANCELLED", "COMPLETED"]
+    assert study.dictionary == {"waits.tif": [1]}
 
 
-def test_after_kill_9_the_documented_recovery_submits_nothing_twice(study, tmp_path):
+@pytest.fixture(scope="module")
+def killed_run(make_study):
+    study = make_study()
     study.add_model()
     write_flat(study.images / "waits.tif", WAITS)
     write_flat(study.images / "done.tif", 3)
-    run = study.start()
+    study.start()
+    return study
+
+
+def test_after_kill_9_the_documented_recovery_submits_nothing_twice(killed_run, tmp_path):
+    study = killed_run
     study.wait_for("RUNNING", "waits.tif")
     study.wait_for("COMPLETED", "done.tif")
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    study.process.send_signal(signal.SIGKILL)
+    study.process.wait()
 
     guide = (PROJECT / "docs/clusters.md").read_text()
     (cancel,) = re.findall(r"^grep .*scancel.*$", guide, re.MULTILINE)
@@ -95,7 +86,93 @@ def test_after_kill_9_the_documented_recovery_submits_nothing_twice(study, tmp_p
     assert study.merged_bytes() == run_here(study, tmp_path / "here")
 
 
-def test_grouped_images_take_few_jobs_ask_for_what_they_need_and_fail_alone(study):
+@pytest.fixture(scope="module")
+def cancelled_run(make_study):
+    study = make_study()
+    study.add_model(retries=1)
+    write_flat(study.images / "cancelled.tif", WAITS)
+    write_flat(study.images / "hungry.tif", TAKES_MEMORY)
+    study.start()
+    return study
+
+
+def test_a_cancelled_job_and_one_over_its_memory_are_tried_again(cancelled_run):
+    study = cancelled_run
+    subprocess.run(["scancel", study.wait_for("RUNNING", "cancelled.tif")], check=True)
+    (study.path / "go_on").touch()
+    done = study.finish()
+    assert done.code == 0, done.output
+    assert study.dictionary == {"cancelled.tif": [1], "hungry.tif": [2]}
+    assert study.states("cancelled.tif") == ["CANCELLED", "COMPLETED"]
+    hungry = study.jobs("hungry.tif")
+    assert [job.memory for job in hungry] == ["700M", "1400M"]
+    assert [job.state == "COMPLETED" for job in hungry] == [False, True]
+
+
+@pytest.fixture(scope="module")
+def sharded_run(make_study):
+    study = make_study()
+    study.add_model(patch_size=512, shard_pixels=200_000_000, retries=1)
+    study.means = write_huge(study.images / "huge.tif", waits_at=(44, 40))
+    study.start()
+    return study
+
+
+def test_a_huge_image_in_shards_gives_the_bytes_of_one_job_and_a_cancelled_shard_is_redone_alone(sharded_run):
+    study, cancelled = sharded_run, "_39-47"
+    study.wait_until((study.path / "waits").exists, lambda: f"{cancelled}: {study.states(cancelled)}")
+    subprocess.run(["scancel", study.wait_for("RUNNING", cancelled)], check=True)
+    (study.path / "go_on").touch()
+    done = study.finish()
+    assert done.code == 0, done.output
+    assert "1 to predict, 1 of them in 8 shards" in done.output
+    assert study.states(cancelled) == ["CANCELLED", "COMPLETED"]
+    assert [job.memory for job in study.jobs(cancelled)] == ["700M", "1400M"]
+    others = [job for job in study.jobs("predict_shard") if cancelled not in job.comment]
+    assert [(job.state, job.memory) for job in others] == [("COMPLETED", "700M")] * 7
+    assert study.states("predict_image") == ["COMPLETED"]
+    assert study.dictionary == {"huge.tif": study.means}
+
+    (in_shards,), merged = [path.read_bytes() for path in study.versions()], study.merged_bytes()
+    whole = Study(study.path)
+    whole.results = study.path / "whole"
+    whole.configure(shard_pixels=None, results="whole")
+    assert whole.run().predicted == 1
+    assert [path.read_bytes() for path in whole.versions()] == [in_shards]
+    assert whole.merged_bytes() == merged
+
+
+@pytest.fixture(scope="module")
+def first_run(make_study):
+    study = make_study()
+    for seed, name in enumerate(["a.tif", "b.tif", "north/a.tif"]):
+        write_image(study.images / name, seed)
+    study.start()
+    return study
+
+
+def test_what_changed_is_all_that_is_submitted_and_the_bytes_are_those_of_one_machine(first_run, tmp_path):
+    study, first = first_run, first_run.finish()
+    assert (first.code, first.predicted) == (0, 3), first.output
+    assert study.states() == ["COMPLETED"] * 4
+    write_image(study.images / "added.tif", 11)
+    write_image(study.images / "a.tif", 12)
+    os.utime(study.images / "a.tif", (1e9, 1e9))  # older than the one that it replaces
+    (study.images / "north/a.tif").unlink()
+    (study.images / "b.tif").touch()
+    changed = study.run()
+    assert (changed.code, changed.predicted, changed.merged) == (0, 2, True), changed.output
+    assert study.states() == ["COMPLETED"] * 7
+    assert sorted(study.dictionary) == ["a.tif", "added.tif", "b.tif"]
+    assert study.merged_bytes() == run_here(study, tmp_path / "here")
+
+    assert study.run().nothing_to_be_done
+    assert len(study.jobs()) == 7
+
+
+@pytest.fixture(scope="module")
+def grouped_run(make_study):
+    study = make_study()
     (study.path / "model.py").write_text(
         "def predict_patch(patch):\n"
         "    if patch.max() == 1: raise ValueError('no')\n"
@@ -105,7 +182,12 @@ def test_grouped_images_take_few_jobs_ask_for_what_they_need_and_fail_alone(stud
     for value in range(1, 7):
         write_flat(study.images / f"{value}.tif", value)
     grouped = ["--groups", "predict_image=images", "--group-components", "images=3", "--cores", "1"]
-    done = study.run(*grouped, resources=["predict_image:runtime=2"])
+    study.start(*grouped, resources=["predict_image:runtime=2"])
+    return study
+
+
+def test_grouped_images_take_few_jobs_ask_for_what_they_need_and_fail_alone(grouped_run):
+    study, done = grouped_run, grouped_run.finish()
     assert done.code == 1
     assert "  1.tif: patch row 0, col 0: ValueError: no" in done.output
     assert study.dictionary == {f"{value}.tif": [value] for value in range(2, 7)}
@@ -114,46 +196,60 @@ def test_grouped_images_take_few_jobs_ask_for_what_they_need_and_fail_alone(stud
     assert (merge.comment, merge.state) == ("rule_merge_predictions", "COMPLETED")
 
 
-def test_a_shared_installation_runs_a_study_elsewhere_by_the_generic_profile(study, tmp_path):
-    pixels = {name: write_image(study.images / name, seed) for seed, name in enumerate(["a.tif", "b.tif"])}
-    (study.path / "config.yaml").rename(study.path.parent / "my.yaml")
-    installed = tmp_path / "opt/quadrat"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Give a copy of the project that is never written to, and what it holds."""
+    folder = tmp_path_factory.mktemp("opt") / "quadrat"
     for part in ("envs", "workflow", "scripts", "profiles"):
-        shutil.copytree(PROJECT / part, installed / part)
-    shutil.copy(PROJECT / "Snakefile", installed)
-    for path in [installed, *installed.rglob("*")]:
+        shutil.copytree(PROJECT / part, folder / part)
+    shutil.copy(PROJECT / "Snakefile", folder)
+    for path in [folder, *folder.rglob("*")]:
         path.chmod(path.stat().st_mode & ~0o222)
-    before = contents(installed)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "-s", installed / "Snakefile"),
-            *("--workflow-profile", installed / "profiles/cluster-generic", "--set-resources", *SMALL),
-            *("--seconds-between-status-checks", "2", "--configfile", "my.yaml", "--directory", "study"),
-        ],
-        cwd=study.path.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    run = Run(done.returncode, done.stdout)
-    assert (run.code, run.predicted, run.merged) == (0, 2, True), run.output
-    assert contents(installed) == before
-    assert study.dictionary == {name: means(pixels[name]) for name in pixels}
-    assert study.states() == ["COMPLETED"] * 3
+    return folder, contents(folder)
 
 
-def test_an_image_over_its_time_is_named_and_can_be_left_out(over_time):
-    done = over_time.finish(over_time.process)
+@pytest.fixture(scope="module")
+def generic_run(make_study, installed):
+    study, folder = make_study(), installed[0]
+    study.pixels = write_image(study.images / "a.tif", 0)
+    (study.path / "config.yaml").rename(study.path.parent / "my.yaml")
+    command = [
+        *(sys.executable, "-m", "snakemake", "-s", folder / "Snakefile"),
+        *("--workflow-profile", folder / "profiles/cluster-generic", "--set-resources", *SMALL),
+        *("--seconds-between-status-checks", "2", "--configfile", "my.yaml", "--directory", "study"),
+    ]
+    study.start_command(command, study.path.parent)
+    return study
+
+
+def test_a_shared_installation_runs_a_study_elsewhere_by_the_generic_profile(generic_run, installed):
+    study, done = generic_run, generic_run.finish()
+    assert (done.code, done.predicted, done.merged) == (0, 1, True), done.output
+    assert contents(installed[0]) == installed[1]
+    assert study.dictionary == {"a.tif": means(study.pixels)}
+    assert study.states() == ["COMPLETED"] * 2
+
+
+@pytest.fixture(scope="module")
+def over_time_run(make_study):
+    study = make_study()
+    study.add_model(retries=0)
+    write_flat(study.images / "endless.tif", WAITS)
+    write_flat(study.images / "other.tif", 3)
+    study.start(resources=["predict_image:runtime=1"])  # Slurm knows no shorter limit
+    return study
+
+
+def test_an_image_over_its_time_is_named_and_can_be_left_out(over_time_run):
+    study, done = over_time_run, over_time_run.finish()
     assert done.code == 1
-    assert over_time.states("endless.tif") == ["TIMEOUT"]
+    assert study.states("endless.tif") == ["TIMEOUT"]
     assert re.search(
         r"endless\.tif\.\w+\.parquet: SLURM-job '\d+' failed, SLURM status is: 'TIMEOUT'", done.output
     )
     assert "  not computed: endless.tif" in done.output
     assert "predict_image:runtime=" in done.output
-    over_time.configure(exclude=["endless.tif"])
-    mended = Study(over_time.path).run()
+    study.configure(exclude=["endless.tif"])
+    mended = Study(study.path).run()
     assert (mended.code, mended.predicted) == (0, 0), mended.output
-    assert over_time.dictionary == {"other.tif": [3]}
+    assert study.dictionary == {"other.tif": [3]}
