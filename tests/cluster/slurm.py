@@ -19,9 +19,9 @@ CONTROLLER_PORT = 16817
 NODE_PORTS = (16818, 16819)
 SECONDS_TO_START = 30
 
+# ProctrackType: a job that is ended takes the processes with it whose parents have gone, by their group.
 # KillWait: a job over its time limit is killed two seconds after it was told to end. OverMemoryKill: a job's
-# memory is looked at every second, which needs no cgroups. MinJobAge: finished jobs are told
-# of for an hour.
+# memory is looked at every second, which needs no cgroups. MinJobAge: finished jobs are told of for an hour.
 TEMPLATE = """
 ClusterName=quadrat
 SlurmctldHost={host}(127.0.0.1)
@@ -36,7 +36,7 @@ SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 AccountingStorageType=accounting_storage/none
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1

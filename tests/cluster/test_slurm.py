@@ -48,7 +48,7 @@ def test_a_run_that_is_a_job_ends_cleanly_before_its_time_is_up_and_goes_on_when
     # What Slurm does by itself at the time that the script names.
     subprocess.run(["scancel", "--batch", "--signal=INT", study.head], check=True)
     study.wait_for("FAILED", study.head)
-    assert study.states("waits.tif") == ["CANCELLED"]
+    study.wait_for("CANCELLED", "waits.tif")
     (study.path / "go_on").touch()
     again = study.sbatch()
     study.wait_for("COMPLETED", again)
