@@ -39,10 +39,11 @@ RUNS := workflow cluster hostile browser test_benchmarks.py test_examples.py
 coverage: $(READY) ## Tell which lines and branches of the library the tests of its modules do not reach
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --cov $(addprefix --ignore=tests/,$(RUNS))
 
-bench: $(READY) ## Measure reading and models beside peers and limits, and reruns beside a bare workflow
+bench: $(READY) ## Measure reading and models beside peers and limits, reruns beside a bare workflow, and Slurm jobs
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/model.py
 	$(BIN)/python benchmarks/workflow.py
+	$(BIN)/python benchmarks/cluster.py
 
 lint: $(READY) ## Check the style of all code, and the workflow
 	$(BIN)/ruff check .

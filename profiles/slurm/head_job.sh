@@ -8,13 +8,15 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --mem=4000
 #SBATCH --output=quadrat-%j.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
 # Before the time is up Snakemake cancels its jobs, for which it may need as long as it sleeps between two looks
 # at them, at most three minutes. The same command goes on from there.
 #SBATCH --signal=B:INT@300
 # #SBATCH --account=my_account
 # #SBATCH --partition=my_partition
 
-# Slurm starts this job again when its node was lost: what it submitted before is cancelled, and its lock taken away.
+# Slurm starts this job again when its node was lost. What it had submitted is cancelled, and its lock taken away.
 if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
 	grep -rhoP 'SLURM run ID: \K\S+' .snakemake/log | xargs -r -n 1 scancel --name
 	snakemake --workflow-profile profiles/slurm "$@" --unlock

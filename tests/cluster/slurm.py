@@ -20,8 +20,9 @@ NODE_PORTS = (16818, 16819)
 SECONDS_TO_START = 30
 
 # ProctrackType: a job that is ended takes the processes with it whose parents have gone, by their group.
-# KillWait: a job over its time limit is killed two seconds after it was told to end. OverMemoryKill: a job's
-# memory is looked at every second, which needs no cgroups. MinJobAge: finished jobs are told of for an hour.
+# cred_expire: seconds until a job that was taken from its node starts again. KillWait: seconds from telling a
+# job over its time to end to killing it. OverMemoryKill: a job's memory is looked at every second, which needs
+# no cgroups. MinJobAge: finished jobs are told of for an hour.
 TEMPLATE = """
 ClusterName=quadrat
 SlurmctldHost={host}(127.0.0.1)
@@ -29,7 +30,7 @@ SlurmctldPort={controller_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=30
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n

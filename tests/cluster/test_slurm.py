@@ -40,7 +40,7 @@ def submitted_run(make_study):
     return study
 
 
-def test_a_run_that_is_a_job_ends_cleanly_before_its_time_is_up_and_goes_on_when_submitted_again(
+def test_a_run_that_is_a_job_ends_cleanly_before_its_time_is_up_and_goes_on_after_its_node_was_lost(
     submitted_run,
 ):
     study = submitted_run
@@ -49,10 +49,16 @@ def test_a_run_that_is_a_job_ends_cleanly_before_its_time_is_up_and_goes_on_when
     subprocess.run(["scancel", "--batch", "--signal=INT", study.head], check=True)
     study.wait_for("FAILED", study.head)
     study.wait_for("CANCELLED", "waits.tif")
-    (study.path / "go_on").touch()
+
     again = study.sbatch()
+    study.wait_for("RUNNING", "waits.tif")
+    subprocess.run(["scontrol", "requeue", again], check=True)  # kills it, and starts it again
+    study.wait_until(
+        lambda: study.states("waits.tif")[:2] == ["CANCELLED"] * 2, lambda: study.states("waits.tif")
+    )
+    (study.path / "go_on").touch()
     study.wait_for("COMPLETED", again)
-    assert study.states("waits.tif") == ["CANCELLED", "COMPLETED"]
+    assert study.states("waits.tif") == ["CANCELLED", "CANCELLED", "COMPLETED"]
     assert study.dictionary == {"waits.tif": [1]}
 
 
