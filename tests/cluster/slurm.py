@@ -21,8 +21,8 @@ SECONDS_TO_START = 30
 
 # ProctrackType: a job that is ended takes the processes with it whose parents have gone, by their group.
 # cred_expire: seconds until a job that was taken from its node starts again. KillWait: seconds from telling a
-# job over its time to end to killing it. OverMemoryKill: a job's memory is looked at every second, which needs
-# no cgroups. MinJobAge: finished jobs are told of for an hour.
+# job over its time to end to killing it. OverMemoryKill: a job's memory is looked at every second, without
+# cgroups. MinJobAge: finished jobs are told of for an hour.
 TEMPLATE = """
 ClusterName=quadrat
 SlurmctldHost={host}(127.0.0.1)
