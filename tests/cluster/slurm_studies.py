@@ -21,6 +21,9 @@ SMALL = (
 QUICK = ("--latency-wait", "20", "--slurm-init-seconds-before-status-checks", "2")
 SECONDS_TO_FINISH = 600
 
+# What Slurm calls the job that a run itself is.
+HEAD = "head_job"
+
 # What the value of an image makes the model do: wait until it may go on, or take memory for a while.
 WAITS, TAKES_MEMORY = 1, 2
 MODEL = f"""
@@ -74,13 +77,13 @@ class SlurmStudy(Study):
             self.process.kill()
             self.process.wait()
 
-    def sbatch(self, *options):
+    def sbatch(self):
         """Submit a run as a job by the script that the profile has for that, and give the job's number."""
         programs = {"PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])}
         script = str(PROJECT / "profiles/slurm/head_job.sh")
         snakemake = self.command()[3:]  # without the interpreter: the script calls the program
         return subprocess.run(
-            ["sbatch", "--parsable", "--mem=1000", "--time=10", *options, script, *snakemake],
+            ["sbatch", "--parsable", f"--comment={HEAD}", "--mem=1000", "--time=10", script, *snakemake],
             cwd=self.path,
             env=os.environ | programs,
             capture_output=True,
@@ -89,9 +92,8 @@ class SlurmStudy(Study):
         ).stdout.strip()
 
     def jobs(self, name=""):
-        """List this study's jobs, in the order of submission; those of one image, or one by its number."""
-        own = [job for job in jobs() if job.folder == str(self.path)]
-        return [job for job in own if name in job.comment or name == job.number]
+        """List this study's jobs, in the order of submission; those of one image where it is named."""
+        return [job for job in jobs() if job.folder == str(self.path) and name in job.comment]
 
     def states(self, name=""):
         """List the states of these jobs."""

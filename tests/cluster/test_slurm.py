@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from slurm_studies import SMALL, TAKES_MEMORY, WAITS, write_flat, write_huge
+from slurm_studies import HEAD, SMALL, TAKES_MEMORY, WAITS, write_flat, write_huge
 from studies import PROJECT, Study, means, write_image
 
 pytestmark = pytest.mark.long
@@ -47,7 +47,7 @@ def test_a_run_that_is_a_job_ends_cleanly_before_its_time_is_up_and_goes_on_afte
     study.wait_for("RUNNING", "waits.tif")
     # What Slurm does by itself at the time that the script names.
     subprocess.run(["scancel", "--batch", "--signal=INT", study.head], check=True)
-    study.wait_for("FAILED", study.head)
+    study.wait_for("FAILED", HEAD)
     study.wait_for("CANCELLED", "waits.tif")
 
     again = study.sbatch()
@@ -57,7 +57,7 @@ def test_a_run_that_is_a_job_ends_cleanly_before_its_time_is_up_and_goes_on_afte
         lambda: study.states("waits.tif")[:2] == ["CANCELLED"] * 2, lambda: study.states("waits.tif")
     )
     (study.path / "go_on").touch()
-    study.wait_for("COMPLETED", again)
+    study.wait_for("COMPLETED", HEAD)
     assert study.states("waits.tif") == ["CANCELLED", "CANCELLED", "COMPLETED"]
     assert study.dictionary == {"waits.tif": [1]}
 
