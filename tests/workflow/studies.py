@@ -79,6 +79,16 @@ class Study:
         )
         return Run(done.returncode, done.stdout)
 
+    def start(self, **options):
+        """Start a run in a session of its own, whose output nobody reads, and give its process."""
+        return subprocess.Popen(
+            self.command(**options),
+            cwd=self.path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     @property
     def dictionary(self):
         """Read predictions.json."""

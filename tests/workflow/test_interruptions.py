@@ -34,20 +34,9 @@ def slow_study(study):
     return study
 
 
-def start(study):
-    """Start a run in a process group of its own."""
-    return subprocess.Popen(
-        study.command(),
-        cwd=study.path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 def disturb(study, number, seconds, whole_group):
     """Start a run and send it a signal after a while."""
-    process = start(study)
+    process = study.start()
     time.sleep(seconds)
     if whole_group:
         os.killpg(process.pid, number)
