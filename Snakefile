@@ -23,7 +23,7 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        results.predictions,
+        results.merge_mark,
         results.checked if settings.on_failure == "fail" else [],
         [results.overview, wanted_drawings] if settings.maps else [],
 
@@ -35,4 +35,4 @@ onsuccess:
 
 onerror:
     drawings.forget_batches()
-    tell_summary()
+    tell_failure()

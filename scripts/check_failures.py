@@ -16,7 +16,7 @@ def main(job):
     SystemExit
         If images failed; the summary, which comes last, tells which.
     """
-    lines = failure_lines(job.input[0])
+    lines = failure_lines(job.params.table)
     replace_file(job.log[0], "".join(f"{line}\n" for line in lines).encode())
     if lines:
         raise SystemExit(lines[0].rstrip(":"))

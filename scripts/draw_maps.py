@@ -1,10 +1,9 @@
 """Draw the maps and the pages of some images."""
 
-from pathlib import Path
-
 from quadrat.draw import draw_image
 from quadrat.drawings import DrawingsFolder
 from quadrat.job_log import telling
+from quadrat.store import replace_file
 
 
 def main(job):
@@ -20,7 +19,7 @@ def main(job):
             drawing = folder.of_result(result)
             if not drawing.is_there:  # by an earlier attempt
                 draw_image(result, image, drawing, folder.channels, job.threads, memory_mb, tell)
-    Path(job.output[0]).touch()
+        replace_file(job.output[0], b"")
 
 
 main(snakemake)

@@ -1,7 +1,5 @@
 """Export the results of all images in the format that the rule is named after."""
 
-import os
-
 from quadrat.exports import export_results
 from quadrat.job_log import telling
 
@@ -13,9 +11,8 @@ def main(job):
     ----------
     job : snakemake.script.Snakemake
     """
-    results = os.path.dirname(job.input.predictions)
     with telling(job.log[0]) as tell:
-        export_results(job.rule, list(job.params.paths), results, job.params.labels, tell)
+        export_results(job.rule, list(job.params.paths), job.params.results, job.params.labels, tell)
 
 
 main(snakemake)

@@ -65,6 +65,7 @@ class Study:
             with PredictionWriter(path) as writer:
                 writer.append([(0, 0, Window(0, 0, 512, 512))], np.array([1.0]))
                 writer.finish(known | {"counts": {"patches": 1}})
+        Path(f"{plan.settings.results}/run.yaml").touch()
         columns = read_manifest(f"{plan.settings.results}/manifest.tsv")
         merge_predictions(plan.results, columns, plan.settings.as_dict(), plan.recipe, print)
 
@@ -181,6 +182,10 @@ def _lose_the_record_of_the_merge(study):
     os.unlink(study.images.parent / "results/.quadrat/merged.json")
 
 
+def _lose_the_dictionary(study):
+    os.unlink(study.images.parent / "results/predictions.parquet")
+
+
 def _cut_the_log(study):
     log = study.images.parent / "results/.quadrat/contents.jsonl"
     log.write_bytes(log.read_bytes()[:-20])
@@ -205,6 +210,7 @@ EVENTS = {
     "result lost": (_lose_a_result, ["b.tif"], True),
     "plan lost": (_lose_the_plan, [], True),
     "record of the merge lost": (_lose_the_record_of_the_merge, [], True),
+    "dictionary lost": (_lose_the_dictionary, [], True),
 }
 
 
@@ -236,6 +242,15 @@ def test_plan_that_was_not_run_changes_nothing(finished):
     finished.plan()
     finished.plan()
     assert finished.run() == (["b.tif"], True)
+
+
+def test_plan_that_was_not_run_is_not_merged_once_it_is_taken_back(finished):
+    finished.put("a{b}.tif")
+    finished.plan()
+    os.unlink(finished.images / "a{b}.tif")
+    plan = finished.plan()
+    manifest = read_manifest(f"{plan.settings.results}/manifest.tsv")
+    assert [image.filename for image in manifest] == NAMES
 
 
 def test_run_that_was_stopped_goes_on_with_what_is_missing(study):
@@ -413,13 +428,6 @@ def test_announcement_names_the_keys_that_make_all_images_run_again(finished):
     finished.plan(patch_size=256, edge="pad")
     assert finished.lines[-2].endswith("4 unchanged, 0 removed; 4 to predict")
     assert finished.lines[-1].startswith("patch_size, stride, edge changed since the last run")
-
-
-def test_what_a_killed_job_left_is_superseded(finished):
-    plan = finished.plan()
-    left = os.path.join(os.path.dirname(plan.results[0]), ".a.tif.x8k_.tmp")
-    Path(left).touch()
-    assert finished.plan().superseded == [left]
 
 
 def test_results_of_earlier_configurations_and_images_are_superseded(finished):

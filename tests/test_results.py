@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from quadrat.errors import ResultsError
-from quadrat.results import ResultsFolder, RunLock, split_version_path
+from quadrat.errors import ResultsError, WriteError
+from quadrat.results import ResultsFolder, RunLock, merging_alone, split_version_path
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 VERSION = "0123456789ab"
@@ -64,19 +64,33 @@ def test_shards_are_listed_by_the_result_that_they_are_joined_to(results):
     }
 
 
-def test_what_killed_jobs_left_is_listed(results):
+def test_what_killed_jobs_left_is_removed_and_nothing_else(results):
     left = [
         f"{results.versions}/north/.a.tif.{VERSION}.parquet.x8.tmp",
         f"{results.shards}/.a.tif.{VERSION}.0-9.npz.x8.tmp",
+        f"{results.path}/.predictions.parquet.x8.tmp",
+        f"{results.path}/.quadrat/.plan.json.x8.tmp",
+        f"{results.links}/.x8.tmp",
     ]
-    for path in [*left, results.version_path("a.tif", VERSION), f"{results.versions}/.note"]:
+    kept = [
+        results.version_path("a.tif", VERSION),
+        results.version_path(".a.tmp", VERSION),
+        results.predictions,
+        f"{results.versions}/.note",
+        f"{results.path}/my.tmp",
+    ]
+    for path in [*left, *kept]:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         Path(path).touch()
-    assert results.list_leftovers() == left
+    os.unlink(left[-1])
+    os.symlink("nowhere", left[-1])
+    results.remove_leftovers()
+    assert not any(map(os.path.lexists, left))
+    assert all(map(os.path.exists, kept))
 
 
 def test_folder_that_is_not_there_lists_nothing(results):
-    assert results.list_leftovers() == []
+    results.remove_leftovers()
     assert results.list_shards() == {}
     assert results.list_versions() == {}
     assert results.read_merged() == {}
@@ -121,3 +135,41 @@ def test_lock_ends_with_its_process_however_that_ends(results):
 def test_two_results_folders_can_be_written_at_once(tmp_path):
     locks = [RunLock(tmp_path / name / ".quadrat/lock") for name in ("one", "other")]
     assert len(locks) == 2
+
+
+def test_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(WriteError, match=r"^.*/results/.quadrat/lock: cannot be written: Not a directory$"):
+        RunLock(tmp_path / "results/.quadrat/lock")
+
+
+MERGES = """
+import sys
+from quadrat.results import merging_alone
+with merging_alone(sys.argv[1], print):
+    print("merging", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_merge_waits_for_one_that_outlived_its_run(results):
+    os.makedirs(os.path.dirname(results.merging))
+    command = [sys.executable, "-c", MERGES, results.merging]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": SCRIPTS}
+    with subprocess.Popen(command, **pipes) as first:
+        assert first.stdout.readline() == "merging\n"
+        with subprocess.Popen([command[0], "-u", *command[1:]], **pipes) as second:
+            assert second.stdout.readline() == "waiting for the merge of a run that was killed to end\n"
+            first.communicate()
+            assert second.communicate()[0] == "merging\n"
+
+
+def test_merge_need_not_wait_for_one_that_was_killed(results):
+    os.makedirs(os.path.dirname(results.merging))
+    killed = MERGES.replace("sys.stdin.read()", "import os; os.kill(os.getpid(), 9)")
+    done = subprocess.run([sys.executable, "-c", killed, results.merging], cwd=SCRIPTS, check=False)
+    assert done.returncode == -9
+    told = []
+    with merging_alone(results.merging, told.append):
+        pass
+    assert told == []

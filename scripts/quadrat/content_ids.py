@@ -20,7 +20,7 @@ from quadrat.contents import Signature, hash_file, join_hashes, signature
 from quadrat.errors import ResultsError
 from quadrat.inventory import FoundImage
 from quadrat.sources import find_sources
-from quadrat.store import read_footer, replace_file
+from quadrat.store import read_footer, replace_file, writing
 
 # What a killed run hashed in the meantime is hashed again: saving each hash would take longer than hashing.
 SECONDS_BETWEEN_SAVES = 1.0
@@ -74,11 +74,15 @@ class ContentLog:
                 lines.append(orjson.dumps([name, found, content_id], option=orjson.OPT_APPEND_NEWLINE))
         if not lines:
             return
+        with writing(self._path):
+            self._append(lines)
+        self._lines += len(lines)
+
+    def _append(self, lines: list[bytes]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             # A killed run may have left half a line.
             file.write(b"\n" * bool(file.tell() and not self._ends_with_newline()) + b"".join(lines))
-        self._lines += len(lines)
 
     def compact(self) -> None:
         """Rewrite the log when most of its lines are out of date."""

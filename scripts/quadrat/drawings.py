@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -118,7 +119,8 @@ class DrawingsFolder:
     def forget_batches(self) -> None:
         """Remove the marks of all batches: once a run is over they say nothing."""
         for path in Path(self.path).glob("*-*.*"):
-            path.unlink()
+            with suppress(OSError):  # nor does one that stays
+                path.unlink()
 
     def of_result(self, path: str) -> Drawing:
         """Give the drawings of a versioned Parquet."""

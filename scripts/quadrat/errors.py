@@ -5,12 +5,15 @@
     QuadratError
     ├── ConfigError        stops the run before its first job
     ├── ResultsError       the results folder does not hold what it should; stops planning or the merge
+    │   └── WriteError          nor can it be written to; never recorded as the failure of an image
     ├── ImageError         its file cannot be predicted; recorded, and tried again when the file changes
     │   ├── MemoryBudgetError   nor in the memory of its job; tried again by the next run
     │   └── MissingReaderError  nor by what is installed; tried again likewise
     ├── PredictorError     the user's model failed; tried again by Snakemake, then by the next run
     └── FileChangedError   a file was written to during the run; tried again likewise
 """
+
+import os
 
 from quadrat.urls import masked
 
@@ -34,6 +37,23 @@ class ConfigError(QuadratError):
 
 class ResultsError(QuadratError):
     """The results folder holds a file that quadrat cannot trust, or is in use by another run."""
+
+
+class WriteError(ResultsError):
+    """A file of the results cannot be written.
+
+    Parameters
+    ----------
+    path : path
+    error : OSError
+        What the system says of it.
+    """
+
+    kind = "write"
+
+    def __init__(self, path: str | os.PathLike, error: OSError):
+        # Not every library that writes passes the system's words on.
+        super().__init__(f"{path}: cannot be written: {os.strerror(error.errno)}")
 
 
 class ImageError(QuadratError):

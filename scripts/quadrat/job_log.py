@@ -3,9 +3,10 @@
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from quadrat.errors import QuadratError
+from quadrat.errors import QuadratError, WriteError
+from quadrat.store import writing
 from quadrat.urls import masked
 
 
@@ -26,19 +27,28 @@ def telling(path: str) -> Iterator[Callable[[str], None]]:
     Raises
     ------
     SystemExit
-        In place of a QuadratError, once its line is told.
+        In place of a QuadratError, once its line is told; and where the log cannot be written.
     """
-    with open(path, "w", encoding="utf-8") as log:
+    try:
+        with writing(path):
+            log = open(path, "wb", buffering=0)  # noqa: SIM115  closed below
+    except WriteError as error:
+        raise SystemExit(f"quadrat: {error}") from error
 
-        def tell(line: str) -> None:
-            print(line, file=sys.stderr, flush=True)
-            print(line, file=log, flush=True)
+    def keep(text: str) -> None:
+        with suppress(OSError):  # a full disk must not hide what is told of it
+            log.write(text.encode())
 
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+        keep(f"{line}\n")
+
+    with log:
         try:
             yield tell
         except QuadratError as error:
             tell(f"quadrat: {error}")
             raise SystemExit(1) from error
         except Exception:
-            log.write(masked(traceback.format_exc()))
+            keep(masked(traceback.format_exc()))
             raise

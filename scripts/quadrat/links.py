@@ -5,7 +5,7 @@ import shutil
 import tempfile
 
 from quadrat.keys import COMPONENT_BYTES, encode
-from quadrat.store import replacing
+from quadrat.store import replacing, writing
 
 
 def link_results(targets: dict[str, str], folder: str, suffix: str = ".parquet") -> dict[str, str]:
@@ -24,9 +24,23 @@ def link_results(targets: dict[str, str], folder: str, suffix: str = ".parquet")
     -------
     dict of str to str
         Filename to the path of its link.
+
+    Raises
+    ------
+    WriteError
+        If the folder cannot be written to.
     """
     links = {filename: f"{folder}/{plain_name(filename)}{suffix}" for filename in targets}
     wanted = {links[filename]: path for filename, path in targets.items()}
+    with writing(folder):
+        _remove_others(folder, set(wanted))
+        os.makedirs(folder, exist_ok=True)
+        for link, target in wanted.items():
+            _link(link, os.path.relpath(target, os.path.dirname(link)), target)
+    return links
+
+
+def _remove_others(folder: str, wanted: set[str]) -> None:
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             if f"{parent}/{name}" not in wanted:
@@ -34,10 +48,6 @@ def link_results(targets: dict[str, str], folder: str, suffix: str = ".parquet")
         for name in folders:
             if not os.listdir(f"{parent}/{name}"):
                 os.rmdir(f"{parent}/{name}")
-    os.makedirs(folder, exist_ok=True)
-    for link, target in wanted.items():
-        _link(link, os.path.relpath(target, os.path.dirname(link)), target)
-    return links
 
 
 def plain_name(filename: str) -> str:

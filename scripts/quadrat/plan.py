@@ -38,8 +38,7 @@ class Plan:
     predictor_files : dict of str to list of int
         Path and mark of each file that the predictor is made from.
     there : frozenset of str
-        Paths of the results, of any version, of the shards, and of what killed jobs left of either, when the
-        plan was made.
+        Paths of the results, of any version, and of the shards when the plan was made.
     shards : dict of str to Shards
         Of each image that is to be computed in several jobs, by the path of its result.
     """
@@ -122,9 +121,9 @@ class Plan:
 def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     """Find out what there is to do, and write it down when there is something.
 
-    Whenever what the merged files are to hold differs from what they hold, or one of the results that
-    they are made from is missing, manifest and plan are written anew. They are then newer than the merged
-    files, and that alone makes Snakemake merge: nothing depends on its own records.
+    Whenever what the merged files are to hold differs from what they hold, or one of them or of the results
+    that they are made from is missing, manifest and plan are written anew. They are then newer than the mark
+    of the merge, and that alone makes Snakemake merge: nothing depends on its own records.
 
     Parameters
     ----------
@@ -164,15 +163,14 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     )
     region_hashes = regions.hash_each(sorted(usable), lambda path: hash_known(path, log)) if regions else {}
     images = _planned(found, content_ids, recipe, region_hashes)
-    listed = [
+    there = frozenset(
         path for results in (on_disk, folder.list_shards()) for paths in results.values() for path in paths
-    ]
-    there = frozenset(listed + folder.list_leftovers())
+    )
     plan = Plan(settings, images, recipe, predictor_files, there)
     plan = replace(plan, shards=plan_shards(images, plan.missing, settings).shards)
     for line in _announcement(plan, merged, vanished):
         announce(line)
-    if merged.get("state") != plan.state or plan.missing or not _is_written(folder):
+    if merged.get("state") != plan.state or plan.missing or not _is_written(plan, folder):
         _write(plan, folder)
     return plan
 
@@ -214,19 +212,24 @@ def _planned(
     ]
 
 
-def _is_written(folder: ResultsFolder) -> bool:
-    return os.path.exists(folder.manifest) and os.path.exists(folder.plan)
+def _is_written(plan: Plan, folder: ResultsFolder) -> bool:
+    """Tell whether all is there, and the last plan, which may never have been merged, is this one."""
+    if not all(map(os.path.exists, [folder.manifest, folder.plan, *folder.merged_files()])):
+        return False
+    return orjson.loads(Path(folder.plan).read_bytes()).get("state") == plan.state
 
 
 def _write(plan: Plan, folder: ResultsFolder) -> None:
-    write_manifest(folder.manifest, plan.images)
     content = {
+        "state": plan.state,
         "recipe": plan.recipe,
         "predictor_files": plan.predictor_files,
         # Makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
         "planned_ns": time.time_ns(),
     }
+    # The plan first: where a kill comes in between, the plan that is found is not the one that was merged.
     replace_file(folder.plan, orjson.dumps(content))
+    write_manifest(folder.manifest, plan.images)
 
 
 def _predictor(settings: Settings, log: ContentLog) -> tuple[dict[str, Any], dict[str, list[int]]]:

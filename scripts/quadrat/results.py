@@ -3,6 +3,8 @@
 import fcntl
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import orjson
 
 from quadrat.errors import ResultsError
+from quadrat.store import TEMPORARY, writing
 
 # Hex digits of a version, which stands at the end of a result's name.
 VERSION_DIGITS = 12
@@ -101,6 +104,11 @@ class ResultsFolder:
         return f"{self.path}/.quadrat/merged.json"
 
     @property
+    def merge_mark(self) -> str:
+        """Made by the merge when it is done; Snakemake removes it before the next one begins."""
+        return f"{self.path}/.quadrat/merge_done"
+
+    @property
     def plan(self) -> str:
         """What the versions of the plan are made from besides the images, and when it was made."""
         return f"{self.path}/.quadrat/plan.json"
@@ -126,9 +134,18 @@ class ResultsFolder:
         return f"{self.path}/.quadrat/lock"
 
     @property
+    def merging(self) -> str:
+        """The file that a merge locks."""
+        return f"{self.path}/.quadrat/merging"
+
+    @property
     def checked(self) -> str:
         """Made by the last rule when no image failed."""
         return f"{self.path}/.quadrat/checked"
+
+    def merged_files(self) -> list[str]:
+        """List all that the merge writes but for the links."""
+        return [self.predictions, self.json, self.images, self.run, self.merged]
 
     def version_path(self, key: str, version: str) -> str:
         """Path of the result of one image in one version."""
@@ -178,15 +195,17 @@ class ResultsFolder:
                     listed.setdefault(f"{self.versions}/{place}", []).append(path)
         return {result: sorted(paths) for result, paths in listed.items()}
 
-    def list_leftovers(self) -> list[str]:
-        """List the results and shards that killed jobs left half-written."""
-        return [
-            f"{folder}/{name}"
-            for top in (self.versions, self.shards)
-            for folder, _, names in os.walk(top)
-            for name in names
-            if name.startswith(".") and name.endswith(".tmp")
-        ]
+    def remove_leftovers(self) -> None:
+        """Remove what killed jobs left half-written; such a job that is still at work fails at its end.
+
+        Only for whoever holds the lock of the folder.
+        """
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                if name.startswith(".") and name.endswith(TEMPORARY):
+                    path = f"{folder}/{name}"
+                    with writing(path), suppress(FileNotFoundError):  # it is renamed just now
+                        os.unlink(path)
 
     def read_merged(self) -> dict[str, Any]:
         """Read the record of the last merge; empty where there is none."""
@@ -203,8 +222,29 @@ def split_version_path(path: str) -> tuple[str, str] | None:
     stem = path.removesuffix(_SUFFIX)
     head, _, version = stem.rpartition(".")
     is_version = len(version) == VERSION_DIGITS and set(version) <= set("0123456789abcdef")
-    hidden = os.path.basename(path).startswith(".") and path.endswith(".tmp")
-    return (head, version) if stem != path and head and is_version and not hidden else None
+    return (head, version) if stem != path and head and is_version else None
+
+
+@contextmanager
+def merging_alone(path: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other merge is at work: that of a run that was killed may outlive it.
+
+    Parameters
+    ----------
+    path : str
+        The lock file; made where it is missing.
+    tell : callable
+        Takes the line that a person should read where there is something to wait for.
+    """
+    with writing(path):
+        file = open(path, "a")  # noqa: SIM115  closed below
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("waiting for the merge of a run that was killed to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class RunLock:
@@ -218,12 +258,13 @@ class RunLock:
     Raises
     ------
     ResultsError
-        If another run holds it.
+        If another run holds it, or the folder cannot be written to.
     """
 
     def __init__(self, path: str | os.PathLike):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a")  # noqa: SIM115  held until the process ends
+        with writing(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "a")  # noqa: SIM115  held until the process ends
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

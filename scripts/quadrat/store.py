@@ -1,14 +1,15 @@
 """The store: one Parquet an image, whose footer tells what it was made from."""
 
+import errno
 import json
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quadrat.errors import PredictorError, ResultsError
+from quadrat.errors import PredictorError, ResultsError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +20,38 @@ if TYPE_CHECKING:
     from quadrat.grid import Window
     from quadrat.shard import ShardWriter
 
+# How the names of files end that are not whole yet; they begin with a dot.
+TEMPORARY = ".tmp"
+
 # Row groups of single grid rows cost 40 times as much to write and to read.
 ROW_GROUP_ROWS = 1 << 16
+
+# What the system says of a disk, whichever file was read or written when it did.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 FOOTER_KEY = b"quadrat"
 
 GRID_COLUMNS = {"row": "int32", "col": "int32"}
 PIXEL_COLUMNS = {"y": "int64", "x": "int64", "height": "int32", "width": "int32"}
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> "Iterator[None]":
+    """Tell which file could not be written, where the block meets an error of the system.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    WriteError
+        In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(path, error) from error
 
 
 @contextmanager
@@ -43,21 +69,31 @@ def replacing(path: str | os.PathLike) -> "Iterator[Path]":
     ------
     Path
         A file of unique name in the same folder, removed when the block raises.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written, or another run took its temporary file for one of a killed job.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent)
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; whole results are as open as the user's umask says.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(handle, 0o666 & ~umask)
-        os.fsync(handle)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        with writing(path):
+            # mkstemp makes private files; whole results are as open as the user's umask says.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(handle, 0o666 & ~umask)
+            os.fsync(handle)
+            os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):  # on a disk that is read-only by now
+            temporary.unlink()
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise WriteError(path, error) from error
         raise
     finally:
         os.close(handle)

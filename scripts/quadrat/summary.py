@@ -28,12 +28,11 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
         Lines; failures come last.
     """
     folder = ResultsFolder(plan.settings.results)
-    merged = folder.read_merged()
     shards = {path for paths in folder.list_shards().values() for path in paths}
     there = {path for paths in folder.list_versions().values() for path in paths} | shards
-    if merged.get("state") != plan.state:
+    if not is_merged(plan):
         return _waiting(plan, there, folder)
-    counts = merged["summary"]
+    counts = folder.read_merged()["summary"]
     lines = [
         f"{counts['images']:,} images: {counts['ok']:,} ok, {counts['failed']:,} failed, "
         f"{counts['no_patch']:,} without a patch; {counts['patches']:,} patches"
@@ -42,7 +41,7 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
         f"{counts['dropped']:.1%} of the pixels dropped at the edges"
         + (" (edge: pad keeps them)" if counts["dropped"] and plan.settings.edge == "drop" else ""),
     ]
-    superseded = (there | set(folder.list_leftovers())) - set(plan.results) - plan.shard_paths
+    superseded = there - set(plan.results) - plan.shard_paths
     if superseded:
         lines.append(
             f"{len(superseded):,} superseded results: `snakemake superseded` lists them, "
@@ -50,6 +49,11 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
         )
     lines.append(f"the dictionary: {folder.predictions} and {folder.json}; the table: {folder.images}")
     return lines + failure_lines(folder.images)
+
+
+def is_merged(plan: Plan) -> bool:
+    """Tell whether the merged files hold what a run was to make."""
+    return ResultsFolder(plan.settings.results).read_merged().get("state") == plan.state
 
 
 def failure_lines(table: str) -> list[str]:

@@ -8,7 +8,8 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
-from quadrat.errors import QuadratError
+from quadrat.errors import QuadratError, WriteError
+from quadrat.store import write_failure, writing
 from quadrat.task import ImageTask
 from quadrat.urls import masked
 
@@ -42,7 +43,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     Raises
     ------
     SystemExit
-        If the work failed and the job will be tried again.
+        If the work failed and the job will be tried again, or what failed is not the image's to bear.
     """
 
     def work() -> None:
@@ -60,13 +61,14 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     if ending is None:
         return
     line = f"{task.filename}: {ending.message} (log: {log})"
-    if not is_last_attempt:
+    if not is_last_attempt or ending.kind == WriteError.kind:
         raise SystemExit(line)
-    from quadrat.store import write_failure
-
     print(line, file=sys.stderr)
     failure = {"kind": ending.kind, "message": ending.message, "hint": ending.hint or f"see {log}"}
-    write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)
+    try:
+        write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)
+    except WriteError as error:
+        raise SystemExit(f"{task.filename}: {error}") from error
 
 
 def run_in_child(work: Callable[[], None], log: str) -> Ending | None:
@@ -125,7 +127,8 @@ def _work(work: Callable[[], None], log: str, sender: int) -> None:
     """Work, tell how it ended, and leave the process."""
     status = 1
     try:
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        with writing(log):
+            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         os.dup2(file, 1)
         os.dup2(file, 2)
         work()

@@ -1,9 +1,10 @@
 """What all rules share: the settings, the names of results, and the plan.
 
-Required: `config`. Gives `settings`, `results`, `plan()`, the input and params functions of the rules, and
-`tell_summary()`.
+Required: `config`. Gives `settings`, `results`, `plan()`, the input and params functions of the rules,
+`tell_summary()` and `tell_failure()`.
 """
 
+import atexit
 import gc
 import inspect
 import os
@@ -21,11 +22,12 @@ from quadrat.config import load_settings
 from quadrat.errors import QuadratError
 from quadrat.model_settings import gpus
 from quadrat.search_path import lend_to_jobs
+from quadrat.obstacles import find_obstacles
 from quadrat.plan import make_plan, read_plan
 from quadrat.progress import ProgressHandler
 from quadrat.results import ResultsFolder, RunLock
 from quadrat.sources import find_sources
-from quadrat.summary import summarise
+from quadrat.summary import is_merged, summarise
 
 lend_to_jobs()
 
@@ -75,6 +77,7 @@ def plan():
     try:
         if is_run():
             LOCKS.append(RunLock(results.lock))
+            results.remove_leftovers()
         made = make_plan(settings, announce)
     except QuadratError as error:
         raise SystemExit(f"quadrat: {error}")
@@ -84,6 +87,7 @@ def plan():
             "predict_shard": len(made.missing_shards),
         }
         logger.addHandler(ProgressHandler(totals))
+        atexit.register(tell_stop, os.getcwd())
     return made
 
 
@@ -170,9 +174,31 @@ def versioned_results(wildcards):
     return plan().results
 
 
+@cache
 def tell_summary():
-    """Show what became of the images, where the run had to do with their predictions."""
-    if not plan.cache_info().currsize:
-        return
-    for line in summarise(plan(), time.monotonic() - STARTED):
-        announce(line)
+    """Show, once, what became of the images, where the run had to do with their predictions."""
+    if plan.cache_info().currsize:
+        for line in summarise(plan(), time.monotonic() - STARTED):
+            announce(line)
+
+
+def tell_failure():
+    """Show what became of the images, and what keeps the run from going on."""
+    tell_summary()
+    if plan.cache_info().currsize:
+        for line in obstacles():
+            announce(line)
+
+
+def obstacles():
+    """Give what is wrong with the places that the run reads and writes."""
+    return find_obstacles(plan(), [results.path, ".snakemake"])
+
+
+def tell_stop(folder):
+    """Show how a run ended that came to no hook, since Snakemake itself could not go on."""
+    os.chdir(folder)  # Snakemake has gone back to where it was started
+    if not tell_summary.cache_info().currsize and (
+        not is_merged(plan()) or obstacles()
+    ):
+        tell_failure()

@@ -11,6 +11,8 @@ REPORTED = 50
 # Names the marks of this run: only by name does Snakemake tell them from those of a run that was killed.
 RUN = f"{time.time_ns():x}"
 
+CAPTIONS = workflow.current_basedir.join("../report")
+
 drawings = DrawingsFolder(settings.results, settings.maps)
 
 
@@ -25,6 +27,22 @@ def wanted_drawings(wildcards):
         for one in there[:REPORTED]
         for path, view in one.views
     ]
+
+
+def merged_tables(wildcards):
+    """Give the tables of the last merge, as a report shows them."""
+    checkpoints.merge_predictions.get()
+    return [reported_table(path) for path in (results.images, results.run)]
+
+
+def reported_table(path):
+    """Mark a table for the report."""
+    return report(
+        path,
+        category="Tables",
+        labels={"table": Path(path).name},
+        caption=CAPTIONS.join(f"{Path(path).stem}.rst"),
+    )
 
 
 def reported(path, drawing, view):

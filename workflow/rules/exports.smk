@@ -7,7 +7,7 @@ Gives: results/<rule>/<filename>.<ending>. The job itself knows which files it h
 
 rule geotiff:
     input:
-        predictions=results.predictions,
+        results.merge_mark,
     log:
         results.log("geotiff"),
     conda:
@@ -15,6 +15,7 @@ rule geotiff:
     resources:
         mem_mb=2000,
     params:
+        results=settings.results,
         paths=lambda wildcards: plan().results,
         labels=settings.predictor.get("labels"),
     script:

@@ -39,21 +39,9 @@ rule draw_maps:
 
 rule write_overview:
     input:
-        # Reported from here, not as outputs: a report shows the params of the rule, unescaped.
-        table=report(
-            results.images,
-            category="Tables",
-            labels={"table": "images.tsv"},
-            caption="../report/images.rst",
-        ),
-        run=report(
-            results.run,
-            category="Tables",
-            labels={"table": "run.yaml"},
-            caption="../report/run.rst",
-        ),
-        predictions=results.predictions,
-        drawings=wanted_drawings,
+        results.merge_mark,
+        merged_tables,
+        wanted_drawings,
     output:
         report(
             results.overview,

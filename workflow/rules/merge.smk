@@ -1,8 +1,10 @@
 """Merge the results of all images, then fail if any image failed.
 
-Required: the Parquet of each image, and the plan, which is newer than the merged files whenever they do
-not hold what they should.
-Gives: results/predictions.parquet, .json, images.tsv, run.yaml and the links in results/predictions/.
+Required: the Parquet of each image, and the plan, which is newer than the mark of the last merge whenever the
+merged files do not hold what they should.
+Gives: results/predictions.parquet, .json, images.tsv, run.yaml and the links in results/predictions/. They are
+no outputs: Snakemake removes these before a job begins and when it fails, and the dictionary is to stay until
+the next one takes its place.
 """
 
 
@@ -12,11 +14,7 @@ checkpoint merge_predictions:
         unpack(planned),
         results=ancient(versioned_results),
     output:
-        predictions=results.predictions,
-        json=results.json,
-        images=results.images,
-        run=results.run,
-        merged=results.merged,
+        results.merge_mark,
     log:
         results.log("merge_predictions"),
     conda:
@@ -34,7 +32,7 @@ checkpoint merge_predictions:
 
 rule check_failures:
     input:
-        results.images,
+        results.merge_mark,
     output:
         results.checked,
     log:
@@ -43,5 +41,7 @@ rule check_failures:
     localrule: True
     conda:
         "../../envs/quadrat.yaml"
+    params:
+        table=results.images,
     script:
         "../../scripts/check_failures.py"
