@@ -46,3 +46,18 @@ def test_log_is_made_anew(path):
     with telling(path):
         pass
     assert path.read_text() == ""
+
+
+def test_log_that_cannot_be_written_ends_the_job_with_a_line(tmp_path):
+    with pytest.raises(SystemExit, match=r"^quadrat: .*/nowhere/job.log: cannot be written: No such file"):
+        telling(tmp_path / "nowhere/job.log").__enter__()
+
+
+def test_line_is_shown_though_the_disk_of_the_log_is_full(capsys):
+    def fail(tell):
+        tell("warning: 3 images")
+        raise ResultsError("a.parquet: cannot be written")
+
+    with pytest.raises(SystemExit), telling("/dev/full") as tell:
+        fail(tell)
+    assert capsys.readouterr().err == "warning: 3 images\nquadrat: a.parquet: cannot be written\n"

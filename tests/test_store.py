@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from quadrat import store
-from quadrat.errors import PredictorError, ResultsError
+from quadrat.errors import PredictorError, ResultsError, WriteError
 from quadrat.grid import PatchGrid
 from quadrat.store import PredictionWriter, read_footer, replace_file, replacing, write_failure
 
@@ -377,3 +377,36 @@ def test_row_groups_do_not_depend_on_how_rows_come(tmp_path, monkeypatch, sizes)
     groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
     assert groups == [10, 10, 5]
     assert file.read()["prediction"].to_pylist() == predictions.tolist()
+
+
+def test_folder_that_cannot_be_written_to_is_told_with_the_file(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    path = tmp_path / "results/versions/a.parquet"
+    with pytest.raises(WriteError, match=f"^{path}: cannot be written: Not a directory$"):
+        replace_file(path, b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space left on device"),
+        (errno.EDQUOT, "Disk quota exceeded"),
+        (errno.EROFS, "Read-only file system"),
+    ],
+)
+def test_disk_that_takes_no_more_is_told_with_the_file_and_leaves_nothing(tmp_path, number, told):
+    with pytest.raises(WriteError, match=f"a: cannot be written: {told}"), replacing(tmp_path / "a"):
+        raise OSError(number, "as a library puts it")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_error_of_the_system_is_not_taken_for_one_of_the_disk(tmp_path):
+    with pytest.raises(ConnectionError), replacing(tmp_path / "a"):
+        raise ConnectionError(errno.ECONNRESET, "of a model that asks a server")
+
+
+def test_file_whose_temporary_one_another_run_removed_is_not_written(tmp_path):
+    path = tmp_path / "a"
+    with pytest.raises(WriteError, match="a: cannot be written: No such file"), replacing(path) as temporary:
+        temporary.unlink()
+    assert list(tmp_path.iterdir()) == []

@@ -270,3 +270,41 @@ def test_shard_that_does_not_fit_the_memory_tells_which_job_to_give_more(
     shard = make_task(path, rows=[0, 1], output=output, memory_mb=1)
     assert python(RECORDED, repr(shard), log, "last").returncode == 0
     assert "--set-resources predict_shard:mem_mb=" in read_shard(output)["failure"]["hint"]
+
+
+ON_A_FULL_DISK = """
+import errno
+import pyarrow.parquet
+
+def write_table(*_, **options):
+    raise OSError(errno.ENOSPC, "as pyarrow puts it")
+
+def predict_patch(patch):
+    pyarrow.parquet.ParquetWriter.write_table = write_table
+    return 1
+"""
+
+
+def test_disk_that_is_full_is_not_recorded_as_the_failure_of_an_image(record):
+    _, task, done = record(ON_A_FULL_DISK)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"a.tif: {task.output}: cannot be written: No space left on device (log: ")
+    assert done.stderr.count("\n") == 1
+    assert not os.path.exists(task.output)
+
+
+def test_failure_that_cannot_be_recorded_is_told_in_one_line(record, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/versions").write_text("a file")
+    _, task, done = record("def predict_patch(patch):\n    return 1\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"a.tif: {task.output}: cannot be written: File exists (log: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_log_that_cannot_be_written_is_told_in_one_line(make_task, write_tiff, tmp_path):
+    task = make_task(write_tiff("a.tif").path)
+    done = python(RECORDED, repr(task), tmp_path / "nowhere/a.log", "last")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"a.tif: {tmp_path}/nowhere/a.log: cannot be written: No such file")
+    assert done.stderr.count("\n") == 1

@@ -139,7 +139,8 @@ def _work(work: Callable[[], None], log: str, sender: int) -> None:
         )
         ending = Ending(getattr(error, "kind", "error"), message[:MOST_TOLD], getattr(error, "hint", ""))
         os.write(sender, json.dumps(ending).encode())
-        sys.stderr.write(masked(traceback.format_exc()))
+        if not isinstance(error, WriteError):  # which says all, and without a log would say it here
+            sys.stderr.write(masked(traceback.format_exc()))
     finally:
         try:
             sys.stdout.flush()

@@ -125,10 +125,10 @@ def drop(study, first, last):
 
 
 def published(study):
-    """Read all results that do not tell of their run."""
+    """Read all results that do not tell of their run; of pages, whose elements it numbers, only the names."""
     paths = {path.relative_to(study.results).as_posix(): path for path in study.results.rglob("*")}
     return {
-        name: path.read_bytes()
+        name: None if name.startswith("pages/") else path.read_bytes()
         for name, path in sorted(paths.items())
         if path.is_file() and not name.startswith(UNLIKE)
     }
