@@ -98,7 +98,11 @@ def _hash(task: ImageTask, paths: list[str]) -> str | None:
 
 def _refuse_changed(files: dict[str, list[int]]) -> None:
     for path, before in files.items():
-        if mark(path) != before:
+        try:
+            now = mark(path)
+        except FileNotFoundError as error:
+            raise FileChangedError(f"{path}: is gone since the run began; run again") from error
+        if now != before:
             raise FileChangedError(f"{path}: was written to during the run; run again")
 
 

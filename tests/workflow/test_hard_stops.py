@@ -125,7 +125,7 @@ def drop(study, first, last):
 
 
 def published(study):
-    """Read all results that do not tell of their run; of pages, whose elements it numbers, only the names."""
+    """Read all results that do not tell of their run; of pages, which number what it drew, only the names."""
     paths = {path.relative_to(study.results).as_posix(): path for path in study.results.rglob("*")}
     return {
         name: None if name.startswith("pages/") else path.read_bytes()
