@@ -142,6 +142,22 @@ def test_results_that_become_read_only_are_told_and_go_on_once_they_are_not(stud
     assert study.dictionary == {name: means(pixels[name]) for name in pixels}
 
 
+def test_disk_that_is_full_is_told_and_nothing_half_written_is_taken_for_a_result(study, pixels, small_disk):
+    study.configure(results=str(small_disk / "results"), retries=0)
+    study.results = small_disk / "results"
+    fill(small_disk, but=20_000)
+    run = study.run()
+    assert run.code == 1
+    assert "cannot be written: No space left on device" in run.output
+    assert f"{study.results}: cannot be written to: No space left on device" in run.output.splitlines()
+    assert "Traceback" not in run.output
+    (small_disk / "ballast").unlink()
+    assert list(study.results.rglob("*.tmp")) == []
+    finished = study.run()
+    assert finished.code == 0, finished.output
+    assert study.dictionary == {name: means(pixels[name]) for name in pixels}
+
+
 def test_disk_that_is_full_at_the_merge_leaves_the_dictionary_as_it_was(study, small_disk):
     write_image(study.images / "a.tif", 1)
     study.configure(results=str(small_disk / "results"))
@@ -163,6 +179,7 @@ def test_disk_that_is_full_at_the_merge_leaves_the_dictionary_as_it_was(study, s
     assert len(study.dictionary["a.tif"]) == 12
 
 
+@pytest.mark.long
 def test_disk_of_snakemakes_own_records_that_fills_is_told(study, pixels, small_disk):
     study.configure(images=str(study.images), results=str(study.results))
     (small_disk / "config.yaml").write_bytes((study.path / "config.yaml").read_bytes())
