@@ -3,9 +3,10 @@
 import time
 
 from quadrat.job_log import telling
+from quadrat.locks import merging_alone
 from quadrat.manifest import read_manifest
 from quadrat.merge import merge_predictions
-from quadrat.results import ResultsFolder, merging_alone
+from quadrat.results import ResultsFolder
 from quadrat.run_record import write_run_record
 from quadrat.store import replace_file
 

@@ -1,10 +1,8 @@
-"""The results folder: where each of its files is, and who may write there."""
+"""The results folder: where each of its files is."""
 
-import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,52 +221,3 @@ def split_version_path(path: str) -> tuple[str, str] | None:
     head, _, version = stem.rpartition(".")
     is_version = len(version) == VERSION_DIGITS and set(version) <= set("0123456789abcdef")
     return (head, version) if stem != path and head and is_version else None
-
-
-@contextmanager
-def merging_alone(path: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Wait until no other merge is at work: that of a run that was killed may outlive it.
-
-    Parameters
-    ----------
-    path : str
-        The lock file; made where it is missing.
-    tell : callable
-        Takes the line that a person should read where there is something to wait for.
-    """
-    with writing(path):
-        file = open(path, "a")  # noqa: SIM115  closed below
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell("waiting for the merge of a run that was killed to end")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-class RunLock:
-    """The right to write to a results folder, held until the process ends.
-
-    Parameters
-    ----------
-    path : path
-        The lock file; made where it is missing.
-
-    Raises
-    ------
-    ResultsError
-        If another run holds it, or the folder cannot be written to.
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        with writing(path):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a")  # noqa: SIM115  held until the process ends
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ResultsError(
-                f"{Path(path).parents[1]}: another run is writing there; "
-                "wait for it, or give this one another folder (config.yaml: results)"
-            ) from None

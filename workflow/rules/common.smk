@@ -20,12 +20,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
+from quadrat.locks import RunLock
 from quadrat.model_settings import gpus
 from quadrat.search_path import lend_to_jobs
 from quadrat.obstacles import find_obstacles
 from quadrat.plan import make_plan, read_plan
 from quadrat.progress import ProgressHandler
-from quadrat.results import ResultsFolder, RunLock
+from quadrat.results import ResultsFolder
 from quadrat.sources import find_sources
 from quadrat.summary import is_merged, summarise
 
