@@ -11,8 +11,9 @@ def main(job):
     ----------
     job : snakemake.script.Snakemake
     """
+    results, labels = job.params.settings["results"], job.params.settings["predictor"].get("labels")
     with telling(job.log[0]) as tell:
-        export_results(job.rule, list(job.params.paths), job.params.results, job.params.labels, tell)
+        export_results(job.rule, list(job.params.paths), results, labels, tell)
 
 
 main(snakemake)

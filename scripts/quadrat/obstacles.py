@@ -5,7 +5,7 @@ import tempfile
 
 from quadrat.plan import Plan
 
-# What must fit on a disk for a run to go on; the log and the result of a small image take a tenth of it.
+# A disk with less room is as good as full.
 ROOM = 1 << 20
 
 

@@ -15,9 +15,8 @@ rule geotiff:
     resources:
         mem_mb=2000,
     params:
-        results=settings.results,
+        settings=settings.as_dict(),
         paths=lambda wildcards: plan().results,
-        labels=settings.predictor.get("labels"),
     script:
         "../../scripts/export_results.py"
 
