@@ -13,11 +13,10 @@ import pytest
 
 from studies import write_image
 
-IMAGES = 200
-# So many are there at the beginning, and two more arrive before each stop: late stops, too, find images to
-# predict, to merge and to draw.
-FIRST = 100
 STOPS = 50
+# So many images are there at first, and so many arrive before each stop: late stops, too, find images to
+# predict, to merge and to draw.
+FIRST, MORE = 100, 2
 
 SIGNALS = [
     *(signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT),
@@ -107,7 +106,7 @@ def unlock(study):
 @pytest.fixture
 def undisturbed(study):
     """Give a study of which an undisturbed run predicted and drew the images in the folder `all_images`."""
-    for seed in range(IMAGES):
+    for seed in range(FIRST + STOPS * MORE):
         write_image(study.images / f"{seed % 7}/{seed:03}.tif", seed, 64, 96)
     study.configure(maps=True)
     run = study.run()
@@ -125,7 +124,7 @@ def drop(study, first, last):
 
 
 def published(study):
-    """Read all results that do not tell of their run; of pages, which number what it drew, only the names."""
+    """Read all results that do not tell of their run; of pages, which number what is drawn, only names."""
     paths = {path.relative_to(study.results).as_posix(): path for path in study.results.rglob("*")}
     return {
         name: None if name.startswith("pages/") else path.read_bytes()
@@ -141,13 +140,15 @@ def test_fifty_hard_stops_end_in_the_bytes_of_an_undisturbed_run(undisturbed):
     study.configure(results="disturbed")
     chance = random.Random(8)
     drop(study, 0, FIRST)
+    struck = 0
     for number in range(STOPS):
-        there = FIRST + number * (IMAGES - FIRST) // STOPS
-        drop(study, there, FIRST + (number + 1) * (IMAGES - FIRST) // STOPS)
+        drop(study, FIRST + number * MORE, FIRST + (number + 1) * MORE)
         strikes = stop(study, chance)
+        struck += len(strikes)
         unlock(study)
         told = " and ".join(" ".join(strike) for strike in strikes)
         print(f"stop {number + 1}: {told or 'none'}; {len(study.versions())} images predicted")
+    assert struck >= STOPS
     finished = study.run()
     assert finished.code == 0, finished.output
     assert published(study) == expected
