@@ -28,6 +28,10 @@ rule all:
         [results.overview, wanted_drawings] if settings.maps else [],
 
 
+onstart:
+    handle_in_thread(signal.SIGTERM)
+
+
 onsuccess:
     drawings.forget_batches()
     tell_summary()

@@ -26,6 +26,7 @@ SIGNALS = [
 
 # Of the processor: planning takes a second and a half, an image a third. On a busy machine that takes longer.
 MOST_SECONDS = 7.0
+HANG_SECONDS = 120
 TICKS = os.sysconf("SC_CLK_TCK")
 
 # What is not the same in two runs: records of them, and Snakemake's own.
@@ -55,8 +56,9 @@ def worked(run):
 
 def wait_for_work(run, seconds):
     """Wait until a run has worked so long; tell whether it still runs."""
-    end = worked(run) + seconds
+    end, hangs = worked(run) + seconds, time.monotonic() + HANG_SECONDS
     while run.poll() is None and worked(run) < end:
+        assert time.monotonic() < hangs
         time.sleep(0.01)
     return run.poll() is None
 

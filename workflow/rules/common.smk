@@ -8,6 +8,7 @@ import atexit
 import gc
 import inspect
 import os
+import signal
 import sys
 import time
 from functools import cache
@@ -27,6 +28,7 @@ from quadrat.obstacles import find_obstacles
 from quadrat.plan import make_plan, read_plan
 from quadrat.progress import ProgressHandler
 from quadrat.results import ResultsFolder
+from quadrat.signals import handle_in_thread
 from quadrat.sources import find_sources
 from quadrat.summary import is_merged, summarise
 
