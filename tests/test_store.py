@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import stat
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from quadrat import store
 from quadrat.errors import PredictorError, ResultsError, WriteError
 from quadrat.grid import PatchGrid
-from quadrat.store import PredictionWriter, read_footer, replace_file, replacing, write_failure
+from quadrat.store import PredictionWriter, read_footer, replace_file, replacing, write_failure, writing
 
 FOOTER = {"filename": "north/ü.tif", "version": "0123456789ab", "content_hash": None}
 
@@ -403,6 +404,11 @@ def test_disk_that_takes_no_more_is_told_with_the_file_and_leaves_nothing(tmp_pa
 def test_other_error_of_the_system_is_not_taken_for_one_of_the_disk(tmp_path):
     with pytest.raises(ConnectionError), replacing(tmp_path / "a"):
         raise ConnectionError(errno.ECONNRESET, "of a model that asks a server")
+
+
+def test_error_without_a_number_is_told_in_its_own_words():
+    with pytest.raises(WriteError, match="^a: cannot be written: the same file$"), writing("a"):
+        raise shutil.SameFileError("the same file")
 
 
 def test_file_whose_temporary_one_another_run_removed_is_not_written(tmp_path):

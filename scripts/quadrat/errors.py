@@ -52,8 +52,9 @@ class WriteError(ResultsError):
     kind = "write"
 
     def __init__(self, path: str | os.PathLike, error: OSError):
-        # Not every library that writes passes the system's words on.
-        super().__init__(f"{path}: cannot be written: {os.strerror(error.errno)}")
+        # Libraries that write put their own words in the place of the system's.
+        why = os.strerror(error.errno) if error.errno else str(error)
+        super().__init__(f"{path}: cannot be written: {why}")
 
 
 class ImageError(QuadratError):
