@@ -407,7 +407,7 @@ def test_other_error_of_the_system_is_not_taken_for_one_of_the_disk(tmp_path):
 
 
 def test_error_without_a_number_is_told_in_its_own_words():
-    with pytest.raises(WriteError, match="^a: cannot be written: the same file$"), writing("a"):
+    with pytest.raises(WriteError, match=r"^a: cannot be written: the same file$"), writing("a"):
         raise shutil.SameFileError("the same file")
 
 
