@@ -7,10 +7,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help install demo test coverage bench lint lock
+.PHONY: help install demo test test-long coverage bench lint lock
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 # The environment is made once, and again when the lock or the package's metadata changes.
 $(READY): requirements.lock pyproject.toml
@@ -30,8 +30,11 @@ demo: $(READY) ## Predict a Landsat scene and a folder of mixed formats, and dra
 	$(BIN)/python examples/great_salt_lake/draw.py
 	@$(BIN)/python examples/show.py results/great_salt_lake results/mixed_formats
 
-test: $(READY) ## Run the tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+test: $(READY) ## Run the tests but for those that take minutes each
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not long"
+
+test-long: $(READY) ## Run the tests that take minutes each: a Slurm cluster, dozens of kills
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m long
 
 # Tests of whole runs are left out: what only they reach has no test that tells what is wrong.
 RUNS := workflow cluster hostile browser test_benchmarks.py test_examples.py
