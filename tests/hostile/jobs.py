@@ -10,7 +10,9 @@ import signal
 import sys
 
 # Imported once, by the parent of all jobs.
+import pyarrow.parquet
 import quadrat.predict
+import quadrat.predictors.statistics
 import quadrat.readers.gdal
 import quadrat.readers.tiff
 import quadrat.readers.vips  # noqa: F401

@@ -1,11 +1,14 @@
 """Studies: folders with images and a configuration, run by the real Snakemake."""
 
+import atexit
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,20 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATCH_SIZE = 32
+
+
+@cache
+def _starter():
+    """Start the program that runs Snakemake, once; it ends with this process."""
+    starter = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("snakemake_starter.py"))],
+        env=os.environ | {"PYTHONPATH": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(starter.communicate)
+    return starter
 
 
 @dataclass
@@ -66,18 +83,15 @@ class Study:
         ]
 
     def run(self, *arguments, python_path="", **options):
-        """Run the workflow, and give what it did."""
-        done = subprocess.run(
-            self.command(*arguments, **options),
-            cwd=self.path,
-            env=os.environ | {"PYTHONPATH": str(python_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout)
+        """Run the workflow by this command, and give what it did."""
+        _, _, _, *snakemake = self.command(*arguments, **options)
+        environment = os.environ | {"PYTHONPATH": str(python_path)}
+        starter = _starter()
+        with tempfile.NamedTemporaryFile("r") as terminal:
+            job = [snakemake, str(self.path), environment, terminal.name]
+            starter.stdin.write(json.dumps(job) + "\n")
+            starter.stdin.flush()
+            return Run(int(starter.stdout.readline()), terminal.read())
 
     def start(self, **options):
         """Start a run in a session of its own, whose output nobody reads, and give its process."""
