@@ -1,13 +1,15 @@
 """Images to measure on: one synthetic scene, written in many layouts.
 
-``python benchmarks/images.py FOLDER HEIGHT WIDTH LAYOUT...`` writes those that are not yet there.
+``python benchmarks/images.py FOLDER '[[HEIGHT, WIDTH, ["LAYOUT"]]]'`` writes those that are not yet there.
 
 To a codec the scene looks like a photograph from the air: hills that are rough at every scale, fields with
 sharp borders, and the noise of a sensor. A constant image, or noise alone, would flatter some decoders.
 """
 
+import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -66,29 +68,28 @@ def _rough_surface(rng: np.random.Generator, exponent: float) -> np.ndarray:
     return heights / heights.std()
 
 
-def make_images(folder: Path, height: int, width: int, layouts: list[str]) -> None:
+def make_images(folder: Path, sizes: list[tuple[int, int, list[str]]]) -> None:
     """Write the images that are not yet there.
 
     Parameters
     ----------
     folder : Path
         Made if it is missing.
-    height, width : int
-        In pixels.
-    layouts : list of str
-        Keys of `LAYOUTS`.
+    sizes : list of (int, int, list of str)
+        Height and width in pixels, and keys of `LAYOUTS`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    scene = Scene()
-    missing = {layout: image_path(folder, layout, height, width) for layout in layouts}
-    missing = {layout: path for layout, path in missing.items() if not path.exists()}
-    for bits in (8, 16):
-        alike = [layout for layout in missing if LAYOUTS[layout].bits == bits]
-        image = scene.image(height, width, bits) if alike else None
-        for layout in alike:
-            unfinished = missing[layout].with_stem(f"unfinished_{layout}")
-            _write(unfinished, LAYOUTS[layout], image)
-            os.replace(unfinished, missing[layout])
+    scene = cache(Scene)  # takes seconds, and all images may be there
+    for height, width, layouts in sizes:
+        missing = {layout: image_path(folder, layout, height, width) for layout in layouts}
+        missing = {layout: path for layout, path in missing.items() if not path.exists()}
+        for bits in (8, 16):
+            alike = {layout: path for layout, path in missing.items() if LAYOUTS[layout].bits == bits}
+            image = scene().image(height, width, bits) if alike else None
+            for layout, path in alike.items():
+                unfinished = path.with_stem(f"unfinished_{layout}")
+                _write(unfinished, LAYOUTS[layout], image)
+                os.replace(unfinished, path)
 
 
 def _write(path: Path, layout: Layout, image: np.ndarray) -> None:
@@ -108,4 +109,4 @@ def _write(path: Path, layout: Layout, image: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    make_images(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    make_images(Path(sys.argv[1]), json.loads(sys.argv[2]))

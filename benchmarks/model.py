@@ -4,6 +4,7 @@ Writes ``model.md`` to the output folder, and prints it; README.md beside this f
 """
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -25,9 +26,9 @@ TOLERANCE = 1e-5
 def main() -> None:
     options = parse_options()
     images = options.output / "images"
-    for size in (WARM_UP_SIZE, options.size):
-        print(f"image of {size} x {size}", file=sys.stderr)
-        run_python([str(HERE / "images.py"), str(images), str(size), str(size), options.layout])
+    sizes = [(size, size, [options.layout]) for size in (WARM_UP_SIZE, options.size)]
+    print("images ...", file=sys.stderr)
+    run_python([str(HERE / "images.py"), str(images), json.dumps(sizes)])
     run_python([str(HERE / "networks.py"), str(images / NETWORK)])
     measured = measure(images, options)
     require_equal_predictions(measured)

@@ -5,6 +5,7 @@ beside this file tells how to read it.
 """
 
 import argparse
+import json
 import os
 import platform
 import shlex
@@ -23,7 +24,8 @@ WARM_UP_SIZE = 600
 WIDE_HEIGHT = 2048
 # Layouts whose large images are compared with the plain loop, and their height and width in pixels.
 LARGE = {"deflate_tiles": 20480, "jpeg_tiles": 20480, "jpeg_file": 12288, "png_file": 12288}
-STARTS = 10
+START_UP_LAYOUT = "deflate_tiles"
+STARTS_A_ROUND = 3
 STARTED_ALONE = "import numpy, tifffile, pyarrow.parquet"
 # A peer that gives fewer bytes of pixels a second is given up.
 SLOWEST_BYTES_PER_S = 1e7
@@ -45,9 +47,8 @@ PACKAGES = (
 def main() -> None:
     options = parse_options()
     images, load = options.output / "images", os.getloadavg()[0]
-    for height, width, layouts in image_sizes(options):
-        print(f"images of {width} x {height}", file=sys.stderr)
-        run_python([str(HERE / "images.py"), str(images), str(height), str(width), *layouts])
+    print("images ...", file=sys.stderr)
+    run_python([str(HERE / "images.py"), str(images), json.dumps(image_sizes(options))])
     results, reasons = {}, defaultdict(list)
     for layout in options.layouts:
         print(f"{layout} ...", file=sys.stderr)
@@ -87,7 +88,7 @@ def image_sizes(options: argparse.Namespace) -> list[tuple[int, int, list[str]]]
     aligned = [layout for layout in options.layouts if layout in ALIGNED]
     large = [(LARGE[layout], LARGE[layout], [layout]) for layout in large_layouts(options)]
     return [
-        (WARM_UP_SIZE, WARM_UP_SIZE, list(LAYOUTS)),
+        (WARM_UP_SIZE, WARM_UP_SIZE, [START_UP_LAYOUT, *options.layouts]),
         (options.size, options.size, options.layouts),
         (WIDE_HEIGHT, options.size, aligned),
         (WIDE_HEIGHT, 4 * options.size, aligned),
@@ -144,9 +145,10 @@ def require_equal_means(layout: str, rounds: Rounds, expected: list[float]) -> N
 
 def start_up(images: Path, options: argparse.Namespace) -> str:
     """Compare the whole process of a small job with one that imports what the job needs."""
-    image = image_path(images, "deflate_tiles", WARM_UP_SIZE, WARM_UP_SIZE)
+    image = image_path(images, START_UP_LAYOUT, WARM_UP_SIZE, WARM_UP_SIZE)
     job = ["-c", f"import own; own.job({str(image)!r}, {options.threads})"]
-    ratios = [run_python(job).wall_s / run_python(["-c", STARTED_ALONE]).wall_s for _ in range(STARTS)]
+    starts = range(STARTS_A_ROUND * options.rounds)
+    ratios = [run_python(job).wall_s / run_python(["-c", STARTED_ALONE]).wall_s for _ in starts]
     return (
         f"- start-up: a job on a {WARM_UP_SIZE} x {WARM_UP_SIZE} image takes {spread(ratios)} times as long "
         f'as `python -c "{STARTED_ALONE}"`'

@@ -4,26 +4,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-def test_benchmark_of_one_small_layout_writes_its_tables(tmp_path):
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """Give the folder of images and tables: what one benchmark has drawn, the next does not draw again."""
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+def test_benchmark_of_one_small_layout_writes_its_tables(output):
     command = [sys.executable, str(BENCHMARKS / "run.py"), "--size", "600", "--rounds", "1"]
     done = subprocess.run(
-        [*command, "--layouts", "deflate_tiles", "--output", str(tmp_path)],
+        [*command, "--layouts", "deflate_tiles", "--output", str(output)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "## Beside the limit" in (tmp_path / "bench.md").read_text()
+    assert "## Beside the limit" in (output / "bench.md").read_text()
 
 
-def test_benchmark_of_a_network_tells_what_it_takes_beside_its_limits(tmp_path):
+def test_benchmark_of_a_network_tells_what_it_takes_beside_its_limits(output):
     command = [sys.executable, str(BENCHMARKS / "model.py"), "--size", "600", "--rounds", "1"]
-    done = subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--output", str(output)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "- careful loop / whole job: time" in (tmp_path / "model.md").read_text()
+    assert "- careful loop / whole job: time" in (output / "model.md").read_text()
 
 
 def test_benchmark_of_reruns_tells_what_each_costs():

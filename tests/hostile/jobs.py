@@ -3,6 +3,7 @@
 Takes a JSON list of [arguments of the task, log] and writes a JSON list of how each job ended.
 """
 
+import gc
 import json
 import os
 import resource
@@ -10,7 +11,8 @@ import signal
 import sys
 
 # Imported once, by the parent of all jobs.
-import pyarrow.parquet
+import pyarrow.parquet  # noqa: F401
+
 import quadrat.predict
 import quadrat.predictors.statistics
 import quadrat.readers.gdal
@@ -50,5 +52,6 @@ def run(arguments: dict, log: str) -> dict:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # else each child copies all pages, to look for garbage in them
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  the jobs tell each failure
     json.dump([run(*job) for job in json.load(sys.stdin)], sys.stdout)
