@@ -1,11 +1,12 @@
 """No bad file stops or silently shrinks a run."""
 
 import csv
+import shutil
 
 import pytest
 import yaml
 
-from studies import means, write_image
+from studies import PATCH_SIZE, Study, means, write_image
 
 
 def rows(study):
@@ -20,20 +21,31 @@ def exclude_line(run):
     return yaml.safe_load(line)
 
 
-@pytest.fixture
-def damaged(study):
-    """Give a study of one good image and three that cannot be read."""
+@pytest.fixture(scope="module")
+def _damaged(tmp_path_factory):
+    study = Study(tmp_path_factory.mktemp("damaged") / "study")
     study.good = write_image(study.images / "good.tif", 1)
     write_image(study.images / "half.tif", 2)
     whole = (study.images / "half.tif").read_bytes()
     (study.images / "half.tif").write_bytes(whole[: len(whole) // 2])
     (study.images / "empty.tif").write_bytes(b"")
     (study.images / "text.tif").write_text("not an image\n" * 20)
+    study.configure(patch_size=PATCH_SIZE, maps=False)
+    study.first = study.run()
+    return study
+
+
+@pytest.fixture
+def damaged(_damaged, tmp_path):
+    """Give a study, run to its end, of one good image and three that cannot be read."""
+    shutil.copytree(_damaged.path, tmp_path / "study", symlinks=True)
+    study = Study(tmp_path / "study")
+    study.good, study.first = _damaged.good, _damaged.first
     return study
 
 
 def test_bad_files_are_listed_and_the_good_ones_are_in_the_dictionary(damaged):
-    run = damaged.run()
+    run = damaged.first
     assert run.code == 1
     assert damaged.dictionary == {"good.tif": means(damaged.good)}
     table = rows(damaged)
@@ -57,14 +69,13 @@ def test_bad_files_are_listed_and_the_good_ones_are_in_the_dictionary(damaged):
 
 
 def test_failures_are_reported_without_failing_when_asked(damaged):
-    damaged.configure(on_failure="report")
+    damaged.configure(on_failure="report", results="reported")
     run = damaged.run()
     assert run.code == 0
     assert "  text.tif: " in run.output
 
 
 def test_a_mended_file_is_predicted_again(damaged):
-    damaged.run()
     for name in ("half.tif", "empty.tif", "text.tif"):
         write_image(damaged.images / name, 5)
     run = damaged.run()

@@ -2,12 +2,13 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 
 import pytest
 
-from studies import means, write_image
+from studies import PATCH_SIZE, Study, means, write_image
 
 # Slow enough that a signal finds jobs at work; the numbers do not depend on it.
 MODEL = """
@@ -18,15 +19,24 @@ def predict_patch(patch):
 """
 
 
-@pytest.fixture
-def slow_study(study):
-    """Give a study of six images that take a third of a second each, and what an undisturbed run makes."""
+@pytest.fixture(scope="module")
+def _undisturbed(tmp_path_factory):
+    study = Study(tmp_path_factory.mktemp("undisturbed") / "study")
     for seed in range(6):
         write_image(study.images / f"{seed}.tif", seed)
     (study.path / "model.py").write_text(MODEL)
-    study.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"})
-    undisturbed = study.run()
-    assert undisturbed.code == 0, undisturbed.output
+    predictor = {"kind": "python", "path": "model.py", "name": "predict_patch"}
+    study.configure(patch_size=PATCH_SIZE, maps=False, predictor=predictor)
+    run = study.run()
+    assert run.code == 0, run.output
+    return study
+
+
+@pytest.fixture
+def slow_study(_undisturbed, tmp_path):
+    """Give a study of six images that take a third of a second each, and what an undisturbed run makes."""
+    shutil.copytree(_undisturbed.path, tmp_path / "study", symlinks=True)
+    study = Study(tmp_path / "study")
     study.undisturbed = study.merged_bytes()
     study.configure(results="disturbed")
     study.results = study.path / "disturbed"
@@ -49,9 +59,10 @@ def leftovers(study):
     return list(study.results.rglob("*.tmp"))
 
 
-def test_killed_at_ten_random_moments_the_documented_command_ends_with_the_same_bytes(slow_study):
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.long)])
+def test_killed_at_random_moments_the_documented_command_ends_with_the_same_bytes(slow_study, kills):
     moments = random.Random(1)
-    for _ in range(10):
+    for _ in range(kills):
         disturb(slow_study, signal.SIGKILL, moments.uniform(0.2, 4.0), whole_group=True)
         unlocked = slow_study.run("--unlock")
         assert unlocked.code == 0, unlocked.output

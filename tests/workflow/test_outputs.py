@@ -71,7 +71,7 @@ def test_the_parquet_and_the_mapping_hold_what_the_json_holds(all_formats):
 def test_one_core_and_two_give_the_same_bytes(all_formats):
     study, _ = all_formats
     before = study.merged_bytes()
-    study.configure(results="one_core")
+    study.configure(results="one_core", maps=False)
     run = study.run(cores=1)
     assert run.code == 0, run.output
     study.results = study.path / "one_core"
@@ -131,7 +131,7 @@ def test_a_users_function_equals_the_built_in_mean_bit_for_bit(all_formats):
     expected = study.dictionary
     (study.path / "model.py").write_text("from numpy import mean as predict_patch\n")
     predictor = {"kind": "python", "path": "model.py", "name": "predict_patch"}
-    study.configure(results="by_function", predictor=predictor)
+    study.configure(results="by_function", maps=False, predictor=predictor)
     run = study.run()
     assert run.code == 0, run.output
     assert open_predictions(study.path / "by_function").to_dict() == expected
