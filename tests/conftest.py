@@ -26,6 +26,11 @@ hypothesis.settings.register_profile("quadrat", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("quadrat")
 
 
+def pytest_collection_modifyitems(items):
+    """Put the tests that run Snakemake first: they take longest, and the others fill the rest of the time."""
+    items.sort(key=lambda item: not item.path.is_relative_to(PROJECT / "tests/workflow"))
+
+
 @pytest.fixture(scope="session")
 def schema_path():
     return PROJECT / "workflow/schemas/config.schema.yaml"
@@ -140,6 +145,21 @@ def write_tiff(images, noise):
         pixels = noise(height, width, 3, seed=seed)
         tifffile.imwrite(path, pixels, photometric="rgb", **options)
         return SimpleNamespace(path=path, pixels=pixels)
+
+    return write
+
+
+@pytest.fixture
+def write_one_strip(images):
+    """Give a function that writes an image that does not fit the 100 MB that a reader always has.
+
+    It is one strip of 120 MB, in a codec that decodes it whole.
+    """
+
+    def write(filename):
+        path, pixels = images / filename, np.zeros((4000, 10000, 3), np.uint8)
+        tifffile.imwrite(path, pixels, photometric="rgb", compression="lzw", rowsperstrip=4000)
+        return path
 
     return write
 

@@ -263,9 +263,9 @@ def test_shard_that_fails_on_the_last_attempt_is_recorded_in_its_place_and_then_
 
 
 def test_shard_that_does_not_fit_the_memory_tells_which_job_to_give_more(
-    make_task, write_tiff, log, tmp_path
+    make_task, write_one_strip, log, tmp_path
 ):
-    path = write_tiff("a.tif", height=4000, width=10000, compression="lzw", rowsperstrip=4000).path
+    path = write_one_strip("a.tif")
     output = str(tmp_path / "results/shards/a.0-1.npz")
     shard = make_task(path, rows=[0, 1], output=output, memory_mb=1)
     assert python(RECORDED, repr(shard), log, "last").returncode == 0
