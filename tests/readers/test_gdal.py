@@ -67,7 +67,7 @@ def test_levels_are_overviews(tmp_path):
 
 def test_a_palette_is_expanded(tmp_path):
     path = tmp_path / "a.gif"
-    Image.fromarray(RGB).quantize(60).save(path)
+    Image.fromarray(RGB).quantize(60, Image.Quantize.FASTOCTREE).save(path)
     with Image.open(path) as image:
         pixels = np.array(image.convert("RGB"))
     with open_image(path, channels=(3, 2)) as reader:

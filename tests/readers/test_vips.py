@@ -12,8 +12,8 @@ from quadrat.grid import Window
 from quadrat.readers import file_headers, open_image, vips
 
 COLOR = Image.fromarray(RGB)
-PALETTE = COLOR.quantize(200)
-SMALL_PALETTE = COLOR.quantize(13)
+PALETTE = COLOR.quantize(200, Image.Quantize.FASTOCTREE)
+SMALL_PALETTE = COLOR.quantize(13, Image.Quantize.FASTOCTREE)
 ALPHA = Image.fromarray(np.dstack([RGB, GRAY]))
 ROTATED = Image.Exif()
 ROTATED[0x0112] = 6
