@@ -34,6 +34,7 @@ SHOWN = (
         ("tests/test_benchmarks.py",),
         "takes too long: its programs measure small images",
     ),
+    Shown(r"python benchmarks/cluster\.py", (), "brings up a cluster of its own, and takes minutes"),
     Shown(r"make (lock|coverage)", (), "asks the package index for what is newest, or runs these tests"),
     Shown(
         r"pip install .*|hf download .*",
