@@ -34,8 +34,10 @@ def test_benchmark_of_a_network_tells_what_it_takes_beside_its_limits(output):
     assert "- careful loop / whole job: time" in (output / "model.md").read_text()
 
 
-def test_benchmark_of_reruns_tells_what_each_costs():
-    command = [sys.executable, str(BENCHMARKS / "workflow.py"), "--images", "3", "--rounds", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_benchmark_of_runs_and_reruns_tells_what_each_costs():
+    command = [sys.executable, str(BENCHMARKS / "workflow.py")]
+    small = ["--images", "3", "--computed", "3", "--rounds", "1"]
+    done = subprocess.run([*command, *small], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "- all computed / bare workflow:" in done.stdout
     assert "- nothing changed / bare workflow:" in done.stdout
