@@ -27,8 +27,9 @@ hypothesis.settings.load_profile("quadrat")
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests that run Snakemake first: they take longest, and the others fill the rest of the time."""
-    items.sort(key=lambda item: not item.path.is_relative_to(PROJECT / "tests/workflow"))
+    """Put those that wait for Slurm or run Snakemake first: they take longest, and others fill the rest."""
+    first = [PROJECT / "tests/cluster", PROJECT / "tests/workflow"]
+    items.sort(key=lambda item: [not item.path.is_relative_to(folder) for folder in first])
 
 
 @pytest.fixture(scope="session")
