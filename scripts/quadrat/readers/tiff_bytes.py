@@ -1,11 +1,11 @@
-"""Segments whose codec gives bytes, not pixels: decoded into memory that each thread has once."""
+"""Segments whose codec gives bytes, not pixels: decoded into the memory of their thread, several at once."""
 
-import math
 from collections.abc import Sequence
-from threading import local
 
 import numpy as np
 import tifffile
+
+from quadrat.readers.scratch import Scratch
 
 # Deflate, ZSTD (the number of old files too) and LZMA: they write into given memory, and tell how much.
 BYTE_CODECS = (8, 32946, 50013, 34926, 50000, 34925)
@@ -22,11 +22,11 @@ class ByteDecoder:
     """
 
     def __init__(self, page: tifffile.TiffPage):
-        self._dtype, self._samples = page.dtype, page.shaped[-1]
+        self._samples = page.shaped[-1]
         self._width = page.tilewidth if page.is_tiled else page.imagewidth
         self._decompress = tifffile.TIFF.DECOMPRESSORS[page.compression]
         self._unpredict = tifffile.TIFF.UNPREDICTORS[page.predictor] if page.predictor == 2 else None
-        self._memory = local()
+        self._scratch = Scratch(page.dtype)
 
     @staticmethod
     def can_decode(page: tifffile.TiffPage) -> bool:
@@ -48,7 +48,7 @@ class ByteDecoder:
         (height, width, sample) array or None
             Valid until this thread decodes again. None if one of them is broken or not of its size.
         """
-        pixels = self._room(sum(heights))
+        pixels = self._scratch.array(sum(heights), self._width, self._samples)
         row_bytes = pixels.strides[0]
         memory = pixels.reshape(-1).view(np.uint8)
         start = 0
@@ -62,10 +62,3 @@ class ByteDecoder:
                 return None
             start = stop
         return pixels if self._unpredict is None else self._unpredict(pixels, axis=-2, out=pixels)
-
-    def _room(self, rows: int) -> np.ndarray:
-        shape = rows, self._width, self._samples
-        size = math.prod(shape)
-        if getattr(self._memory, "samples", np.empty(0)).size < size:
-            self._memory.samples = np.empty(size, self._dtype)
-        return self._memory.samples[:size].reshape(shape)

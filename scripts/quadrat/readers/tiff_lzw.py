@@ -6,6 +6,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 
+from quadrat.readers.scratch import Scratch
+
 LZW = 5
 # Types of a tag's value (TIFF 6.0, section 2; 16 is BigTIFF's), as struct packs them into eight bytes.
 FORMATS = {3: "H6x", 4: "I4x", 16: "Q"}
@@ -25,6 +27,7 @@ class LzwDecoder:
         self._order = page.parent.byteorder
         self._width = page.tilewidth if page.is_tiled else page.imagewidth
         self._samples = page.shaped[-1]
+        self._scratch = Scratch(page.dtype)
         self._tags = {258: (3, page.bitspersample), 259: (3, LZW), 262: (3, 1), 277: (3, self._samples)}
         self._tags |= {317: (3, page.predictor), 339: (3, page.sampleformat)}
 
@@ -42,6 +45,8 @@ class LzwDecoder:
     def decode(self, data: bytes, rows: int) -> np.ndarray:
         """Return the pixels of a segment as (rows, width, sample) array.
 
+        It is valid until this thread decodes again.
+
         Raises
         ------
         imagecodecs.TiffError
@@ -56,5 +61,8 @@ class LzwDecoder:
         )
         mark = b"II" if self._order == "<" else b"MM"
         header = struct.pack(f"{self._order}2sHHHQQ", mark, 43, 8, 0, HEADER_BYTES, len(tags))
-        pixels = imagecodecs.tiff_decode(b"".join((header, directory, bytes(8), data)))
-        return pixels.reshape(rows, self._width, self._samples)
+        pixels = self._scratch.array(rows, self._width, self._samples)
+        # libtiff knows no axis of samples where there is one.
+        out = pixels if self._samples > 1 else pixels[..., 0]
+        imagecodecs.tiff_decode(b"".join((header, directory, bytes(8), data)), out=out)
+        return pixels
