@@ -7,8 +7,9 @@ import tifffile
 
 from quadrat.readers.scratch import Scratch
 
-# Deflate, ZSTD (the number of old files too) and LZMA: they write into given memory, and tell how much.
-BYTE_CODECS = (8, 32946, 50013, 34926, 50000, 34925)
+DEFLATE = (8, 32946, 50013)
+# And ZSTD (the number of old files too) and LZMA: they write into given memory, and tell how much.
+BYTE_CODECS = (*DEFLATE, 34926, 50000, 34925)
 SAMPLE_FORMATS = (1, 2, 3)  # unsigned, signed, floating point
 
 

@@ -10,13 +10,12 @@ from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
 from quadrat.readers.codestreams import claimed_size
 from quadrat.readers.reader import CONVERT
-from quadrat.readers.tiff_bytes import ByteDecoder
+from quadrat.readers.tiff_bytes import DEFLATE, ByteDecoder
 from quadrat.readers.tiff_lzw import LZW, LzwDecoder
 from quadrat.readers.tiff_pages import JPEG_FAMILY, tifffile_errors
 from quadrat.readers.tiff_planes import row_bytes
 from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly, spans
 
-DEFLATE = (8, 32946, 50013)
 # Bytes that one byte can at most decode to. Deflate: 1032 (RFC 1951); PackBits: 64 (TIFF 6.0, section 9);
 # LZW: a string of 4096 bytes in a code of 12 bit. Other codecs have no limit: this stops bombs.
 EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, LZW: 4096}
