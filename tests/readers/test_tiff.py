@@ -1,5 +1,7 @@
 import itertools
+import tracemalloc
 import zlib
+from collections import deque
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from traps import GRAY, HEIGHT, RGB, TIFF_TRAPS, TILE, WIDTH, X, Y
 from quadrat.errors import ImageError, MemoryBudgetError
 from quadrat.grid import PatchGrid, Window
 from quadrat.readers import open_image, tiff
+from quadrat.readers.budget import MB
 from quadrat.stream import stream_patches
 
 GRIDS = list(itertools.product((256, 512), (512, 300, 700), ("drop", "pad", "partial", "shift")))
@@ -230,6 +233,35 @@ def test_blocks_that_do_not_fit_the_memory_are_refused(tiff_trap_path):
         pytest.raises(MemoryBudgetError, match="the reader may use 1 MB"),
     ):
         reader.read_blocks(row_blocks(reader.info, 1000, 1000, "pad"), 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["deflate_strips_of_1_row", "zstd_small_tiles", "lzw_strips_of_1_row", "deflate_palette"]
+)
+def test_small_segments_that_are_read_together_stay_within_the_memory(name, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (1024, 1500, 3), np.uint8)
+    layouts = {
+        "deflate_strips_of_1_row": {"compression": "zlib", "rowsperstrip": 1, "photometric": "rgb"},
+        "zstd_small_tiles": {"compression": "zstd", "tile": (16, 16), "photometric": "rgb"},
+        "lzw_strips_of_1_row": {"compression": "lzw", "rowsperstrip": 1, "photometric": "rgb"},
+        "deflate_palette": {"compression": "zlib", "rowsperstrip": 1, "photometric": "palette"},
+    }
+    if name == "deflate_palette":
+        image, layouts[name]["colormap"] = image[..., 0], np.zeros((3, 256), np.uint16)
+    path = tmp_path / "small.tif"
+    tifffile.imwrite(path, image, **layouts[name])
+    for memory_mb in itertools.count(1):
+        with open_image(path, memory_mb=memory_mb) as reader:
+            try:
+                arrays = reader.read_blocks(row_blocks(reader.info, 512, 512, "drop"), 1)
+            except MemoryBudgetError:
+                continue
+            tracemalloc.start()
+            deque(arrays, maxlen=0)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            break
+    assert peak < memory_mb * MB
 
 
 def test_a_deflate_strip_that_does_not_fit_is_decoded_row_by_row(tmp_path):

@@ -23,7 +23,7 @@ class SegmentTable(Segments, Protocol):
     planar : bool
         Whether each plane holds a single channel.
     decode_bytes : int
-        Memory that decoding one segment takes, its decoded pixels included.
+        Memory that reading the segments of a task takes, their decoded pixels included.
     held_bytes : int
         Memory that the table itself comes to hold, whatever the number of threads.
     fill : int or float

@@ -43,6 +43,11 @@ class Task(NamedTuple):
     block_cols: range
 
 
+def segments_together(segment_bytes: int) -> int:
+    """Give how many segments of a decoded size share a task, at most."""
+    return max(1, TASK_BYTES // max(1, segment_bytes))
+
+
 class _Run(NamedTuple):
     """Neighbouring rows or columns of segments that touch the same rows or columns of blocks."""
 
@@ -80,7 +85,7 @@ class SegmentPlan:
     def __init__(self, segments: Segments, grid: BlockGrid, windows: Iterable[Window] | None = None):
         self._wanted = None if windows is None else _touched(segments, windows)
         self._grid, self._planes = grid, range(len(segments.planes))
-        longest = max(1, TASK_BYTES // max(1, segments.segment_bytes))
+        longest = segments_together(segments.segment_bytes)
         self._col_runs = _runs(segments.cols, grid.cols, longest)
         is_single_file = sum(len(run.segments) for run in self._col_runs) == 1
         self._row_runs = _runs(segments.rows, grid.rows, longest if is_single_file else 1)

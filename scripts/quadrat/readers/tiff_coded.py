@@ -10,6 +10,7 @@ from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
 from quadrat.readers.codestreams import claimed_size
 from quadrat.readers.reader import CONVERT
+from quadrat.readers.segment_plan import segments_together
 from quadrat.readers.tiff_bytes import DEFLATE, ByteDecoder
 from quadrat.readers.tiff_lzw import LZW, LzwDecoder
 from quadrat.readers.tiff_pages import JPEG_FAMILY, tifffile_errors
@@ -55,15 +56,16 @@ class CodedSegments(TiffSegments):
         self._check_expansion()
         self.segment_bytes = samples * page.dtype.itemsize
         largest = max(int(stored.counts.max()) for stored in self._stored)
-        self.decode_bytes = (
-            2 * self.segment_bytes + largest + samples * WORKING_BYTES.get(page.compression, 0)
-        )
+        decoded = self.segment_bytes
         if self._palette is not None:
-            self.decode_bytes += samples * (np.dtype(np.intp).itemsize + self._palette[0].nbytes)
+            decoded += samples * (np.dtype(np.intp).itemsize + self._palette[0].nbytes)
+        alone = largest + self.segment_bytes + decoded + samples * WORKING_BYTES.get(page.compression, 0)
+        others = segments_together(self.segment_bytes) - 1
+        self.decode_bytes = alone + others * (largest + (decoded if self._bytes else 0))
         if not self.can_stream:
             kind = f"{tifffile.COMPRESSION(page.compression).name} {'tile' if page.is_tiled else 'strip'}"
             what = f"decoding one {kind} of {self.stored_width:,} x {self.stored_height:,} px"
-            require_memory(self.decode_bytes, opened.memory_mb, what, CONVERT)
+            require_memory(alone, opened.memory_mb, what, CONVERT)
 
     @property
     def can_stream(self) -> bool:
