@@ -382,6 +382,7 @@ def test_more_than_half_of_the_images_gone_stops_with_what_to_do(finished):
     line = str(caught.value)
     assert f"images {finished.images}: 3 of the 4 images of the last run are gone, such as a.tif" in line
     assert "--config allow_removed=true" in line
+    assert "--config results=" in line
     assert "\n" not in line
     assert finished.plan_stamp() == before
     assert finished.run(allow_removed=True) == ([], True)

@@ -245,7 +245,8 @@ def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:
         raise ConfigError(
             f"images {settings.images}: {len(vanished):,} of the {len(known):,} images of the last run are "
             f"gone, such as {min(vanished)}; is a disk not mounted? If they are meant to be gone: "
-            "--config allow_removed=true (config.yaml: images, allow_removed)"
+            "--config allow_removed=true; if these are other images: --config results=another_folder "
+            "(config.yaml: images, results, allow_removed)"
         )
     return vanished
 
