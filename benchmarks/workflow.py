@@ -137,7 +137,7 @@ def check_dictionary() -> None:
     # Of 600 x 600 pixels, one patch is whole, and the default drops what is cut off at the edges.
     mean = float(np.mean(tifffile.imread("image.tif")[:512, :512]))
     predictions = json.loads(Path("results/predictions.json").read_text())
-    if predictions != dict.fromkeys(os.listdir("images"), [mean]):
+    if predictions != {filename: [mean] for filename in os.listdir("images")}:
         raise SystemExit("the dictionary does not hold the mean of each image")
 
 
