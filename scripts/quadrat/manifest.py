@@ -3,18 +3,15 @@
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from quadrat.cells import original
 from quadrat.store import replace_file
 
-FIELDS = ("filename", "key", "version", "content_id", "path", "problem", "hint", "regions")
 
-
-@dataclass(frozen=True)
-class PlannedImage:
-    """One image of a run.
+class PlannedImage(NamedTuple):
+    """One image of a run: a row of the manifest.
 
     Attributes
     ----------
@@ -28,10 +25,10 @@ class PlannedImage:
         What tells its content; empty where it has a problem.
     problem, hint : str
         Why it is listed as failed without a job; empty where it has one.
-    columns : dict of str to str
-        The user's own columns.
     regions : str
         Content hash of the file that its regions are drawn in; empty where there is none.
+    columns : dict of str to str
+        The user's own columns.
     """
 
     filename: str
@@ -41,8 +38,11 @@ class PlannedImage:
     path: str
     problem: str = ""
     hint: str = ""
-    columns: dict[str, str] = field(default_factory=dict)
     regions: str = ""
+    columns: dict[str, str] = {}  # noqa: RUF012  nobody changes it
+
+
+FIELDS = PlannedImage._fields[:-1]
 
 
 def write_manifest(path: str, images: Iterable[PlannedImage]) -> None:
@@ -56,7 +56,7 @@ def write_manifest(path: str, images: Iterable[PlannedImage]) -> None:
     """
     images = list(images)
     own = list(images[0].columns) if images else []
-    rows = ([getattr(image, name) for name in FIELDS] + list(image.columns.values()) for image in images)
+    rows = ([*image[: len(FIELDS)], *image.columns.values()] for image in images)
     replace_file(path, table_bytes([*FIELDS, *own], rows))
 
 
@@ -67,10 +67,7 @@ def read_manifest(path: str) -> list[PlannedImage]:
     # By place, since a column of the user's may be called as one of these.
     own = header[len(FIELDS) :]
     return [
-        PlannedImage(
-            **dict(zip(FIELDS, row, strict=False)),
-            columns=dict(zip(own, row[len(FIELDS) :], strict=True)),
-        )
+        PlannedImage(*row[: len(FIELDS)], columns=dict(zip(own, row[len(FIELDS) :], strict=True)))
         for row in rows
     ]
 
