@@ -29,21 +29,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000, help="number of images of the reruns")
     parser.add_argument("--computed", type=int, default=200, help="number of images that a run computes")
+    parser.add_argument("--side", type=int, default=600, help="width and height of the images in pixels")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        run_python(["-c", f"import workflow; workflow.make_images({options.computed})"])
-        print(f"# A run of {options.computed:,} images of 600 x 600, {os.cpu_count()} cores\n")
-        all_computed(options.rounds)
+    size = f"images of {options.side} x {options.side}"
+    if options.computed:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            run_python(["-c", f"import workflow; workflow.make_images({options.computed}, {options.side})"])
+            print(f"# A run of {options.computed:,} {size}, {os.cpu_count()} cores\n", flush=True)
+            all_computed(options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         # In processes of their own: what this one holds would count as memory of those that it starts.
-        run_python(["-c", f"import workflow; workflow.make_images({options.images})"])
+        run_python(["-c", f"import workflow; workflow.make_images({options.images}, {options.side})"])
         made_bare = make_bare()
         run_python(["-c", "import workflow; workflow.make_results()"])
         merging = quadrat()
-        print(f"# A rerun of {options.images:,} images, {options.rounds} rounds, {os.cpu_count()} cores\n")
+        print(f"# A rerun of {options.images:,} {size}, {options.rounds} rounds, {os.cpu_count()} cores\n")
         nothing_changed(options.rounds)
         touched(options.rounds)
         one_added(options.rounds)
@@ -67,12 +70,12 @@ def checked(ending: Ending) -> Ending:
     return ending
 
 
-def make_images(count: int) -> None:
+def make_images(count: int, side: int) -> None:
     import numpy as np
     import tifffile
 
     os.mkdir("images")
-    pixels = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     tifffile.imwrite("image.tif", pixels, photometric="rgb")
     for number in range(count):
         shutil.copyfile("image.tif", f"images/{number:06}.tif")
@@ -102,7 +105,7 @@ def make_results() -> None:
     counts = {"patches": len(positions), "skipped": 0, "nan": 0, "infinite": 0, "dropped": 0.0}
     footer = {
         "counts": counts,
-        "image": {"height": 600, "width": 600},
+        "image": {"height": 512, "width": 51200},
         "content_hash": hash_file("image.tif"),
     }
     for image, path in zip(plan.images, plan.results, strict=True):
@@ -128,17 +131,19 @@ def all_computed(rounds: int) -> None:
 
 
 def check_dictionary() -> None:
-    """Stop unless each image is in the dictionary, with the mean that numpy gives."""
+    """Stop unless each image is in the dictionary, with the means that numpy gives."""
     import json
 
     import numpy as np
     import tifffile
 
-    # Of 600 x 600 pixels, one patch is whole, and the default drops what is cut off at the edges.
-    mean = float(np.mean(tifffile.imread("image.tif")[:512, :512]))
+    pixels = tifffile.imread("image.tif")
+    # Where the default drops what is cut off at the edges.
+    starts = range(0, len(pixels) - 511, 512)
+    means = [float(np.mean(pixels[row : row + 512, col : col + 512])) for row in starts for col in starts]
     predictions = json.loads(Path("results/predictions.json").read_text())
-    if predictions != {filename: [mean] for filename in os.listdir("images")}:
-        raise SystemExit("the dictionary does not hold the mean of each image")
+    if predictions != dict.fromkeys(os.listdir("images"), means):
+        raise SystemExit("the dictionary does not hold the means of each image")
 
 
 def nothing_changed(rounds: int) -> None:
