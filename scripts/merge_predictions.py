@@ -24,7 +24,7 @@ def main(job):
         with merging_alone(folder.merging, tell):
             write_run_record(folder.run, settings, recipe, job.params.project)
             images = read_manifest(job.input.manifest)
-            merge_predictions(list(job.input.results), images, settings, recipe, tell)
+            merge_predictions(list(job.params.paths), images, settings, recipe, tell)
         # Differs from the last one: Snakemake takes a newer file of the same bytes for old.
         replace_file(job.output[0], str(time.time_ns()).encode())
 

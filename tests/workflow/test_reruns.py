@@ -276,6 +276,21 @@ def test_a_second_run_at_once_stops_with_one_line_and_a_dry_run_does_not(finishe
     expect(finished.run(), 1, True)
 
 
+@pytest.mark.parametrize("force", [["--forceall"], ["--forcerun", "predict_image"]])
+def test_images_are_predicted_again_where_snakemake_is_told_to(finished, force):
+    before = finished.merged_bytes()
+    run = finished.run(*force)
+    assert (run.code, run.predicted) == (0, 4), run.output
+    assert finished.merged_bytes() == before
+    expect(finished.run(), 0, False)
+
+
+def test_a_graph_shows_all_images(finished):
+    run = finished.run("--dag")
+    assert run.code == 0, run.output
+    assert run.output.count("predict_image") == 4
+
+
 def test_other_rerun_triggers_may_compute_more_but_never_less(finished):
     replace(finished.images / "a.tif", 9, 10**18)
     run = finished.run("--rerun-triggers", "mtime", "params", "input", "software-env", "code")

@@ -172,9 +172,19 @@ def planned(wildcards):
     return {"manifest": results.manifest, "plan": results.plan}
 
 
-def versioned_results(wildcards):
-    """Give the Parquet of each image in the version that the plan wants."""
-    return plan().results
+def is_forced():
+    """Tell whether jobs are to be executed although what they make is there."""
+    return workflow.dag_settings.forceall or workflow.dag_settings.forcerun
+
+
+def awaited_results(wildcards):
+    """Give the Parquets that a run has yet to compute.
+
+    Snakemake would look at every other one too, and longer than it takes to plan: a rerun costs what it computes.
+    """
+    if is_forced() or not is_executed():
+        return plan().results
+    return [path for path in plan().results if path in plan().missing]
 
 
 @cache

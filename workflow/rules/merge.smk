@@ -1,7 +1,7 @@
 """Merge the results of all images, then fail if any image failed.
 
-Required: the Parquet of each image, and the plan, which is newer than the mark of the last merge whenever the
-merged files do not hold what they should.
+Required: the Parquet of each image that had none, and the plan, which is newer than the mark of the last merge
+whenever the merged files do not hold what they should.
 Gives: results/predictions.parquet, .json, images.tsv, run.yaml and the links in results/predictions/. They are
 no outputs: Snakemake removes these before a job begins and when it fails, and the dictionary is to stay until
 the next one takes its place.
@@ -12,7 +12,7 @@ the next one takes its place.
 checkpoint merge_predictions:
     input:
         unpack(planned),
-        results=ancient(versioned_results),
+        results=ancient(awaited_results),
     output:
         results.merge_mark,
     log:
@@ -24,6 +24,7 @@ checkpoint merge_predictions:
         runtime=60,
     params:
         settings=settings.as_dict(),
+        paths=lambda wildcards: plan().results,
         recipe=lambda wildcards: plan().recipe,
         project=workflow.basedir,
     script:
