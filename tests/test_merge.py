@@ -110,13 +110,34 @@ def test_numbers_that_json_has_not_are_strings(write_result, merge, dictionary, 
     assert dictionary() == {"a.tif": expected}
 
 
-def test_parquet_holds_a_row_group_an_image(write_result, merge, results):
+def test_parquet_holds_the_rows_of_each_image_in_order(write_result, merge, results):
     merge(write_result("b.tif", [1.0, 2.0, 3.0]), write_result("a.tif", [4.0]))
+    rows = pq.read_table(results.predictions).to_pydict()
+    assert rows["filename"] == ["a.tif", *["b.tif"] * 3]
+    assert rows["prediction"] == [4.0, 1.0, 2.0, 3.0]
+    assert rows["x"] == [0, 0, 512, 1024]
+
+
+def test_small_images_share_a_row_group_and_none_is_in_two(write_result, merge, results):
+    patches = {
+        "a.tif": 1,
+        "b.tif": 2,
+        "c.tif": 40_000,
+        "d.tif": 3,
+        "e.tif": 9_000,
+        "f.tif": 9_000,
+        "g.tif": 9_000,
+    }
+    predictions = {filename: np.random.default_rng(0).random(count) for filename, count in patches.items()}
+    merge(*(write_result(filename, values) for filename, values in predictions.items()))
     file = pq.ParquetFile(results.predictions)
-    groups = [file.read_row_group(index).to_pydict() for index in range(file.num_row_groups)]
-    assert [group["filename"] for group in groups] == [["a.tif"], ["b.tif"] * 3]
-    assert [group["prediction"] for group in groups] == [[4.0], [1.0, 2.0, 3.0]]
-    assert groups[1]["x"] == [0, 512, 1024]
+    groups = [file.read_row_group(index)["filename"].to_pylist() for index in range(file.num_row_groups)]
+    assert [sorted(set(group)) for group in groups[:2]] == [["a.tif", "b.tif"], ["c.tif"]]
+    assert sum(len(set(group)) for group in groups) == len(patches)
+    assert 3 < len(groups) < len(patches)
+    opened = open_predictions(results.path)
+    for filename in reversed(patches):
+        assert opened[filename] == predictions[filename].tolist()
 
 
 def test_parquet_is_a_table_that_pandas_reads(write_result, merge, results):

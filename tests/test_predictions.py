@@ -145,8 +145,8 @@ def test_dictionary_without_images_is_empty(merged):
     assert open_predictions(merged({})).to_dict() == {}
 
 
-def test_only_the_image_asked_for_is_read(merged, results):
-    folder = merged(BY_NAME)
+def test_only_the_row_group_of_the_image_is_read(merged, results):
+    folder = merged(BY_NAME | {"a b.tif": np.arange(100_000.0)})
     first = pq.read_metadata(results.predictions).row_group(0)
     column = next(
         first.column(index) for index in range(9) if first.column(index).path_in_schema == "prediction"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,16 @@ def open_predictions(path: str | Path) -> "Predictions":
     return Predictions(path)
 
 
+class _Place(NamedTuple):
+    """Where the predictions of an image are in the file, and what they are."""
+
+    content_hash: str | None
+    prediction_shape: list[int]
+    row_group: int
+    first_row: int
+    rows: int
+
+
 class Predictions(Mapping[str, list]):
     """A read-only mapping of filename to the list of its predictions, in row-major order of the grid.
 
@@ -60,25 +70,26 @@ class Predictions(Mapping[str, list]):
         try:
             self._file = pq.ParquetFile(self._path)
             images = json.loads(self._file.metadata.metadata[FOOTER_KEY])["images"]
+            self._places = {filename: _Place(**image) for filename, image in images.items()}
         except FileNotFoundError:
             raise ResultsError(f"{self._path}: no such file; has the workflow run to its end?") from None
         except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
             raise ResultsError(f"{self._path}: is not a dictionary of quadrat's: {error}") from error
-        self._shapes = {filename: tuple(image["prediction_shape"]) for filename, image in images.items()}
-        self._row_groups = {filename: index for index, filename in enumerate(images)}
+        # The row group that was read last, and its columns: neighbouring images share it.
+        self._last: tuple[tuple, pa.Table] | None = None
 
     def __getitem__(self, filename: str) -> list:
         column = self._read(filename, ["prediction"])["prediction"]
-        return nested(column, self._shapes[filename])
+        return nested(column, self._shape(filename))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._row_groups)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._row_groups)
+        return len(self._places)
 
     def __contains__(self, filename: object) -> bool:
-        return filename in self._row_groups
+        return filename in self._places
 
     def __repr__(self) -> str:
         return f"<Predictions of {len(self):,} images in {self._path}>"
@@ -105,7 +116,7 @@ class Predictions(Mapping[str, list]):
         """
         table = self._read(filename, ["row", "col", "prediction"]).combine_chunks()
         row, col, values = (column.chunk(0) for column in table.columns)
-        return lay_out(to_array(values, self._shapes[filename]), row.to_numpy(), col.to_numpy())
+        return lay_out(to_array(values, self._shape(filename)), row.to_numpy(), col.to_numpy())
 
     def plot(self, filename: str, value: int | tuple[int, ...] = 0, ax: "Axes | None" = None) -> "Axes":
         """Draw the predictions of one image where they lie in it.
@@ -129,7 +140,7 @@ class Predictions(Mapping[str, list]):
 
             ax = pyplot.figure(layout="constrained").add_subplot()
         cells = self.grid(filename)
-        if self._shapes[filename]:
+        if self._shape(filename):
             cells = cells[(slice(None), slice(None), *np.atleast_1d(value))]
         ax.set_title(filename.replace("$", r"\$"))
         return draw(cells, self._extent(filename), ax)
@@ -159,20 +170,22 @@ class Predictions(Mapping[str, list]):
         return {filename: self[filename] for filename in self}
 
     def _line(self, filename: str) -> "Line":
-        """Give what a table says of one image, from the file's footer alone."""
+        """Give what a table says of one image."""
         from quadrat.display import Line
 
-        group, shape = self._file.metadata.row_group(self._row_groups[filename]), self._shapes[filename]
+        place, shape = self._places[filename], self._shape(filename)
         kind = self._file.schema_arrow.field("prediction").type
         kind = kind.value_type if shape else kind
         if pa.types.is_string(kind):
-            return Line(filename, group.num_rows, _named("label", shape), None, None)
-        columns = (group.column(index) for index in range(group.num_columns))
-        known = next(
-            column.statistics for column in columns if column.path_in_schema.split(".")[0] == "prediction"
-        )
-        ends = (known.min, known.max) if known is not None and known.has_min_max else (None, None)
-        return Line(filename, group.num_rows, _named(np.dtype(kind.to_pandas_dtype()).name, shape), *ends)
+            return Line(filename, place.rows, _named("label", shape), None, None)
+        values = self._read(filename, ["prediction"])["prediction"].drop_null()
+        values = to_array(values.combine_chunks(), shape)
+        values = values[values == values]  # NaN is not
+        ends = (values.min().item(), values.max().item()) if values.size else (None, None)
+        return Line(filename, place.rows, _named(np.dtype(kind.to_pandas_dtype()).name, shape), *ends)
+
+    def _shape(self, filename: str) -> tuple[int, ...]:
+        return tuple(self._places[filename].prediction_shape)
 
     def _extent(self, filename: str) -> tuple[float, float, float, float]:
         """Give left, right, bottom and top of all grid cells, in level-0 pixels.
@@ -192,7 +205,11 @@ class Predictions(Mapping[str, list]):
         return left, right, bottom, top
 
     def _read(self, filename: str, columns: list[str] | None = None) -> pa.Table:
-        return self._file.read_row_group(self._row_groups[filename], columns=columns)
+        place = self._places[filename]
+        wanted = place.row_group, columns
+        if self._last is None or self._last[0] != wanted:
+            self._last = wanted, self._file.read_row_group(place.row_group, columns=columns)
+        return self._last[1].slice(place.first_row, place.rows)
 
 
 def _named(kind: str, shape: tuple[int, ...]) -> str:

@@ -38,7 +38,7 @@ class ResultsFolder:
 
     @property
     def predictions(self) -> str:
-        """The dictionary, a row group an image."""
+        """The dictionary as Parquet, a row a patch."""
         return f"{self.path}/predictions.parquet"
 
     @property

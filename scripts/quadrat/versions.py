@@ -11,6 +11,9 @@ from quadrat.config import Settings
 from quadrat.model_files import files_of
 from quadrat.results import VERSION_DIGITS
 
+# How the merged files are laid out; another number has them written anew.
+LAYOUT = 2
+
 
 class StateRow(NamedTuple):
     """What the merged files hold of one image.
@@ -104,4 +107,4 @@ def version(content_id: str, recipe_digest: str, *others: str) -> str:
 
 def state(rows: Iterable[StateRow], json_max_values: int) -> str:
     """Give 12 hex digits that name what the merged files of these images hold."""
-    return digest([sorted(rows, key=lambda row: row.filename), json_max_values])
+    return digest([LAYOUT, sorted(rows, key=lambda row: row.filename), json_max_values])
