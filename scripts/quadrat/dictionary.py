@@ -129,10 +129,12 @@ class _ParquetDictionary:
         self._group.append(table)
         self._group_rows += len(table)
         self._group_bytes += table.nbytes
+        if self._group_bytes >= GROUP_BYTES:
+            self._write_group()
 
     def _write_group(self) -> None:
         if self._group:
-            table = pa.concat_tables(self._group).combine_chunks()
+            table = pa.concat_tables(self._group)
             self._writer.write_table(table, row_group_size=len(table))
             self._group, self._group_rows, self._group_bytes = [], 0, 0
             self._groups += 1

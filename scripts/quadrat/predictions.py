@@ -207,9 +207,10 @@ class Predictions(Mapping[str, list]):
     def _read(self, filename: str, columns: list[str] | None = None) -> pa.Table:
         place = self._places[filename]
         wanted = place.row_group, columns
-        if self._last is None or self._last[0] != wanted:
-            self._last = wanted, self._file.read_row_group(place.row_group, columns=columns)
-        return self._last[1].slice(place.first_row, place.rows)
+        last = self._last
+        if last is None or last[0] != wanted:
+            last = self._last = wanted, self._file.read_row_group(place.row_group, columns=columns)
+        return last[1].slice(place.first_row, place.rows)
 
 
 def _named(kind: str, shape: tuple[int, ...]) -> str:
