@@ -58,6 +58,10 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
             parquet.add(result, table)
             if as_json:
                 as_json.add(result, table)
+        # Both are whole before either takes the place of the last.
+        parquet.finish()
+        if as_json:
+            as_json.finish()
     if values > json_max_values:
         told = (
             f"{values:,} values are more than json_max_values {json_max_values:,}: "
@@ -139,10 +143,13 @@ class _ParquetDictionary:
             self._group, self._group_rows, self._group_bytes = [], 0, 0
             self._groups += 1
 
-    def __exit__(self, *_: object) -> None:
+    def finish(self) -> None:
         self._write_group()
         footer = json.dumps({"images": self._images})
         self._writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
+        self._writer.close()
+
+    def __exit__(self, *_: object) -> None:
         self._writer.close()
 
 
@@ -163,8 +170,11 @@ class _JsonDictionary:
         self._file.write(self._separator + orjson.dumps(result.filename) + b": " + orjson.dumps(predictions))
         self._separator = b",\n"
 
-    def __exit__(self, *_: object) -> None:
+    def finish(self) -> None:
         self._file.write(b"{}\n" if self._separator == b"{\n" else b"\n}\n")
+        self._file.close()
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
