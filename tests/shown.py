@@ -30,7 +30,7 @@ SHOWN = (
     # what developers type
     Shown(r"make (install( && \. \.venv/bin/activate)?|lint|test|test-long|demo)", (".ci/run",)),
     Shown(
-        r"make bench|\.venv/bin/python benchmarks/run\.py .*|--large|--(size|images) \d+",
+        r"make bench|\.venv/bin/python benchmarks/run\.py .*|--large|--(size|images|computed|side) \d+",
         ("tests/test_benchmarks.py",),
         "takes too long: its programs measure small images",
     ),

@@ -36,7 +36,7 @@ def test_benchmark_of_a_network_tells_what_it_takes_beside_its_limits(output):
 
 def test_benchmark_of_runs_and_reruns_tells_what_each_costs():
     command = [sys.executable, str(BENCHMARKS / "workflow.py")]
-    small = ["--images", "3", "--computed", "3", "--rounds", "1"]
+    small = ["--computed", "3", "--images", "3", "--side", "16", "--rounds", "1"]
     done = subprocess.run([*command, *small], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "- all computed / bare workflow:" in done.stdout
