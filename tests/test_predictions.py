@@ -1,5 +1,6 @@
 import re
 from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,35 @@ def test_grid_of_an_image_of_several_rows_equals_a_plain_loop(write_tiff, make_t
         [image.pixels[y : y + 32, x : x + 32].mean() for x in range(0, 128, 32)] for y in range(0, 96, 32)
     ]
     np.testing.assert_array_equal(open_predictions(results.path).grid("a.tif"), expected)
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(12.0),
+        np.arange(12, dtype=np.int16),
+        np.arange(24, dtype=np.float32).reshape(12, 2),
+        np.arange(48).reshape(12, 2, 2),
+        np.arange(12) % 5 == 0,
+        np.array([f"label {number}" for number in range(12)]),
+        np.array([[f"label {number}", "other"] for number in range(12)]),
+    ],
+    ids=lambda values: f"{values.dtype}{values.shape}",
+)
+def test_images_that_share_a_row_group_come_back_apart(merged, values, skipped):
+    by_name = {"a.tif": values[:5], "b.tif": values[5:6], "c.tif": values[6:]}
+    if skipped:
+        by_name = {name: [None, *part.tolist(), None] for name, part in by_name.items()}
+    predictions = open_predictions(merged(by_name))
+    for name in ("c.tif", "a.tif", "b.tif"):
+        expected = by_name[name] if skipped else by_name[name].tolist()
+        assert predictions[name] == expected
+        assert predictions.to_pandas(name)["col"].tolist() == list(range(len(expected)))
+        grid = predictions.grid(name)[0].tolist()
+        is_there = [patch is not None for patch in expected]
+        assert list(compress(grid, is_there)) == list(compress(expected, is_there))
+        assert f">{len(expected)}</td>" in predictions._repr_html_()
 
 
 def test_folder_and_file_open_the_same(merged, results):
