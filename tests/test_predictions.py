@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Mapping
 from itertools import compress
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,6 +15,7 @@ from quadrat import open_predictions
 from quadrat.errors import ResultsError
 from quadrat.merge import merge_predictions
 from quadrat.predict import predict_image
+from quadrat.store import FOOTER_KEY
 
 BY_NAME = {
     "b/a.tif": np.array([1.5, np.inf, 3.0]),
@@ -210,6 +213,16 @@ def test_file_of_another_program_is_refused(tmp_path):
         open_predictions(path)
     path.write_bytes(b"PAR1")
     with pytest.raises(ResultsError, match=r"table\.parquet: is not a dictionary of quadrat's"):
+        open_predictions(path)
+
+
+def test_dictionary_of_an_earlier_version_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    images = {"a.tif": {"content_hash": "ab" * 16, "prediction_shape": []}}
+    table = pa.table({"filename": ["a.tif"], "prediction": [1.0]})
+    footer = {FOOTER_KEY: json.dumps({"images": images})}
+    pq.write_table(table.replace_schema_metadata(footer), path)
+    with pytest.raises(ResultsError, match=r"one of an earlier version: .*; run the workflow again"):
         open_predictions(path)
 
 

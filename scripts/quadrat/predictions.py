@@ -74,7 +74,10 @@ class Predictions(Mapping[str, list]):
         except FileNotFoundError:
             raise ResultsError(f"{self._path}: no such file; has the workflow run to its end?") from None
         except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-            raise ResultsError(f"{self._path}: is not a dictionary of quadrat's: {error}") from error
+            raise ResultsError(
+                f"{self._path}: is not a dictionary of quadrat's, or one of an earlier version: {error}; "
+                "run the workflow again"
+            ) from error
         # The row group that was read last, and its columns: neighbouring images share it.
         self._last: tuple[tuple, pa.Table] | None = None
 
