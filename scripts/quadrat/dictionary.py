@@ -134,7 +134,7 @@ class _ParquetDictionary:
         self._group_rows += len(table)
         self._group_bytes += table.nbytes
         if self._group_bytes >= GROUP_BYTES:
-            self._write_group()
+            self._write_group()  # A large image is not held while the next one is read.
 
     def _write_group(self) -> None:
         if self._group:

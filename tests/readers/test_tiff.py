@@ -19,6 +19,8 @@ from quadrat.stream import stream_patches
 
 GRIDS = list(itertools.product((256, 512), (512, 300, 700), ("drop", "pad", "partial", "shift")))
 
+NO_COLORS = np.zeros((3, 256), np.uint16)
+
 # Uncompressed segments are read a few rows at a time, whatever their size.
 UNCOMPRESSED = {"bilevel_miniswhite", "u8_miniswhite", "4_bit", "12_bit"}
 CODED = [name for name in TIFF_TRAPS if not name.startswith("raw") and name not in UNCOMPRESSED]
@@ -236,20 +238,19 @@ def test_blocks_that_do_not_fit_the_memory_are_refused(tiff_trap_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["deflate_strips_of_1_row", "zstd_small_tiles", "lzw_strips_of_1_row", "deflate_palette"]
+    "layout",
+    [
+        {"compression": "zlib", "photometric": "rgb", "rowsperstrip": 1},
+        {"compression": "lzw", "photometric": "rgb", "rowsperstrip": 1},
+        {"compression": "zstd", "photometric": "rgb", "tile": (16, 16)},
+        {"compression": "zlib", "photometric": "palette", "rowsperstrip": 1, "colormap": NO_COLORS},
+    ],
+    ids=["deflate strips", "LZW strips", "ZSTD tiles", "deflate strips of a palette"],
 )
-def test_small_segments_that_are_read_together_stay_within_the_memory(name, tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (1024, 1500, 3), np.uint8)
-    layouts = {
-        "deflate_strips_of_1_row": {"compression": "zlib", "rowsperstrip": 1, "photometric": "rgb"},
-        "zstd_small_tiles": {"compression": "zstd", "tile": (16, 16), "photometric": "rgb"},
-        "lzw_strips_of_1_row": {"compression": "lzw", "rowsperstrip": 1, "photometric": "rgb"},
-        "deflate_palette": {"compression": "zlib", "rowsperstrip": 1, "photometric": "palette"},
-    }
-    if name == "deflate_palette":
-        image, layouts[name]["colormap"] = image[..., 0], np.zeros((3, 256), np.uint16)
+def test_small_segments_that_are_read_together_stay_within_the_memory(layout, tmp_path):
+    shape = (1024, 1500) if "colormap" in layout else (1024, 1500, 3)
     path = tmp_path / "small.tif"
-    tifffile.imwrite(path, image, **layouts[name])
+    tifffile.imwrite(path, np.random.default_rng(0).integers(0, 256, shape, np.uint8), **layout)
     for memory_mb in itertools.count(1):
         with open_image(path, memory_mb=memory_mb) as reader:
             try:

@@ -182,9 +182,10 @@ def awaited_results(wildcards):
 
     Snakemake would look at every other one too, and longer than it takes to plan: a rerun costs what it computes.
     """
+    made = plan()
     if is_forced() or not is_executed():
-        return plan().results
-    return [path for path in plan().results if path in plan().missing]
+        return made.results
+    return [path for path in made.results if path in made.missing]
 
 
 @cache
