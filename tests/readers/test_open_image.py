@@ -33,7 +33,7 @@ def test_the_content_and_not_the_extension_chooses_the_reader(tmp_path):
         (b"", "empty file"),
         (b"not an image\n" * 40, "GDAL does not know its format"),
         (b"II*\0", "not a readable TIFF"),
-        (b"II*\0\xff\xff\xff\xff", "not a readable TIFF"),
+        (b"II*\0\xff\xff\xff\xff", "not a readable TIFF: it holds no image"),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"\xff\xd8\xff\xe0", "truncated"),
         (bytes(5000), "GDAL does not know its format"),

@@ -26,6 +26,7 @@ XMP_TAG, BIF_ROOT = 700, b"<iScan"
 # Axes that each key of `plane` chooses along; I and Q are pages that the file gives no meaning.
 PLANE_AXES = {"z": "ZIQ", "t": "T"}
 NO_IMAGES = ("label", "macro", "thumbnail")
+HOLDS_NOTHING = "not a readable TIFF: it holds no image"
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,18 @@ def open_tiff(path: str) -> Iterator[TiffFile]:
     messages.addFilter(forward)
     try:
         with tifffile_errors(lambda: "not a readable TIFF"), TiffFile(path, is_ndpi=_is_ndpi(path)) as tif:
+            _require_page(tif)
             yield tif
     finally:
         messages.removeFilter(forward)
+
+
+def _require_page(tif: TiffFile) -> None:
+    """Refuse a file whose first directory is nowhere; to count its pages would read them all."""
+    try:
+        _ = tif.pages.first
+    except IndexError as error:
+        raise ImageError(HOLDS_NOTHING) from error
 
 
 def is_bif(path: str) -> bool:
@@ -143,7 +153,7 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
 def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSeries, list[str]]:
     """Return the series that is read, and notes."""
     if not tif.series:
-        raise ImageError("not a readable TIFF: it holds no image")
+        raise ImageError(HOLDS_NOTHING)
     index = plane_index(plane, "series", len(tif.series))
     if "series" not in (plane or {}) and tif.is_scn:  # Leica puts the overview of the slide first
         sizes = [_page_of(series, 0, tif).size for series in tif.series]
