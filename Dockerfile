@@ -1,18 +1,18 @@
-# The environment of requirements.lock, with the project in /opt/quadrat:
+# The environment of envs/run.lock, with the project in /opt/quadrat:
 #   docker build -t quadrat .
 #   docker run --rm --user $(id -u):$(id -g) -v "$PWD":/study -w /study quadrat --cores 8 --configfile my.yaml
 FROM python:3.11-slim-bookworm
 
-COPY requirements.lock /opt/quadrat/
-RUN pip install --no-cache-dir --require-hashes -r /opt/quadrat/requirements.lock
-COPY Snakefile config.yaml /opt/quadrat/
+COPY LICENSE README.md Snakefile config.yaml pyproject.toml /opt/quadrat/
 COPY envs /opt/quadrat/envs
 COPY examples/first_run /opt/quadrat/examples/first_run
 COPY profiles /opt/quadrat/profiles
 COPY scripts /opt/quadrat/scripts
 COPY workflow /opt/quadrat/workflow
+# Nobody may write there later, so what Python compiles is written now.
+RUN PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 python /opt/quadrat/envs/install.py
 
-# Notebooks in the container find open_predictions; Snakemake keeps its caches where any user may write.
-ENV PYTHONPATH=/opt/quadrat/scripts PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
+# Snakemake keeps its caches where any user may write.
+ENV PATH=/opt/quadrat/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /study
 ENTRYPOINT ["snakemake", "-s", "/opt/quadrat/Snakefile", "--workflow-profile", "/opt/quadrat/profiles/default"]

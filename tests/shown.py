@@ -28,7 +28,7 @@ OPTIONS = f"{DOCUMENTS}::test_snakemake_and_the_configuration_take_the_command"
 
 SHOWN = (
     # what developers type
-    Shown(r"make (install( && \. \.venv/bin/activate)?|lint|test|test-long|demo)", (".ci/run",)),
+    Shown(r"make (install( && \. \.venv/bin/activate)?|lint|test|test-long|demo|torch)", (".ci/run",)),
     Shown(
         r"make bench|\.venv/bin/python benchmarks/run\.py .*|--large|--(size|images|computed|side) \d+",
         ("tests/test_benchmarks.py",),

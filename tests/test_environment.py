@@ -1,8 +1,60 @@
+import importlib.metadata
 import importlib.util
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def pins(layer: str) -> dict[str, str]:
+    """List the packages of a lock file, and the version of each."""
+    text = (PROJECT / f"envs/{layer}.lock").read_text()
+    return dict(re.findall(r"^([\w.-]+)==([^ ;]+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("layer", ["run", "dev"])
+def test_each_locked_package_has_the_hashes_of_its_files(layer):
+    lines = (PROJECT / f"envs/{layer}.lock").read_text().splitlines()
+    first = [place for place, line in enumerate(lines) if "==" in line]
+    assert len(first) == len(pins(layer)) > 50
+    assert all(lines[place + 1].startswith("    --hash=sha256:") for place in first)
+
+
+def test_no_package_is_in_both_locks():
+    assert not pins("run").keys() & pins("dev").keys()
+
+
+def test_what_a_run_imports_is_in_the_lock_of_runs():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for requirement in [*project["dependencies"], *extras["slides"], *extras["gis"]]:
+        assert re.match(r"[\w.-]+", requirement)[0] in pins("run")
+
+
+def test_conda_environment_pins_what_the_lock_file_pins(monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "envs")
+    spec = importlib.util.spec_from_file_location("lock", PROJECT / "envs/lock.py")
+    lock = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lock)
+    pinned = re.findall(
+        r"- ([a-z0-9-]+)=([0-9.]+)$", (PROJECT / "envs/quadrat.yaml").read_text(), re.MULTILINE
+    )
+    names = {conda: pypi for pypi, conda in lock.CONDA_NAMES.items()}
+    assert len(pinned) >= 14
+    for name, version in pinned:
+        assert pins("run")[names.get(name, name)] == version
+
+
+def test_libvips_is_that_of_the_lock_and_not_the_machines():
+    pyvips = pytest.importorskip("pyvips")
+    version = ".".join(str(pyvips.version(part)) for part in range(3))
+    assert importlib.metadata.version("pyvips-binary") == version
 
 
 def test_container_is_made_of_files_that_are_there():
@@ -11,15 +63,11 @@ def test_container_is_made_of_files_that_are_there():
     assert all((PROJECT / path).exists() for paths in copied for path in paths.split())
 
 
-def test_conda_environment_pins_what_the_lock_file_pins():
-    spec = importlib.util.spec_from_file_location("pin", PROJECT / "envs/pin.py")
-    pin = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pin)
-    lock = (PROJECT / "requirements.lock").read_text()
-    pinned = re.findall(
-        r"- ([a-z0-9-]+)=([0-9.]+)$", (PROJECT / "envs/quadrat.yaml").read_text(), re.MULTILINE
+def test_folder_whose_name_no_shell_takes_is_refused_before_anything_is_installed(tmp_path):
+    shutil.copytree(PROJECT / "envs", tmp_path / "my images/envs")
+    outcome = subprocess.run(
+        [sys.executable, tmp_path / "my images/envs/install.py"], capture_output=True, text=True
     )
-    names = {conda: pypi for pypi, conda in pin.CONDA_NAMES.items()}
-    assert len(pinned) >= 14
-    for name, version in pinned:
-        assert f"{names.get(name, name)}=={version}" in lock
+    assert outcome.returncode == 1
+    assert re.fullmatch(r"the project lies in '.*/my images'; .* without spaces.*\n", outcome.stderr)
+    assert not (tmp_path / "my images/.venv").exists()
