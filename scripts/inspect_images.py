@@ -1,8 +1,15 @@
 """Tell what each image is and will need, from its header alone."""
 
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
 from quadrat.config import Settings
 from quadrat.inspection import inspect_images
 from quadrat.job_log import telling
+
+# Images that a process gets at once.
+CHUNK = 16
 
 
 def main(job):
@@ -12,8 +19,10 @@ def main(job):
     ----------
     job : snakemake.script.Snakemake
     """
-    with telling(job.log[0]) as tell:
-        inspect_images(Settings(**job.params.settings), job.threads, tell)
+    # Forked before the decoders are imported, which start threads. Processes that are not forked would run
+    # this script again; threads would share one interpreter, which is what reading headers keeps busy.
+    with telling(job.log[0]) as tell, ProcessPoolExecutor(job.threads, get_context("fork")) as pool:
+        inspect_images(Settings(**job.params.settings), partial(pool.map, chunksize=CHUNK), tell)
 
 
 main(snakemake)

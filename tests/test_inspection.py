@@ -23,7 +23,7 @@ def inspect(make_settings, results):
 
     def run(**config):
         told = []
-        inspect_images(make_settings(**({"patch_size": 32} | config)), 2, told.append)
+        inspect_images(make_settings(**({"patch_size": 32} | config)), map, told.append)
         with Path(results.inspected).open(encoding="utf-8", newline="") as file:
             rows = {row["filename"]: row for row in csv.DictReader(file, delimiter="\t")}
         return rows, "\n".join(told)

@@ -2,11 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 from quadrat.cells import harmless
@@ -18,8 +16,6 @@ from quadrat.reading import Reading
 from quadrat.results import ResultsFolder
 from quadrat.store import replace_file
 
-# Images that a process is handed at once.
-CHUNK = 16
 # Longer tables are cut on the terminal, where images that cannot be read come first.
 MOST_SHOWN = 60
 # Reference systems without a code are described at length.
@@ -79,14 +75,17 @@ class Inspected:
     hint: str = ""
 
 
-def inspect_images(settings: Settings, processes: int, tell: Callable[[str], None]) -> None:
-    """Write `inspect.tsv`, a row for each image, and tell a table of it.
+def inspect_images(
+    settings: Settings, map_images: Callable[..., Iterable["Inspected"]], tell: Callable[[str], None]
+) -> None:
+    """Write `inspect.tsv`, one row per image, and show a table of it.
 
     Parameters
     ----------
     settings : Settings
-    processes : int
-        How many read headers at once.
+    map_images : callable
+        Takes a function and a list of images, and returns the function's values in order: `map` itself, or
+        that of a pool of processes.
     tell : callable
         Takes the lines that a person should read.
 
@@ -97,10 +96,7 @@ def inspect_images(settings: Settings, processes: int, tell: Callable[[str], Non
     """
     left_out: Counter[str] = Counter()
     found = find_images(settings, left_out)
-    # Forked before the decoders are imported, as the worker of a job is; threads would share one
-    # interpreter, which is what reading headers keeps busy.
-    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-        inspected = list(pool.map(partial(_inspect, reading=settings.reading), found, chunksize=CHUNK))
+    inspected = list(map_images(partial(_inspect, reading=settings.reading), found))
     table = ResultsFolder(settings.results).inspected
     header = [field.name for field in fields(Inspected)]
     rows = ([_cell(getattr(image, name)) for name in header] for image in inspected)
