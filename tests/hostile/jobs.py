@@ -18,6 +18,7 @@ import quadrat.predictors.statistics
 import quadrat.readers.gdal
 import quadrat.readers.tiff
 import quadrat.readers.vips  # noqa: F401
+from forking import fork
 from quadrat.reading import Reading
 from quadrat.task import ImageTask
 from quadrat.worker import run_recorded
@@ -31,7 +32,7 @@ WALL_LIMIT_S = 120
 
 def run(arguments: dict, log: str) -> dict:
     """Run a job, and tell its exit code, seconds of CPU time and peak memory in MB."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT_S, CPU_LIMIT_S))
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_LIMIT_BYTES, ADDRESS_LIMIT_BYTES))

@@ -15,6 +15,7 @@ import tifffile
 from corpus import RGB, corpus
 from PIL import Image
 
+from forking import NO_THREADS
 from quadrat import open_predictions
 from quadrat.config import load_settings
 from quadrat.merge import merge_predictions
@@ -66,7 +67,7 @@ def run_jobs(jobs):
     done = subprocess.run(
         [sys.executable, str(JOBS)],
         input=json.dumps(jobs),
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": path} | NO_THREADS,
         capture_output=True,
         text=True,
         check=True,

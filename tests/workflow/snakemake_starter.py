@@ -14,6 +14,8 @@ import sys
 import smart_open  # noqa: F401  what Snakemake imports when it reads the first file of a workflow
 from snakemake.cli import get_argument_parser, main
 
+from forking import fork
+
 WALL_LIMIT_S = 300
 
 
@@ -34,7 +36,7 @@ def become_snakemake(arguments: list[str], folder: str, environment: dict[str, s
 get_argument_parser()  # imports all plugins
 gc.freeze()  # else each child copies all pages, to look for garbage in them
 for line in sys.stdin:
-    child = os.fork()
+    child = fork()
     if child == 0:
         become_snakemake(*json.loads(line))
     _, status = os.waitpid(child, 0)

@@ -15,6 +15,8 @@ import numpy as np
 import tifffile
 import yaml
 
+from forking import NO_THREADS
+
 PROJECT = Path(__file__).resolve().parents[2]
 PATCH_SIZE = 32
 
@@ -24,7 +26,7 @@ def _starter():
     """Start the program that runs Snakemake, once; it ends with this process."""
     starter = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("snakemake_starter.py"))],
-        env=os.environ | {"PYTHONPATH": ""},
+        env=os.environ | {"PYTHONPATH": ""} | NO_THREADS,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
