@@ -8,8 +8,7 @@ import pytest
 import tifffile
 from xxhash import xxh3_128_hexdigest
 
-import quadrat
-from quadrat import store
+from quadrat import predict, store
 from quadrat.contents import hash_file, mark
 from quadrat.errors import FileChangedError, PredictorError, ResultsError
 from quadrat.grid import PatchGrid
@@ -286,7 +285,7 @@ def test_shard_of_something_else_is_refused_with_what_to_do(predicted, tasks_of,
 
 def test_shard_that_other_software_made_is_refused(predicted, monkeypatch):
     parts, joined = predicted
-    monkeypatch.setattr(quadrat, "__version__", "0.0.9")
+    monkeypatch.setattr(predict, "__version__", "0.0.9")
     predict_image(parts[1])
     with pytest.raises(ResultsError, match=rf"{parts[1].output}: its software is .*'quadrat': '0\.0\.9'"):
         join_shards(joined)

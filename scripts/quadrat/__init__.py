@@ -8,10 +8,7 @@ In a notebook::
     predictions["north/scene_01.tif"]
 """
 
-__version__ = "0.1.0"
-
-# Part of every version: raise it when the same image and configuration give other results than before.
-RESULTS_VERSION = 1
+from quadrat._version import RESULTS_VERSION, __version__
 
 __all__ = ["RESULTS_VERSION", "__version__", "open_predictions"]
 

@@ -1,3 +1,7 @@
-"""The version of quadrat; everything else that names it takes it from here."""
+"""The versions of quadrat and of its results."""
 
+# The only source of the version; setuptools reads it from here without importing anything.
 __version__ = "0.1.0"
+
+# Part of each result's name: raise it when the same image and configuration give other results than before.
+RESULTS_VERSION = 1

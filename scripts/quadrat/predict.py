@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-import quadrat
+from quadrat._version import __version__
 from quadrat.contents import hash_file, is_hash, join_hashes, mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid
@@ -49,7 +49,7 @@ def predict_image(task: ImageTask) -> None:
     OSError
         If the result cannot be written.
     """
-    print(f"quadrat {quadrat.__version__} from {os.path.dirname(quadrat.__file__)}", file=sys.stderr)
+    print(f"quadrat {__version__} from {os.path.dirname(__file__)}", file=sys.stderr)
     image_files = {task.path: mark(task.path)}
     image_files |= {path: mark(path) for path in find_sources(task.path).files}
     files = task.predictor_files | image_files | task.image_files | _region_file(task)
@@ -147,7 +147,7 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
             "regions": task.regions and task.regions["hash"],
             "predictor": predictor.describe(),
             "counts": counts | skips.counts() | {"dropped": grid.dropped},
-            "software": {"quadrat": quadrat.__version__, "numpy": np.__version__} | info.decoders,
+            "software": {"quadrat": __version__, "numpy": np.__version__} | info.decoders,
         }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-import quadrat
+from quadrat._version import __version__
 from quadrat.store import replace_file
 
 LIBRARIES = ("snakemake", "numpy", "pyarrow", "tifffile", "imagecodecs", "pyvips", "rasterio")
@@ -28,7 +28,7 @@ def write_run_record(path: str, settings: dict[str, Any], recipe: dict[str, Any]
         Folder of the workflow, whose commit is recorded where it is a git checkout.
     """
     record = {
-        "quadrat": quadrat.__version__,
+        "quadrat": __version__,
         "commit": _commit(project),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from quadrat import RESULTS_VERSION
+from quadrat._version import RESULTS_VERSION
 from quadrat.config import Settings
 from quadrat.model_files import files_of
 from quadrat.results import VERSION_DIGITS

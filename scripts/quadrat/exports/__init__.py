@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-import quadrat
+from quadrat._version import __version__
 from quadrat.exports.image_result import ImageResult
 from quadrat.links import plain_name
 from quadrat.result import Result, read_result
@@ -92,7 +92,7 @@ def _found_labels(results: list[Result]) -> list[str]:
 def _mark(result: Result, labels: tuple[str, ...]) -> str:
     """Give what an export is made from."""
     version = split_version_path(result.path)[1]
-    return digest([version, labels, quadrat.__version__])
+    return digest([version, labels, __version__])
 
 
 class _Record:
