@@ -10,7 +10,7 @@ ACTIVE := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Packages of elsewhere would come before those of .venv.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help environment dev-environment install torch demo test test-long coverage bench lint lock
+.PHONY: help environment dev-environment install torch demo test test-long coverage bench lint dist container lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -53,11 +53,28 @@ bench: dev-environment ## Measure reading and models beside peers and limits, re
 	$(BIN)/python benchmarks/workflow.py
 	$(BIN)/python benchmarks/cluster.py
 
-lint: dev-environment ## Check the style of all code, and the workflow
+lint: dev-environment ## Check the style of all code, the workflow, and the workflows of CI
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(ACTIVE) $(BIN)/snakemake --lint
+	$(BIN)/actionlint -shellcheck= -pyflakes=
+
+dist: dev-environment ## Build the source distribution and the wheel, and check them
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
+# Another program with the same commands, such as podman, can take its place.
+DOCKER ?= docker
+
+container: ## Build the container image, and predict the images of the first run in it
+	$(DOCKER) build --tag quadrat .
+	study=$$(mktemp -d); trap 'rm -rf "$$study"' EXIT; \
+	echo "images: /opt/quadrat/examples/first_run/images" > "$$study/my.yaml"; \
+	$(DOCKER) run --rm --user "$$(id -u):$$(id -g)" --volume "$$study:/study" --workdir /study quadrat \
+		--cores 2 --configfile my.yaml; \
+	test -s "$$study/results/predictions.parquet"
 
 lock: dev-environment ## Pin the newest versions of all dependencies
 	$(BIN)/python envs/lock.py

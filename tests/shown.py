@@ -9,9 +9,9 @@ from documents import Piece, commands
 class Shown(NamedTuple):
     """Commands of a pattern, and what shows them.
 
-    Tests are given as pytest names them, or by their file; `.ci/run` and `Makefile` hold the command
-    themselves. It is typed as its document has it, unless `instead` says what is done in its place, or why
-    nothing is.
+    Tests are given as pytest names them, or by their file; `.ci/run`, `Makefile` and the workflows of CI
+    hold the command themselves. It is typed as its document has it, unless `instead` says what is done in
+    its place, or why nothing is.
     """
 
     pattern: str
@@ -29,6 +29,13 @@ OPTIONS = f"{DOCUMENTS}::test_snakemake_and_the_configuration_take_the_command"
 SHOWN = (
     # what developers type
     Shown(r"make (install( && \. \.venv/bin/activate)?|lint|test|test-long|demo|torch)", (".ci/run",)),
+    Shown(r"make dist", (".github/workflows/ci.yml",)),
+    Shown(r"make container", (".github/workflows/weekly.yml",)),
+    Shown(
+        r"git (tag|push) .*|\.venv/bin/(twine upload|pre-commit install).*",
+        (),
+        "publishes a release, or changes the checkout of whoever types it",
+    ),
     Shown(
         r"make bench|\.venv/bin/python benchmarks/run\.py .*|--large|--(size|images|computed|side) \d+",
         ("tests/test_benchmarks.py",),
