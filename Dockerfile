@@ -3,7 +3,8 @@
 #   docker run --rm --user $(id -u):$(id -g) -v "$PWD":/study -w /study quadrat --cores 8 --configfile my.yaml
 FROM python:3.11-slim-bookworm
 
-COPY LICENSE README.md Snakefile config.yaml pyproject.toml /opt/quadrat/
+COPY LICENSE Snakefile config.yaml pyproject.toml /opt/quadrat/
+COPY docs/package.md /opt/quadrat/docs/package.md
 COPY envs /opt/quadrat/envs
 COPY examples/first_run /opt/quadrat/examples/first_run
 COPY profiles /opt/quadrat/profiles
