@@ -13,7 +13,7 @@ COPY workflow /opt/quadrat/workflow
 # Nobody may write there later, so what Python compiles is written now.
 RUN PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 python /opt/quadrat/envs/install.py
 
-# Snakemake keeps its caches where any user may write.
-ENV PATH=/opt/quadrat/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
+# Snakemake keeps its caches where any user may write, and asks for a name that a user of --user does not have.
+ENV PATH=/opt/quadrat/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/tmp USER=quadrat
 WORKDIR /study
 ENTRYPOINT ["snakemake", "-s", "/opt/quadrat/Snakefile", "--workflow-profile", "/opt/quadrat/profiles/default"]
