@@ -152,18 +152,19 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
 
 def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSeries, list[str]]:
     """Return the series that is read, and notes."""
-    if not tif.series:
+    found = [series for series in tif.series if "Y" in series.axes]  # an empty directory may be a series too
+    if not found:
         raise ImageError(HOLDS_NOTHING)
-    index = plane_index(plane, "series", len(tif.series))
+    index = plane_index(plane, "series", len(found))
     if "series" not in (plane or {}) and tif.is_scn:  # Leica puts the overview of the slide first
-        sizes = [_page_of(series, 0, tif).size for series in tif.series]
+        sizes = [_page_of(series, 0, tif).size for series in found]
         index = sizes.index(max(sizes))
-    series = tif.series[index]
+    series = found[index]
     if index and series.name.lower() in NO_IMAGES:
         raise ImageError(f"series {index + 1} is the slide's {series.name.lower()} (config.yaml: plane)")
-    if len(tif.series) == 1:
+    if len(found) == 1:
         return series, []
-    return series, [f"the file holds {len(tif.series)} series of images: {_ordinal(index)} is read"]
+    return series, [f"the file holds {len(found)} series of images: {_ordinal(index)} is read"]
 
 
 def _ordinal(index: int) -> str:
@@ -192,7 +193,7 @@ def _page_of(series: TiffPageSeries, index: int, tif: TiffFile) -> TiffPage:
 
 def _leading_axes(series: TiffPageSeries, page: TiffPage) -> tuple[str, tuple[int, ...]]:
     """Return letters and sizes of the axes along which the pages of a series follow each other."""
-    axes, shape = series.get_axes(False), series.get_shape(False)
+    axes, shape = series.axes, series.shape
     lead = axes.index("Y") - page.axes.index("Y")
     return axes[:lead], shape[:lead]
 
