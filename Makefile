@@ -10,10 +10,11 @@ ACTIVE := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Packages of elsewhere would come before those of .venv.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help environment dev-environment install torch demo test test-long coverage bench lint dist container lock
+.PHONY: help environment dev-environment install torch demo test test-long test-oldest test-newest coverage bench lint \
+	dist container lock
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 # Both look at the lock files each time, and do nothing if .venv is as they say.
 environment:
@@ -40,6 +41,23 @@ test: dev-environment ## Run the tests, except those that take minutes each
 
 test-long: dev-environment ## Run the tests that take minutes each: installations, a Slurm cluster, dozens of kills
 	$(ACTIVE) $(BIN)/python -m pytest -m long
+
+test-oldest: ## Run the tests of make test with the oldest versions that pyproject.toml allows
+test-oldest: RESOLUTION := lowest-direct
+test-oldest: INTERPRETER := 3.11
+
+test-newest: ## Run the tests of make test with the newest versions that pyproject.toml allows
+test-newest: RESOLUTION := highest
+test-newest: INTERPRETER := $(PYTHON)
+
+# What a run needs is resolved first and alone: what only tests need must not raise its versions.
+test-oldest test-newest: test-%: dev-environment
+	$(BIN)/uv venv --quiet --clear --seed --python $(INTERPRETER) .venv-$*
+	$(BIN)/uv pip compile --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) --extra slides --extra gis \
+		--output-file .venv-$*/run.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python setuptools cffi pycparser
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --no-build-isolation --requirement .venv-$*/run.txt --editable ".[dev]"
+	PATH="$(CURDIR)/.venv-$*/bin:$$PATH" .venv-$*/bin/python -m pytest -m "not long"
 
 # Tests of whole runs are left out: what only they reach has no test that tells what is wrong.
 RUNS := workflow cluster hostile browser installation test_benchmarks.py test_examples.py

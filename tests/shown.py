@@ -42,7 +42,11 @@ SHOWN = (
         "takes too long: its programs measure small images",
     ),
     Shown(r"python benchmarks/cluster\.py", (), "brings up a cluster of its own, and takes minutes"),
-    Shown(r"make (lock|coverage)", (), "asks the package index for what is newest, or runs these tests"),
+    Shown(
+        r"make (lock|coverage|test-oldest|test-newest)",
+        (),
+        "asks the package index for what is newest, or runs these tests",
+    ),
     Shown(
         r"pip install .*|hf download .*",
         (f"{DOCUMENTS}::test_packages_that_users_are_to_install_are_known",),
