@@ -11,6 +11,37 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# What a run needs although nothing here imports it.
+NOT_IMPORTED = {
+    "openslide-bin": "OpenSlide, for openslide-python",
+    "pygments": "snakemake --report",
+    "pyvips-binary": "libvips, for pyvips",
+    "snakemake-executor-plugin-cluster-generic": "profiles/cluster-generic",
+    "snakemake-executor-plugin-slurm": "profiles/slurm",
+}
+IMPORT = re.compile(
+    r"^ *(?:from (\w+)[\w.]* import .*|import (\w+)[\w.]*(?: as \w+)?(?:  #.*)?)$", re.MULTILINE
+)
+
+
+def canonical(package):
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def test_packages_that_are_imported_are_those_that_are_declared():
+    files = [PROJECT / "Snakefile", *PROJECT.glob("workflow/rules/*.smk"), *PROJECT.glob("scripts/**/*.py")]
+    names = {name or module for path in files for name, module in IMPORT.findall(path.read_text())}
+    packages = importlib.metadata.packages_distributions()
+    # PyTorch is imported, and installed on some machines only.
+    imported = {
+        canonical(packages.get(name, [name])[0]) for name in names - sys.stdlib_module_names - {"quadrat"}
+    }
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    requirements = project["dependencies"] + extras["torch"] + extras["slides"] + extras["gis"]
+    declared = {canonical(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements}
+    assert imported == declared - NOT_IMPORTED.keys()
+
 
 def pins(layer: str) -> dict[str, str]:
     """List the packages of a lock file, and the version of each."""
