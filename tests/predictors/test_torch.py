@@ -173,7 +173,7 @@ def test_code_that_is_pickled_into_a_program_does_not_run(saved, tmp_path):
     torch.save((Harm(harm),), tmp_path / "inputs.pt", pickle_module=pickle)
     with zipfile.ZipFile(saved["program"]) as archive, zipfile.ZipFile(harmed, "w") as copy:
         for name in archive.namelist():
-            is_pickle = "sample_inputs" in name
+            is_pickle = "_inputs" in name
             copy.writestr(name, (tmp_path / "inputs.pt").read_bytes() if is_pickle else archive.read(name))
     with pytest.raises(PredictorError, match="cannot be loaded"):
         TorchSession(str(harmed))
