@@ -27,11 +27,9 @@ def test_columns_are_those_of_the_sample_in_wsinfers_user_guide(export):
 
 def test_rows_are_the_patches_with_all_digits_of_their_numbers(export):
     path, stored = export("vector", labels=["Tumor", "Stroma", "Other"])
-    table = pd.read_csv(path, float_precision="round_trip")  # pandas 2 rounds the last digit unless asked
-    np.testing.assert_array_equal(
-        table[["minx", "miny", "width", "height"]], stored[["x", "y", "width", "height"]]
-    )
-    np.testing.assert_array_equal(table.iloc[:, 4:], np.stack(stored["prediction"]))
+    table = np.loadtxt(path, delimiter=",", skiprows=1)  # pandas 2 would round the last digit
+    np.testing.assert_array_equal(table[:, :4], stored[["x", "y", "width", "height"]])
+    np.testing.assert_array_equal(table[:, 4:], np.stack(stored["prediction"]))
 
 
 def test_float32_is_written_with_its_own_digits(export):
