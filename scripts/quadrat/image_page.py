@@ -28,6 +28,8 @@ TEMPLATE = """\
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
+style-src 'unsafe-inline'; img-src data: blob:">
 <title>{{ name }}</title>
 <link rel="icon" href="data:,">
 {{ bokeh_css | safe }}

@@ -19,6 +19,8 @@ TEMPLATE = """\
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
+img-src data:">
 <title>Overview</title>
 <link rel="icon" href="data:,">
 <style>

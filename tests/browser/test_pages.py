@@ -46,6 +46,17 @@ def test_pointing_at_a_patch_shows_its_place_and_prediction(browser, write_grid)
         assert shown == [f"{row}, {col}", f"{row * 512}, {col * 512} px", prediction]
 
 
+def test_page_may_ask_no_server(browser, write_grid):
+    browser.open(write_grid(np.arange(4.0), 2))
+    browser.driver.execute_script(
+        "document.addEventListener('securitypolicyviolation', event => window.refused = event.blockedURI);"
+        "document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/a.png'}))"
+    )
+    assert browser.wait("window.refused") == "http://127.0.0.1:9/a.png"
+    assert "Content Security Policy" in browser.complaints()[0]
+    browser.requests()  # forgets the one that was refused
+
+
 def test_picture_and_patches_are_visible(browser, write_grid):
     browser.open(write_grid(np.array([0.0, 0.0, 0.0, 1.0]), 2))
     browser.wait_for_plot()
