@@ -1,18 +1,39 @@
-"""Cells of tables that a person may open in a spreadsheet, or see on a terminal."""
+"""Text of strangers where a person sees it: on a terminal, in a log, in a table that a spreadsheet opens."""
 
 import re
+import sys
+from typing import TextIO
 
 # What makes a cell a formula in Excel, LibreOffice or Google Sheets (OWASP, "CSV Injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-# All but the tab, which tables quote: they would break lines, or do things to a terminal.
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# What breaks lines, makes a terminal do something or turns the direction of text (Unicode UAX #9), so that it
+# reads as other text. The tab stays, which tables quote.
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
-    """Give a text in which control characters, but the tab, are written out as escapes."""
-    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    """Return a text with escapes in place of control characters and of bytes that are not UTF-8."""
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), decoded)
+
+
+def visible_lines(text: str) -> str:
+    """Return a text of several lines, such as a traceback, each of them visible and ended."""
+    return "".join(f"{visible(line)}\n" for line in text.split("\n") if line)
+
+
+def show(line: str, stream: TextIO | None = None) -> None:
+    """Show a line to the person at the terminal, whatever it quotes.
+
+    Parameters
+    ----------
+    line : str
+    stream : file, optional
+        Default: stderr.
+    """
+    print(visible(line), file=stream or sys.stderr, flush=True)
 
 
 def harmless(text: str) -> str:

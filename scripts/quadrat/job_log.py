@@ -1,10 +1,10 @@
 """The log of a job: what it says is shown on the terminal and kept in a file."""
 
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from quadrat.cells import show, visible, visible_lines
 from quadrat.errors import QuadratError, WriteError
 from quadrat.store import writing
 from quadrat.urls import masked
@@ -33,15 +33,15 @@ def telling(path: str) -> Iterator[Callable[[str], None]]:
         with writing(path):
             log = open(path, "wb", buffering=0)  # noqa: SIM115  closed below
     except WriteError as error:
-        raise SystemExit(f"quadrat: {error}") from error
+        raise SystemExit(visible(f"quadrat: {error}")) from error
 
     def keep(text: str) -> None:
         with suppress(OSError):  # a full disk must not hide what is told of it
             log.write(text.encode())
 
     def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-        keep(f"{line}\n")
+        show(line)
+        keep(f"{visible(line)}\n")
 
     with log:
         try:
@@ -50,5 +50,5 @@ def telling(path: str) -> Iterator[Callable[[str], None]]:
             tell(f"quadrat: {error}")
             raise SystemExit(1) from error
         except Exception:
-            keep(masked(traceback.format_exc()))
+            keep(visible_lines(masked(traceback.format_exc())))
             raise

@@ -1,7 +1,6 @@
 """The prediction of one image, or of a shard: open it, stream its patches, predict them, store the result."""
 
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from quadrat._version import __version__
+from quadrat.cells import show
 from quadrat.contents import hash_file, is_hash, join_hashes, mark
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.grid import PatchGrid
@@ -49,7 +49,7 @@ def predict_image(task: ImageTask) -> None:
     OSError
         If the result cannot be written.
     """
-    print(f"quadrat {__version__} from {os.path.dirname(__file__)}", file=sys.stderr)
+    show(f"quadrat {__version__} from {os.path.dirname(__file__)}")
     image_files = {task.path: mark(task.path)}
     image_files |= {path: mark(path) for path in find_sources(task.path).files}
     files = task.predictor_files | image_files | task.image_files | _region_file(task)
@@ -68,7 +68,7 @@ def predict_image(task: ImageTask) -> None:
             raise MemoryBudgetError(str(error), error.hint.replace("predict_image", task.rule)) from error
         except ImageError as error:
             _refuse_changed(files)
-            print(f"{task.filename}: {error}", file=sys.stderr)
+            show(f"{task.filename}: {error}")
             content_hash = None if hashing.exception() else hashing.result()
             _refuse_other_content(task, content_hash)
             failure = {"kind": error.kind, "message": str(error), "hint": error.hint}

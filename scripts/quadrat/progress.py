@@ -1,9 +1,10 @@
 """Progress: images and shards done of all, and the time left, from the events that Snakemake logs."""
 
 import logging
-import sys
 import time
 from typing import TextIO
+
+from quadrat.cells import show
 
 # A line for each of many short jobs would tell nobody anything.
 SECONDS_BETWEEN_LINES = 5.0
@@ -26,7 +27,7 @@ class ProgressHandler(logging.Handler):
     def __init__(self, totals: dict[str, int], stream: TextIO | None = None):
         super().__init__()
         self._totals = {rule: total for rule, total in totals.items() if total}
-        self._stream = stream or sys.stderr
+        self._stream = stream
         self._running: dict[int, str] = {}
         self._done = dict.fromkeys(self._totals, 0)
         self._started: float | None = None
@@ -44,10 +45,10 @@ class ProgressHandler(logging.Handler):
         elif event == "job_error" and record.rule_msg:
             # The first sentence says why; a job on this machine has said so itself.
             reason = record.rule_msg.split(". ")[0]
-            self._print(f"{', '.join(record.output)}: {reason} (logs: {', '.join(record.log)})")
+            show(f"{', '.join(record.output)}: {reason} (logs: {', '.join(record.log)})", self._stream)
         elif event == "group_error":
             images = len(record.job_error_info)
-            self._print(f"a job of {images:,} images failed (logs: {', '.join(record.aux_logs)})")
+            show(f"a job of {images:,} images failed (logs: {', '.join(record.aux_logs)})", self._stream)
 
     def _tell(self) -> None:
         now = time.monotonic()
@@ -58,10 +59,7 @@ class ProgressHandler(logging.Handler):
         left = (now - self._started) / done * (total - done)
         counts = [f"{self._done[rule]:,} of {self._totals[rule]:,} {COUNTED[rule]}" for rule in self._totals]
         told = f", about {_readable(left)} left" if done < total else ""
-        self._print(f"{' and '.join(counts)} done{told}")
-
-    def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        show(f"{' and '.join(counts)} done{told}", self._stream)
 
 
 def _readable(seconds: float) -> str:

@@ -1,13 +1,13 @@
 """The predictor of a model: a session between the contracts of its input and its output."""
 
 import math
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from quadrat.cells import show
 from quadrat.errors import PredictorError
 from quadrat.predictors.model_input import ModelInput
 from quadrat.predictors.model_output import ModelOutput
@@ -107,7 +107,7 @@ class ModelPredictor:
                 self._predict_part(patches[:1], 1)
             except PredictorError:
                 raise error from None
-            print(f"{ONE_BY_ONE} ({error})", file=sys.stderr)
+            show(f"{ONE_BY_ONE} ({error})")
             return False
         return True
 
