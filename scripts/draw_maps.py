@@ -15,7 +15,7 @@ def main(job):
     """
     folder, memory_mb = DrawingsFolder(**job.params.drawings), job.resources.get("mem_mb")
     with telling(job.log[0]) as tell:
-        for image, result in zip(job.input.images, job.input.results, strict=True):
+        for image, result in zip(job.params.images, job.input.results, strict=True):
             drawing = folder.of_result(result)
             if not drawing.is_there:  # by an earlier attempt
                 draw_image(result, image, drawing, folder.channels, job.threads, memory_mb, tell)

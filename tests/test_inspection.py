@@ -166,11 +166,12 @@ def test_folder_without_images_is_one_line(inspect, images):
         inspect()
 
 
-def test_image_that_no_job_can_be_given_is_told_with_its_hint(inspect, write_tiff):
-    write_tiff("{a}.tif")
+def test_image_that_no_job_can_be_given_is_shown_with_its_hint(inspect, write_tiff):
+    write_tiff("a\nb.tif")
     rows, told = inspect()
-    assert rows["{a}.tif"]["problem"] == "Snakemake cannot carry a name with braces"
-    assert told.startswith(f"{{a}}.tif: {rows['{a}.tif']['problem']} (rename the file: ")
+    problem = "the name holds a line break or another control character"
+    assert rows[r"a\nb.tif"]["problem"] == problem
+    assert told.startswith(rf"a\nb.tif: {problem} (rename the file: ")
 
 
 def test_image_that_the_disk_does_not_give_is_told(inspect, write_tiff, monkeypatch):

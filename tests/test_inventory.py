@@ -331,17 +331,6 @@ def test_names_that_differ_in_case_or_normalisation_are_different_images(put, fi
 # names that cannot be carried
 
 
-@pytest.mark.parametrize(
-    ("name", "why"), [("{a}.tif", "braces"), ("a}.tif", "braces"), ("<b>a.tif", "between < and >")]
-)
-def test_name_that_snakemake_cannot_carry_is_listed_with_the_hint_to_rename_it(put, find, name, why):
-    put(name)
-    (image,) = find()
-    assert image.filename == name
-    assert why in image.problem
-    assert "rename" in image.hint
-
-
 def test_name_that_is_not_utf_8_is_listed_and_can_be_shown(find, images):
     (Path(os.fsdecode(os.fsencode(images) + b"/a\xff.tif"))).write_bytes(b"")
     (image,) = find()

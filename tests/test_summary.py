@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 
 from quadrat.cells import harmless
 from quadrat.inventory import is_chosen
-from quadrat.keys import decode
 from quadrat.manifest import PlannedImage
 from quadrat.merge import merge_predictions
 from quadrat.plan import Plan
@@ -28,12 +28,17 @@ def failed_table(tmp_path_factory):
     return tmp_path_factory.mktemp("table") / "images.tsv"
 
 
+def filename_of(key):
+    """Give the filename of a key."""
+    return unquote(key.replace("+", "%"))
+
+
 def plan_of(settings, paths):
     """Give the plan that wants these results."""
     folder = ResultsFolder(settings.results)
     parts = [split_version_path(path) for path in paths]
     planned = [(head.removeprefix(f"{folder.versions}/"), version) for head, version in parts]
-    images = [PlannedImage(decode(key), key, version, "1-2", "") for key, version in planned]
+    images = [PlannedImage(filename_of(key), key, version, "1-2", "") for key, version in planned]
     return Plan(settings, images, {}, {})
 
 

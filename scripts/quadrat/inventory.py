@@ -4,7 +4,6 @@ import csv
 import errno
 import io
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -23,8 +22,6 @@ LEAVING = "a link that leaves the images folder is not followed"
 LEAVING_HINT = "follow_links: true follows it (config.yaml)"
 
 RENAME_HINT = "rename the file: its name would not survive the workflow"
-# What Snakemake takes for one of its path variables (snakemake.pathvars).
-_PATHVAR = re.compile("<[a-z][a-z0-9_]*>")
 
 NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
@@ -174,12 +171,7 @@ def _image(filename: str, path: str, root: str | None, columns: dict[str, str]) 
 
 
 def _failed(filename: str, path: str, problem: str, hint: str, columns: dict[str, str]) -> FoundImage:
-    return FoundImage(_shown(filename), path, problem=_shown(problem), hint=hint, columns=columns)
-
-
-def _shown(text: str) -> str:
-    """Show undecodable bytes and line breaks, since tables and terminals cannot hold them."""
-    return visible(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return FoundImage(visible(filename), path, problem=visible(problem), hint=hint, columns=columns)
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -187,10 +179,6 @@ def _is_within(path: str, folder: str) -> bool:
 
 
 def _unusable_name(path: str) -> str:
-    if "{" in path or "}" in path:
-        return "Snakemake cannot carry a name with braces"
-    if _PATHVAR.search(path):
-        return "Snakemake cannot carry a name with a word between < and >"
     if any("\ud800" <= character <= "\udfff" for character in path):
         return "the name is not valid UTF-8"
     if CONTROL.search(path):

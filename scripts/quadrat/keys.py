@@ -1,4 +1,4 @@
-"""Keys: filenames made safe as Snakemake wildcards and as parts of paths."""
+"""Keys: filenames written in characters that no shell, scheduler or file system gives a meaning."""
 
 import hashlib
 import re
@@ -7,16 +7,18 @@ import re
 # of outputs and those of temporary files need the rest.
 COMPONENT_BYTES = 180
 
-# "<" would end the scripts of Snakemake's report, which holds keys as they are.
-_UNSAFE = re.compile(r"[{}<%\x00-\x1f\x7f]|[\ud800-\udfff]")
-_ESCAPE = re.compile(r"(?:%[0-9A-F]{2})+")
+# The plus sign marks an escape, and not the percent sign: Slurm replaces such as %20a in the paths of logs
+# (sbatch(1), "filename pattern").
+_UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
+_SHORTENED = "+-"
 
 
 def encode(filename: str) -> str:
     """Make the key of a filename.
 
-    Braces, "<", percent signs, control characters and bytes that are not UTF-8 become ``%XX``. A path
-    component that is then longer than 180 bytes is cut and ends in a hash of the whole component.
+    Snakemake and its plugins put keys into commands that shells read, each with a quoting of its own. So a
+    key holds nothing to quote: ASCII letters, digits and ``._-`` stay, and each other byte becomes ``+XX``. A
+    path component that is then longer than 180 bytes is cut, and ends in a hash of the whole component.
 
     Parameters
     ----------
@@ -27,33 +29,23 @@ def encode(filename: str) -> str:
     -------
     str
         The key; equal filenames have equal keys, different ones different keys.
+
+    Examples
+    --------
+    >>> encode("north/my scene.tif")
+    'north/my+20scene.tif'
     """
-    return "/".join(_shorten(_UNSAFE.sub(_escape, part)) for part in filename.split("/"))
+    return "/".join(map(_encode_component, filename.split("/")))
 
 
-def decode(key: str) -> str | None:
-    """Give the filename of a key, or None where the key was shortened and only the manifest knows it."""
-    if any(_is_shortened(part) for part in key.split("/")):
-        return None
-    return _ESCAPE.sub(lambda match: _unescape(match[0]), key)
+def _encode_component(component: str) -> str:
+    encoded = _UNSAFE.sub(_escape, component.encode("utf-8", "surrogateescape"))
+    if len(encoded) > COMPONENT_BYTES:
+        # An escape never reads "+-", so that no other component has such a key.
+        mark = _SHORTENED + hashlib.blake2b(encoded, digest_size=16).hexdigest()
+        return encoded[: COMPONENT_BYTES - len(mark)].decode() + mark
+    return encoded.decode()
 
 
-def _escape(match: re.Match) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
-
-
-def _unescape(escapes: str) -> str:
-    return bytes.fromhex(escapes.replace("%", "")).decode("utf-8", "surrogateescape")
-
-
-def _shorten(component: str) -> str:
-    encoded = component.encode()
-    if len(encoded) <= COMPONENT_BYTES:
-        return component
-    mark = "%~" + hashlib.blake2b(encoded, digest_size=16).hexdigest()
-    return encoded[: COMPONENT_BYTES - len(mark)].decode("utf-8", "ignore") + mark
-
-
-def _is_shortened(component: str) -> bool:
-    # "%~" is in no key but a shortened one: a percent sign of the filename became %25.
-    return "%~" in component
+def _escape(match: re.Match) -> bytes:
+    return b"+%02X" % ord(match[0])

@@ -10,13 +10,15 @@ from typing import Any
 import orjson
 
 from quadrat.errors import ResultsError
-from quadrat.store import TEMPORARY, writing
+from quadrat.keys import encode
+from quadrat.store import TEMPORARY, read_footer, replace_file, writing
 
 # Hex digits of a version, which stands at the end of a result's name.
 VERSION_DIGITS = 12
 _SUFFIX = ".parquet"
 _SHARD_SUFFIX = ".npz"
 _ROWS = re.compile(r"\d+-\d+")
+_KEY_OF_ANY_VERSION = re.compile(r"[A-Za-z0-9._/-]+")
 
 # Columns of images.tsv; those of the user's own table follow them.
 TABLE_COLUMNS = (
@@ -137,6 +139,11 @@ class ResultsFolder:
         return f"{self.path}/.quadrat/merging"
 
     @property
+    def renamed(self) -> str:
+        """Made when all results have the names that keys give them today."""
+        return f"{self.path}/.quadrat/renamed"
+
+    @property
     def checked(self) -> str:
         """Made by the last rule when no image failed."""
         return f"{self.path}/.quadrat/checked"
@@ -204,6 +211,35 @@ class ResultsFolder:
                     path = f"{folder}/{name}"
                     with writing(path), suppress(FileNotFoundError):  # it is renamed just now
                         os.unlink(path)
+
+    def rename_results(self) -> None:
+        """Rename results and drawings whose keys may hold any character, as they did once.
+
+        Only for whoever holds the lock of the folder. The next merge links them again.
+        """
+        if os.path.exists(self.renamed):
+            return
+        for key, paths in self.list_versions().items():
+            for path in paths if not _KEY_OF_ANY_VERSION.fullmatch(key) else []:
+                _, version = split_version_path(path)
+                with suppress(ResultsError):  # what is no whole result stays, as superseded
+                    footer, _ = read_footer(path)
+                    self._rename(key, encode(footer["filename"]), version)
+        replace_file(self.renamed, b"")
+
+    def _rename(self, key: str, new_key: str, version: str) -> None:
+        renames = {self.version_path(key, version): self.version_path(new_key, version)}
+        drawings = f"{self.path}/.quadrat/drawings"
+        for look in os.listdir(drawings) if os.path.isdir(drawings) else []:
+            folder = f"{drawings}/{look}"
+            renames[f"{folder}/{key}.{version}"] = f"{folder}/{new_key}.{version}"
+        for old, new in renames.items():
+            if os.path.exists(old):
+                with writing(new), suppress(FileNotFoundError):
+                    os.unlink(self.merge_mark)
+                with writing(new):
+                    os.makedirs(os.path.dirname(new), exist_ok=True)
+                    os.replace(old, new)
 
     def read_merged(self) -> dict[str, Any]:
         """Read the record of the last merge; empty where there is none."""

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
+from quadrat.cells import show, visible, visible_lines
 from quadrat.errors import QuadratError, WriteError
 from quadrat.store import write_failure, writing
 from quadrat.task import ImageTask
@@ -60,10 +61,12 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     ending = run_in_child(work, log)
     if ending is None:
         return
-    line = f"{task.filename}: {ending.message} (log: {log})"
+    line = visible(f"{task.filename}: {ending.message} (log: {log})")
     if not is_last_attempt or ending.kind == WriteError.kind:
         raise SystemExit(line)
-    print(line, file=sys.stderr)
+    show(line)
+    if not os.path.exists(task.path):  # a disk that is not mounted any more is no failure of the image
+        raise SystemExit(line)
     failure = {"kind": ending.kind, "message": ending.message, "hint": ending.hint or f"see {log}"}
     try:
         write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)
@@ -141,7 +144,7 @@ def _work(work: Callable[[], None], log: str, sender: int) -> None:
         ending = Ending(getattr(error, "kind", "error"), message[:MOST_TOLD], getattr(error, "hint", ""))
         os.write(sender, json.dumps(ending).encode())
         if not isinstance(error, WriteError):  # which says all, and without a log would say it here
-            sys.stderr.write(masked(traceback.format_exc()))
+            sys.stderr.write(visible_lines(masked(traceback.format_exc())))
     finally:
         try:
             sys.stdout.flush()

@@ -9,7 +9,7 @@ from PIL import Image
 from studies import Study, means, write_image
 
 # A path that would end Snakemake's own script, were it written there as it is.
-NASTY = "x</script>.tif"
+NASTY = "{x}</script>.tif"
 
 
 @pytest.fixture(scope="module")

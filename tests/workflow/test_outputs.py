@@ -99,6 +99,8 @@ def test_files_come_out_under_their_own_names(study):
         "[a].tif",
         "_a.tif",
         "tab\there.tif",
+        "{a}.tif",
+        "<key>.tif",
         "n" * 240 + ".tif",
         "deep/" + "ü" * 110 + ".tif",
     ]
@@ -109,11 +111,11 @@ def test_files_come_out_under_their_own_names(study):
             Image.fromarray(pixels[name]).save(study.images / name)
         else:
             pixels[name] = write_image(study.images / name, seed, 40, 70)
-    (study.images / "{a}.tif").write_bytes((study.images / "a.tif").read_bytes())
+    (study.images / "line\nbreak.tif").write_bytes((study.images / "a.tif").read_bytes())
     run = study.run()
     assert study.dictionary == {name: means(pixels[name]) for name in sorted(names)}
     assert run.code == 1
-    failed = [line for line in run.output.splitlines() if line.startswith("  {a}.tif:")]
+    failed = [line for line in run.output.splitlines() if line.startswith("  line\\nbreak.tif:")]
     assert len(failed) == 1
     assert "rename" in failed[0]
     links = {

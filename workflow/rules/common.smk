@@ -8,6 +8,7 @@ import atexit
 import gc
 import inspect
 import os
+import re
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from quadrat.cells import show, visible
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
 from quadrat.locks import RunLock
@@ -43,15 +45,10 @@ LOCKS = []  # held until the process ends
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
 
 
-def announce(line):
-    """Show a line to the person who waits."""
-    print(line, file=sys.stderr, flush=True)
-
-
 try:
     settings = load_settings(config, SCHEMA)
 except QuadratError as error:
-    raise SystemExit(f"quadrat: {error}")
+    raise SystemExit(visible(f"quadrat: {error}"))
 
 results = ResultsFolder(settings.results)
 
@@ -81,9 +78,10 @@ def plan():
         if is_run():
             LOCKS.append(RunLock(results.lock))
             results.remove_leftovers()
-        made = make_plan(settings, announce)
+            results.rename_results()
+        made = make_plan(settings, show)
     except QuadratError as error:
-        raise SystemExit(f"quadrat: {error}")
+        raise SystemExit(visible(f"quadrat: {error}"))
     if is_run():
         totals = {
             "predict_image": len(made.missing),
@@ -97,12 +95,6 @@ def plan():
 def planned_image(wildcards):
     """Give the planned image of a job."""
     return plan().image(wildcards.key, wildcards.version)
-
-
-@asked_once
-def image_path(wildcards):
-    """Give the path of a job's image."""
-    return planned_image(wildcards).path
 
 
 def planned_shards(wildcards):
@@ -193,7 +185,7 @@ def tell_summary():
     """Show, once, what became of the images, where the run had to do with their predictions."""
     if plan.cache_info().currsize:
         for line in summarise(plan(), time.monotonic() - STARTED):
-            announce(line)
+            show(line)
 
 
 def tell_failure():
@@ -201,7 +193,7 @@ def tell_failure():
     tell_summary()
     if plan.cache_info().currsize:
         for line in obstacles():
-            announce(line)
+            show(line)
 
 
 def obstacles():

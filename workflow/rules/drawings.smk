@@ -47,13 +47,16 @@ def reported_table(path):
 
 def reported(path, drawing, view):
     """Mark a drawing for the report, under its image's folder."""
-    key = Path(drawing.key)
-    folder = "top folder" if key.parent == Path() else key.parent.as_posix()
+    # "<" would end the scripts of the report, which holds names as they are; Snakemake fills in braces.
+    filename = Path(
+        re.sub("[<{}]", lambda match: f"%{ord(match[0]):X}", drawing.filename)
+    )
+    top = filename.parent == Path()
     return report(
         path,
         category="Images",
-        subcategory=folder,
-        labels={"image": key.name, "view": view},
+        subcategory="top folder" if top else filename.parent.as_posix(),
+        labels={"image": filename.name, "view": view},
     )
 
 

@@ -8,9 +8,6 @@ Gives: results/maps/{filename}.png, results/pages/{filename}.html, results/overv
 
 rule draw_maps:
     input:
-        images=ancient(
-            lambda wildcards: [image.path for image in images_of_batch(wildcards)]
-        ),
         results=ancient(
             lambda wildcards: [
                 results.version_path(image.key, image.version)
@@ -33,6 +30,7 @@ rule draw_maps:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
         drawings={"results": settings.results, "maps": settings.maps},
+        images=lambda wildcards: [image.path for image in images_of_batch(wildcards)],
     script:
         "../../scripts/draw_maps.py"
 

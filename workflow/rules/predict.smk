@@ -9,8 +9,8 @@ it is in the dictionary.
 
 rule predict_image:
     input:
-        image=ancient(image_path),
-        # Asking for those of each image would take a twentieth of planning.
+        # The image is no input: executors put the paths of inputs into commands that shells read.
+        # Asking for the shards of each image would take a twentieth of planning.
         shards=ancient(shards_to_join) if settings.shard_pixels else [],
     output:
         results.version_path("{key}", "{version}"),
@@ -38,7 +38,7 @@ rule predict_image:
 
 use rule predict_image as predict_shard with:
     input:
-        image=ancient(image_path),
+        [],
     output:
         results.shard_path("{key}", "{version}", "{rows}"),
     log:
