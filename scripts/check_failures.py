@@ -17,10 +17,10 @@ def main(job):
         If images failed; the summary, which comes last, tells which.
     """
     lines = failure_lines(job.params.table)
-    replace_file(job.log[0], "".join(f"{line}\n" for line in lines).encode())
+    replace_file(job.log[0], "".join(f"{line}\n" for line in lines).encode(), job.params.results)
     if lines:
         raise SystemExit(lines[0].rstrip(":"))
-    replace_file(job.output[0], b"")
+    replace_file(job.output[0], b"", job.params.results)
 
 
 main(snakemake)

@@ -14,12 +14,12 @@ def main(job):
     job : snakemake.script.Snakemake
     """
     folder, memory_mb = DrawingsFolder(**job.params.drawings), job.resources.get("mem_mb")
-    with telling(job.log[0]) as tell:
+    with telling(job.log[0], folder.results) as tell:
         for image, result in zip(job.params.images, job.input.results, strict=True):
             drawing = folder.of_result(result)
             if not drawing.is_there:  # by an earlier attempt
-                draw_image(result, image, drawing, folder.channels, job.threads, memory_mb, tell)
-        replace_file(job.output[0], b"")
+                draw_image(result, image, drawing, folder, job.threads, memory_mb, tell)
+        replace_file(job.output[0], b"", folder.results)
 
 
 main(snakemake)

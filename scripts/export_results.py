@@ -12,7 +12,7 @@ def main(job):
     job : snakemake.script.Snakemake
     """
     results, labels = job.params.settings["results"], job.params.settings["predictor"].get("labels")
-    with telling(job.log[0]) as tell:
+    with telling(job.log[0], results) as tell:
         export_results(job.rule, list(job.params.paths), results, labels, tell)
 
 

@@ -21,8 +21,12 @@ def main(job):
     """
     # Forked before the decoders are imported, which start threads. Processes that are not forked would run
     # this script again; threads would share one interpreter, which is what reading headers keeps busy.
-    with telling(job.log[0]) as tell, ProcessPoolExecutor(job.threads, get_context("fork")) as pool:
-        inspect_images(Settings(**job.params.settings), partial(pool.map, chunksize=CHUNK), tell)
+    settings = Settings(**job.params.settings)
+    with (
+        telling(job.log[0], settings.results) as tell,
+        ProcessPoolExecutor(job.threads, get_context("fork")) as pool,
+    ):
+        inspect_images(settings, partial(pool.map, chunksize=CHUNK), tell)
 
 
 main(snakemake)

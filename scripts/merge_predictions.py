@@ -20,13 +20,13 @@ def main(job):
     """
     settings, recipe = job.params.settings, job.params.recipe
     folder = ResultsFolder(settings["results"])
-    with telling(job.log[0]) as tell:
+    with telling(job.log[0], folder.path) as tell:
         with merging_alone(folder.merging, tell):
-            write_run_record(folder.run, settings, recipe, job.params.project)
+            write_run_record(folder.run, settings, recipe, job.params.project, folder.path)
             images = read_manifest(job.input.manifest)
             merge_predictions(list(job.params.paths), images, settings, recipe, tell)
         # Differs from the last one: Snakemake takes a newer file of the same bytes for old.
-        replace_file(job.output[0], str(time.time_ns()).encode())
+        replace_file(job.output[0], str(time.time_ns()).encode(), folder.path)
 
 
 main(snakemake)

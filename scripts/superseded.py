@@ -1,8 +1,8 @@
 """List, or remove, results that do not belong to the current images and configuration."""
 
-from pathlib import Path
-
+from quadrat.inside import remove
 from quadrat.job_log import telling
+from quadrat.store import writing
 
 
 def main(job):
@@ -12,10 +12,11 @@ def main(job):
     ----------
     job : snakemake.script.Snakemake
     """
-    with telling(job.log[0]) as tell:
+    with telling(job.log[0], job.params.results) as tell:
         for path in job.params.paths:
             if job.params.unlink:
-                Path(path).unlink()
+                with writing(path):
+                    remove(path, job.params.results)
             tell(path)
         tell(f"{len(job.params.paths):,} superseded results{' removed' if job.params.unlink else ''}")
 

@@ -16,10 +16,14 @@ def main(job):
     job : snakemake.script.Snakemake
     """
     folder = ResultsFolder(job.params.drawings["results"])
-    with telling(job.log[0]):
+    with telling(job.log[0], folder.path):
         drawings = DrawingsFolder(**job.params.drawings).current(read_manifest(folder.manifest))
-        link_results({drawing.filename: drawing.map for drawing in drawings}, folder.maps, ".png")
-        link_results({drawing.filename: drawing.page for drawing in drawings}, folder.pages, ".html")
+        link_results(
+            {drawing.filename: drawing.map for drawing in drawings}, folder.maps, folder.path, ".png"
+        )
+        link_results(
+            {drawing.filename: drawing.page for drawing in drawings}, folder.pages, folder.path, ".html"
+        )
         write_overview(folder)
 
 

@@ -4,7 +4,7 @@ import tifffile
 from PIL import Image
 
 from quadrat.draw import draw_image
-from quadrat.drawings import Drawing
+from quadrat.drawings import Drawing, DrawingsFolder
 from quadrat.predict import predict_image
 
 MARK = "PATIENT-4711"
@@ -19,8 +19,9 @@ def draw(make_task, tmp_path):
         predict_image(task)
         between()
         told = []
+        folder = DrawingsFolder(str(tmp_path), True)
         drawing = Drawing("", "", str(tmp_path / "map.png"), str(tmp_path / "page.html"))
-        draw_image(task.output, str(path), drawing, None, 1, 1000, told.append)
+        draw_image(task.output, str(path), drawing, folder, 1, 1000, told.append)
         picture = np.asarray(Image.open(drawing.map).convert("RGB"))
         return picture, (tmp_path / "page.html").read_bytes(), told
 

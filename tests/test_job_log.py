@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 
 from quadrat.errors import ResultsError
@@ -53,11 +55,17 @@ def test_log_that_cannot_be_written_ends_the_job_with_a_line(tmp_path):
         telling(tmp_path / "nowhere/job.log").__enter__()
 
 
-def test_line_is_shown_though_the_disk_of_the_log_is_full(capsys):
+def test_line_is_shown_though_the_disk_of_the_log_is_full(path, capsys):
     def fail(tell):
         tell("warning: 3 images")
         raise ResultsError("a.parquet: cannot be written")
 
-    with pytest.raises(SystemExit), telling("/dev/full") as tell:
-        fail(tell)
+    sizes = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, sizes[1]))
+    try:
+        with pytest.raises(SystemExit), telling(path) as tell:
+            fail(tell)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, sizes)
+    assert path.read_bytes() == b""
     assert capsys.readouterr().err == "warning: 3 images\nquadrat: a.parquet: cannot be written\n"

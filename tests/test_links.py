@@ -11,7 +11,7 @@ from quadrat.links import link_results
 @pytest.fixture
 def link(results):
     """Give a function that links results by filename."""
-    return lambda targets: link_results(targets, results.links)
+    return lambda targets: link_results(targets, results.links, results.path)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_links_hold_when_the_results_folder_is_moved(write_result, link, results
 
 
 def test_results_are_copied_where_links_cannot_be_made(write_result, link, results, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise OSError("no links on this file system")
 
     monkeypatch.setattr(os, "symlink", refuse)

@@ -127,8 +127,8 @@ def test_last_shard_takes_its_folders_along(path, tmp_path):
     write(path)
     other = str(tmp_path / "shards/b.npz")
     write(other)
-    remove_shard(path)
+    remove_shard(path, str(tmp_path))
     assert [entry.name for entry in (tmp_path / "shards").iterdir()] == ["b.npz"]
     (tmp_path / "kept").touch()
-    remove_shard(other)
+    remove_shard(other, str(tmp_path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]

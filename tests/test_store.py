@@ -413,6 +413,6 @@ def test_error_without_a_number_is_told_in_its_own_words():
 
 def test_file_whose_temporary_one_another_run_removed_is_not_written(tmp_path):
     path = tmp_path / "a"
-    with pytest.raises(WriteError, match="a: cannot be written: No such file"), replacing(path) as temporary:
-        temporary.unlink()
+    with pytest.raises(WriteError, match="a: cannot be written: No such file"), replacing(path):
+        next(tmp_path.iterdir()).unlink()
     assert list(tmp_path.iterdir()) == []

@@ -298,7 +298,7 @@ def test_failure_that_cannot_be_recorded_is_told_in_one_line(record, tmp_path):
     (tmp_path / "results/versions").write_text("a file")
     _, task, done = record("def predict_patch(patch):\n    return 1\n")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"a.tif: {task.output}: cannot be written: File exists (log: ")
+    assert done.stderr.startswith(f"a.tif: {task.output}: cannot be written: Not a directory (log: ")
     assert done.stderr.count("\n") == 1
 
 

@@ -18,6 +18,7 @@ import orjson
 
 from quadrat.contents import Signature, hash_file, join_hashes, signature
 from quadrat.errors import ResultsError
+from quadrat.inside import open_file
 from quadrat.inventory import FoundImage
 from quadrat.sources import find_sources
 from quadrat.store import read_footer, replace_file, writing
@@ -46,11 +47,11 @@ class ContentLog:
     Parameters
     ----------
     path : Path
-        Where the log is kept; need not exist.
+        Where the log is kept, in a folder of the results folder; need not exist.
     """
 
     def __init__(self, path: Path):
-        self._path = path
+        self._path, self._results = path, path.parents[1]
         self._entries: dict[str, tuple[Signature, str]] = {}
         lines = path.read_bytes().splitlines() if path.exists() else []
         for line in lines:
@@ -79,10 +80,10 @@ class ContentLog:
         self._lines += len(lines)
 
     def _append(self, lines: list[bytes]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
+        with open(open_file(self._path, self._results, os.O_RDWR | os.O_APPEND, make=True), "r+b") as file:
             # A killed run may have left half a line.
-            file.write(b"\n" * bool(file.tell() and not self._ends_with_newline()) + b"".join(lines))
+            is_cut = file.seek(0, os.SEEK_END) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+            file.write(b"\n" * bool(is_cut) + b"".join(lines))
 
     def compact(self) -> None:
         """Rewrite the log when most of its lines are out of date."""
@@ -91,13 +92,8 @@ class ContentLog:
                 orjson.dumps([name, *entry], option=orjson.OPT_APPEND_NEWLINE)
                 for name, entry in self._entries.items()
             )
-            replace_file(self._path, b"".join(lines))
+            replace_file(self._path, b"".join(lines), self._results)
             self._lines = len(self._entries)
-
-    def _ends_with_newline(self) -> bool:
-        with self._path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
 
 
 def hash_known(path: str, log: ContentLog) -> str:

@@ -46,11 +46,13 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
     values = sum(result.counts["patches"] * int(np.prod(result.prediction_shape)) for result in results)
     with ExitStack() as stack:
         parquet = stack.enter_context(
-            _ParquetDictionary(stack.enter_context(replacing(folder.predictions)), schema)
+            _ParquetDictionary(stack.enter_context(replacing(folder.predictions, folder.path)), schema)
         )
         as_json = None
         if values <= json_max_values:
-            as_json = stack.enter_context(_JsonDictionary(stack.enter_context(replacing(folder.json))))
+            as_json = stack.enter_context(
+                _JsonDictionary(stack.enter_context(replacing(folder.json, folder.path)))
+            )
         for result in results:
             # Read whole and without threads: most are small, and a second look at the file takes longer.
             content = pa.BufferReader(Path(result.path).read_bytes())
@@ -67,11 +69,11 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
             f"{values:,} values are more than json_max_values {json_max_values:,}: "
             f"use quadrat.open_predictions({folder.path!r})"
         )
-        replace_file(folder.json, orjson.dumps(told) + b"\n")
+        replace_file(folder.json, orjson.dumps(told) + b"\n", folder.path)
     return schema.field("prediction").type
 
 
-def write_typed(result: Result, prediction_type: pa.DataType, path: str) -> None:
+def write_typed(result: Result, prediction_type: pa.DataType, path: str, results: str) -> None:
     """Write a copy of a result without any prediction, as if it had some.
 
     Parameters
@@ -83,11 +85,13 @@ def write_typed(result: Result, prediction_type: pa.DataType, path: str) -> None
         all from the first.
     path : str
         Where to write it.
+    results : str
+        The results folder.
     """
     table = pq.ParquetFile(result.path).read()
     place = table.schema.get_field_index("prediction")
     table = table.set_column(place, "prediction", pa.nulls(len(table), prediction_type))
-    with replacing(path) as temporary:
+    with replacing(path, results) as temporary:
         pq.write_table(table, temporary)
 
 

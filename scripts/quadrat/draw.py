@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from quadrat.drawings import Drawing
+from quadrat.drawings import Drawing, DrawingsFolder
 from quadrat.errors import ImageError
 from quadrat.image_page import write_page
 from quadrat.map_picture import draw_map
@@ -17,7 +17,7 @@ def draw_image(
     result: str,
     image: str,
     drawing: Drawing,
-    channels: list[int] | None,
+    folder: DrawingsFolder,
     threads: int,
     memory_mb: float | None,
     tell: Callable[[str], None],
@@ -32,8 +32,8 @@ def draw_image(
         The image file.
     drawing : Drawing
         The map and the page to write.
-    channels : list of int or None
-        Channels that the picture shows, counted from 1; None for the first.
+    folder : DrawingsFolder
+        Where they are, and which channels the picture shows.
     threads : int
         Threads that decode.
     memory_mb : float or None
@@ -48,11 +48,11 @@ def draw_image(
     """
     patch_map = read_patch_map(result)
     reader_mb = None if memory_mb is None else memory_mb - REST_MB
-    thumbnail = _thumbnail(patch_map, image, channels, threads, reader_mb)
+    thumbnail = _thumbnail(patch_map, image, folder.channels, threads, reader_mb)
     if thumbnail.problem:
         tell(f"{patch_map.name}: drawn without its picture: {thumbnail.problem}")
-    draw_map(patch_map, thumbnail, drawing.map)
-    write_page(patch_map, thumbnail, drawing.page)
+    draw_map(patch_map, thumbnail, drawing.map, folder.results)
+    write_page(patch_map, thumbnail, drawing.page, folder.results)
 
 
 def _thumbnail(

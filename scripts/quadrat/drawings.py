@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from quadrat.inside import remove, walk
 from quadrat.manifest import PlannedImage, read_image_table
 from quadrat.results import ResultsFolder, split_version_path
 from quadrat.versions import digest
@@ -120,7 +121,7 @@ class DrawingsFolder:
         """Remove the marks of all batches: once a run is over they say nothing."""
         for path in Path(self.path).glob("*-*.*"):
             with suppress(OSError):  # nor does one that stays
-                path.unlink()
+                remove(path, self.results)
 
     def of_result(self, path: str) -> Drawing:
         """Give the drawings of a versioned Parquet."""
@@ -137,7 +138,12 @@ class DrawingsFolder:
     def superseded(self, images: Iterable[PlannedImage]) -> list[str]:
         """List the files of drawings that show other images, contents, configurations or looks."""
         current = {path for image in images for path in self.at(image.key, image.version)[2:] if self.maps}
-        found = {f"{folder}/{name}" for folder, _, names in os.walk(self.path) for name in names}
+        found = {
+            f"{folder}/{entry.name}"
+            for folder, _, entries in walk(self.path, self.results)
+            for entry in entries
+            if not entry.is_dir(follow_symlinks=False)
+        }
         return sorted(found - current)
 
 

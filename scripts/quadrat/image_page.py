@@ -77,7 +77,12 @@ document.getElementById("opacity").addEventListener("input", (event) => {
 """
 
 
-def write_page(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLike) -> None:
+def write_page(
+    patch_map: PatchMap,
+    thumbnail: Thumbnail,
+    path: str | os.PathLike,
+    results: str | os.PathLike | None = None,
+) -> None:
     """Write a page that needs no other file and no network.
 
     Of an image of more than 100,000 patches it shows the picture only, and says so.
@@ -89,6 +94,8 @@ def write_page(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLik
         Of the same image.
     path : path
         The HTML file to write.
+    results : path, optional
+        The results folder that it is in; see `quadrat.store.replacing`.
     """
     plot = _canvas(patch_map, thumbnail)
     count, shown = patch_map.skipped.size, panels(patch_map)
@@ -115,7 +122,7 @@ def write_page(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLik
             "classes": list(zip(colours, patch_map.names, strict=True)) if patch_map.is_labels else [],
         },
     )
-    replace_file(path, html.encode("utf-8", "replace"))
+    replace_file(path, html.encode("utf-8", "replace"), results)
 
 
 def _canvas(patch_map: PatchMap, thumbnail: Thumbnail) -> figure:

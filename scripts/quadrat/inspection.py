@@ -97,10 +97,11 @@ def inspect_images(
     left_out: Counter[str] = Counter()
     found = find_images(settings, left_out)
     inspected = list(map_images(partial(_inspect, reading=settings.reading), found))
-    table = ResultsFolder(settings.results).inspected
+    folder = ResultsFolder(settings.results)
+    table = folder.inspected
     header = [field.name for field in fields(Inspected)]
     rows = ([_cell(getattr(image, name)) for name in header] for image in inspected)
-    replace_file(table, table_bytes(header, rows))
+    replace_file(table, table_bytes(header, rows), folder.path)
     for line in [*_shown(inspected, table), *_totals(inspected, left_out)]:
         tell(line)
 

@@ -1,23 +1,27 @@
 """The log of a job: what it says is shown on the terminal and kept in a file."""
 
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from quadrat.cells import show, visible, visible_lines
 from quadrat.errors import QuadratError, WriteError
+from quadrat.inside import open_file
 from quadrat.store import writing
 from quadrat.urls import masked
 
 
 @contextmanager
-def telling(path: str) -> Iterator[Callable[[str], None]]:
+def telling(path: str, results: str | None = None) -> Iterator[Callable[[str], None]]:
     """Give a function that tells a line; an error of quadrat's ends the job with its own line.
 
     Parameters
     ----------
     path : str
         The job's log; takes every line, and the traceback of an unexpected error.
+    results : str, optional
+        The results folder that it is in: no link below that is followed. Default: the folder of the log.
 
     Yields
     ------
@@ -31,7 +35,7 @@ def telling(path: str) -> Iterator[Callable[[str], None]]:
     """
     try:
         with writing(path):
-            log = open(path, "wb", buffering=0)  # noqa: SIM115  closed below
+            log = open(open_file(path, results, os.O_WRONLY | os.O_TRUNC), "wb", buffering=0)  # noqa: SIM115  closed below
     except WriteError as error:
         raise SystemExit(visible(f"quadrat: {error}")) from error
 

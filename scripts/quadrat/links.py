@@ -1,14 +1,19 @@
 """Plain-name links: the current result of each image under the image's own name."""
 
 import os
+import secrets
 import shutil
-import tempfile
+from contextlib import suppress
+from itertools import groupby
 
+from quadrat.inside import open_folder, walk
 from quadrat.keys import COMPONENT_BYTES, encode
-from quadrat.store import replacing, writing
+from quadrat.store import TEMPORARY, replacing, writing
 
 
-def link_results(targets: dict[str, str], folder: str, suffix: str = ".parquet") -> dict[str, str]:
+def link_results(
+    targets: dict[str, str], folder: str, results: str, suffix: str = ".parquet"
+) -> dict[str, str]:
     """Make a folder hold a link for each image and nothing else.
 
     Parameters
@@ -17,6 +22,8 @@ def link_results(targets: dict[str, str], folder: str, suffix: str = ".parquet")
         Filename to the path of its current result.
     folder : str
         The folder of the links, such as `predictions`; all in it is this function's to replace and to remove.
+    results : str
+        The results folder.
     suffix : str
         What follows the filename in the name of a link.
 
@@ -33,21 +40,24 @@ def link_results(targets: dict[str, str], folder: str, suffix: str = ".parquet")
     links = {filename: f"{folder}/{plain_name(filename)}{suffix}" for filename in targets}
     wanted = {links[filename]: path for filename, path in targets.items()}
     with writing(folder):
-        _remove_others(folder, set(wanted))
-        os.makedirs(folder, exist_ok=True)
-        for link, target in wanted.items():
-            _link(link, os.path.relpath(target, os.path.dirname(link)), target)
+        _remove_others(folder, results, wanted)
+        with open_folder(folder, results, make=True):
+            pass  # it is there without images too
+        for parent, paths in groupby(sorted(wanted, key=os.path.dirname), os.path.dirname):
+            with open_folder(parent, results, make=True) as opened:
+                for link in paths:
+                    _link(link, opened, wanted[link], results)
     return links
 
 
-def _remove_others(folder: str, wanted: set[str]) -> None:
-    for parent, folders, names in os.walk(folder, topdown=False):
-        for name in names:
-            if f"{parent}/{name}" not in wanted:
-                os.unlink(f"{parent}/{name}")
-        for name in folders:
-            if not os.listdir(f"{parent}/{name}"):
-                os.rmdir(f"{parent}/{name}")
+def _remove_others(folder: str, results: str, wanted: dict[str, str]) -> None:
+    for parent, opened, entries in walk(folder, results):
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                with suppress(OSError):  # not empty
+                    os.rmdir(entry.name, dir_fd=opened)
+            elif f"{parent}/{entry.name}" not in wanted:
+                os.unlink(entry.name, dir_fd=opened)
 
 
 def plain_name(filename: str) -> str:
@@ -56,16 +66,18 @@ def plain_name(filename: str) -> str:
     return filename if longest <= COMPONENT_BYTES else encode(filename)
 
 
-def _link(link: str, relative: str, target: str) -> None:
-    if os.path.islink(link) and os.readlink(link) == relative:
-        return
-    os.makedirs(os.path.dirname(link), exist_ok=True)
-    temporary = tempfile.mktemp(prefix=".", suffix=".tmp", dir=os.path.dirname(link))
+def _link(link: str, folder: int, target: str, results: str) -> None:
+    """Make a link in an open folder, unless it is there."""
+    name, relative = os.path.basename(link), os.path.relpath(target, os.path.dirname(link))
+    with suppress(OSError):  # nothing is there, or no link
+        if os.readlink(name, dir_fd=folder) == relative:
+            return
+    temporary = f".{secrets.token_hex(4)}{TEMPORARY}"
     try:
-        os.symlink(relative, temporary)
+        os.symlink(relative, temporary, dir_fd=folder)
     except OSError:
         # Some file systems have no links; a copy serves as well.
-        with replacing(link) as copy:
+        with replacing(link, results) as copy:
             shutil.copyfile(target, copy)
         return
-    os.replace(temporary, link)
+    os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)

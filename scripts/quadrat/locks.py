@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quadrat.errors import ResultsError
+from quadrat.inside import open_file
 from quadrat.store import writing
 
 
@@ -16,7 +17,7 @@ class RunLock:
     Parameters
     ----------
     path : path
-        The lock file; made where it is missing.
+        The lock file, in a folder of the results folder; made where it is missing.
 
     Raises
     ------
@@ -25,14 +26,15 @@ class RunLock:
     """
 
     def __init__(self, path: str | os.PathLike):
+        results = Path(path).parents[1]
         with writing(path):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a")  # noqa: SIM115  held until the process ends
+            # Held until the process ends.
+            self._file = open(open_file(path, results, os.O_WRONLY, make=True), "w")  # noqa: SIM115
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ResultsError(
-                f"{Path(path).parents[1]}: another run is writing there; "
+                f"{results}: another run is writing there; "
                 "wait for it, or give this one another folder (config.yaml: results)"
             ) from None
 
@@ -44,12 +46,12 @@ def merging_alone(path: str, tell: Callable[[str], None]) -> Iterator[None]:
     Parameters
     ----------
     path : str
-        The lock file; made where it is missing.
+        The lock file, in a folder of the results folder; made where it is missing.
     tell : callable
         Takes the line that a person should read where there is something to wait for.
     """
     with writing(path):
-        file = open(path, "a")  # noqa: SIM115  closed below
+        file = open(open_file(path, Path(path).parents[1], os.O_WRONLY), "w")  # noqa: SIM115  closed below
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -45,7 +45,7 @@ class PlannedImage(NamedTuple):
 FIELDS = PlannedImage._fields[:-1]
 
 
-def write_manifest(path: str, images: Iterable[PlannedImage]) -> None:
+def write_manifest(path: str, images: Iterable[PlannedImage], results: str | None = None) -> None:
     """Write the manifest, whole or not at all.
 
     Parameters
@@ -53,11 +53,13 @@ def write_manifest(path: str, images: Iterable[PlannedImage]) -> None:
     path : str
     images : iterable of PlannedImage
         In order of their filenames; all have the same user's columns.
+    results : str, optional
+        The results folder that it is in; see `quadrat.store.replacing`.
     """
     images = list(images)
     own = list(images[0].columns) if images else []
     rows = ([*image[: len(FIELDS)], *image.columns.values()] for image in images)
-    replace_file(path, table_bytes([*FIELDS, *own], rows))
+    replace_file(path, table_bytes([*FIELDS, *own], rows), results)
 
 
 def read_manifest(path: str) -> list[PlannedImage]:

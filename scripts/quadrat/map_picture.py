@@ -31,7 +31,12 @@ PANEL_INCHES = 4.2
 DPI = 110
 
 
-def draw_map(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLike) -> None:
+def draw_map(
+    patch_map: PatchMap,
+    thumbnail: Thumbnail,
+    path: str | os.PathLike,
+    results: str | os.PathLike | None = None,
+) -> None:
     """Draw an image and its predictions as a PNG.
 
     Numbers are drawn on a scale of colours, labels as classes with a legend, and predictions of several
@@ -45,6 +50,8 @@ def draw_map(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLike)
         Of the same image.
     path : path
         The PNG to write.
+    results : path, optional
+        The results folder that it is in; see `quadrat.store.replacing`.
     """
     shown = panels(patch_map)
     cols = min(PANELS_A_ROW, 1 + len(shown))
@@ -58,7 +65,7 @@ def draw_map(patch_map: PatchMap, thumbnail: Thumbnail, path: str | os.PathLike)
             panel.set_axis_off()
         _predictions(figure, others[: len(shown)], patch_map, thumbnail)
         figure.suptitle(_title(patch_map, len(shown)), fontsize=11, color=INK)
-        with replacing(path) as temporary:
+        with replacing(path, results) as temporary:
             figure.savefig(
                 temporary, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None}
             )

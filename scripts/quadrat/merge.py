@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,6 +9,7 @@ import pyarrow as pa
 
 from quadrat.cells import harmless, visible
 from quadrat.dictionary import write_dictionary, write_typed
+from quadrat.inside import remove
 from quadrat.links import link_results
 from quadrat.manifest import PlannedImage, table_bytes
 from quadrat.result import Result, read_result
@@ -61,21 +61,21 @@ def merge_predictions(
         tell(line)
     ok = [result for result in results if result.status == "ok"]
     prediction_type = write_dictionary(ok, folder, settings["json_max_values"])
-    replace_file(folder.images, _image_table(results, columns))
-    links = link_results({result.filename: result.path for result in ok}, folder.links)
+    replace_file(folder.images, _image_table(results, columns), folder.path)
+    links = link_results({result.filename: result.path for result in ok}, folder.links, folder.path)
     for result in ok:
         if pa.types.is_null(result.prediction_type):
-            write_typed(result, prediction_type, links[result.filename])
+            write_typed(result, prediction_type, links[result.filename], folder.path)
     shards = folder.list_shards()
     for result in results:
         may_pass = result.path and result.failure.get("kind", LASTING) != LASTING
         for path in shards.get(result.path, []):
             # Good shards of an image that is tried again need not be predicted again.
             if not may_pass or has_failed(path):
-                remove_shard(path)
+                remove_shard(path, folder.path)
         if may_pass:
             # Once it is in the table a failure that may pass is forgotten, so that the next run tries again.
-            Path(result.path).unlink()
+            remove(result.path, folder.path)
     record = {
         "state": state([_row(result, columns) for result in results], settings["json_max_values"]),
         "recipe": recipe,
@@ -84,7 +84,7 @@ def merge_predictions(
         },
         "summary": _summary(results),
     }
-    replace_file(folder.merged, orjson.dumps(record))
+    replace_file(folder.merged, orjson.dumps(record), folder.path)
 
 
 def _row(result: Result, columns: dict[str, dict[str, str]]) -> StateRow:

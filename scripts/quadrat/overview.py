@@ -115,4 +115,4 @@ def write_overview(folder: ResultsFolder) -> None:
             run=Path(folder.run).read_text(encoding="utf-8"),
         )
     )
-    replace_file(folder.overview, page.encode("utf-8", "replace"))
+    replace_file(folder.overview, page.encode("utf-8", "replace"), folder.path)

@@ -228,8 +228,8 @@ def _write(plan: Plan, folder: ResultsFolder) -> None:
         "planned_ns": time.time_ns(),
     }
     # The plan first: where a kill comes in between, the plan that is found is not the one that was merged.
-    replace_file(folder.plan, orjson.dumps(content))
-    write_manifest(folder.manifest, plan.images)
+    replace_file(folder.plan, orjson.dumps(content), folder.path)
+    write_manifest(folder.manifest, plan.images, folder.path)
 
 
 def _predictor(settings: Settings, log: ContentLog) -> tuple[dict[str, Any], dict[str, list[int]]]:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from quadrat.errors import ResultsError
+from quadrat.inside import remove, rename, require, walk
 from quadrat.keys import encode
 from quadrat.store import TEMPORARY, read_footer, replace_file, writing
 
@@ -97,6 +98,16 @@ class ResultsFolder:
     def shards(self) -> str:
         """Folder of the shards of images that are not in the dictionary yet."""
         return f"{self.path}/shards"
+
+    @property
+    def logs(self) -> str:
+        """Folder of the logs of all jobs."""
+        return f"{self.path}/logs"
+
+    @property
+    def records(self) -> str:
+        """Folder of what quadrat keeps for itself."""
+        return f"{self.path}/.quadrat"
 
     @property
     def merged(self) -> str:
@@ -200,17 +211,58 @@ class ResultsFolder:
                     listed.setdefault(f"{self.versions}/{place}", []).append(path)
         return {result: sorted(paths) for result, paths in listed.items()}
 
+    def check(self) -> None:
+        """Refuse a link, a pipe or the like that has the name of one of quadrat's files or folders.
+
+        Snakemake too makes and removes files in these folders, and would follow a link.
+
+        Raises
+        ------
+        WriteError
+            Which names the place.
+        """
+        files = [
+            self.inspected,
+            self.manifest,
+            self.overview,
+            *self.merged_files(),
+            self.merge_mark,
+            self.plan,
+        ]
+        files += [self.shard_plan, self.content_log, self.lock, self.merging, self.renamed, self.checked]
+        folders = [self.links, self.maps, self.pages, *self._own_folders()]
+        for paths, expected in [(folders, "a folder"), (files, "a file")]:
+            for path in paths:
+                with writing(path), suppress(FileNotFoundError):
+                    require(path, os.lstat(path).st_mode, expected)
+
     def remove_leftovers(self) -> None:
         """Remove what killed jobs left half-written; such a job that is still at work fails at its end.
 
         Only for whoever holds the lock of the folder.
+
+        Raises
+        ------
+        WriteError
+            If there is a link, a pipe or the like among the results, logs and records; see `check`.
         """
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                if name.startswith(".") and name.endswith(TEMPORARY):
-                    path = f"{folder}/{name}"
-                    with writing(path), suppress(FileNotFoundError):  # it is renamed just now
-                        os.unlink(path)
+        own = tuple(f"{folder}/" for folder in self._own_folders())
+        with writing(self.path):
+            for path, opened, entries in walk(self.path, self.path):
+                is_own = f"{path}/".startswith(own)
+                for entry in entries:
+                    if entry.name.startswith(".") and entry.name.endswith(TEMPORARY):
+                        with suppress(FileNotFoundError, IsADirectoryError):  # it is renamed just now
+                            os.unlink(entry.name, dir_fd=opened)
+                    elif is_own and not (
+                        entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+                    ):
+                        mode = entry.stat(follow_symlinks=False).st_mode
+                        require(f"{path}/{entry.name}", mode, "a file")
+
+    def _own_folders(self) -> list[str]:
+        """List the folders that hold files and folders alone."""
+        return [self.records, self.versions, self.shards, self.logs]
 
     def rename_results(self) -> None:
         """Rename results and drawings whose keys may hold any character, as they did once.
@@ -225,7 +277,7 @@ class ResultsFolder:
                 with suppress(ResultsError):  # what is no whole result stays, as superseded
                     footer, _ = read_footer(path)
                     self._rename(key, encode(footer["filename"]), version)
-        replace_file(self.renamed, b"")
+        replace_file(self.renamed, b"", self.path)
 
     def _rename(self, key: str, new_key: str, version: str) -> None:
         renames = {self.version_path(key, version): self.version_path(new_key, version)}
@@ -236,10 +288,9 @@ class ResultsFolder:
         for old, new in renames.items():
             if os.path.exists(old):
                 with writing(new), suppress(FileNotFoundError):
-                    os.unlink(self.merge_mark)
+                    remove(self.merge_mark, self.path)
                 with writing(new):
-                    os.makedirs(os.path.dirname(new), exist_ok=True)
-                    os.replace(old, new)
+                    rename(old, new, self.path)
 
     def read_merged(self) -> dict[str, Any]:
         """Read the record of the last merge; empty where there is none."""

@@ -13,7 +13,13 @@ from quadrat.store import replace_file
 LIBRARIES = ("snakemake", "numpy", "pyarrow", "tifffile", "imagecodecs", "pyvips", "rasterio")
 
 
-def write_run_record(path: str, settings: dict[str, Any], recipe: dict[str, Any], project: str) -> None:
+def write_run_record(
+    path: str,
+    settings: dict[str, Any],
+    recipe: dict[str, Any],
+    project: str,
+    results: str | None = None,
+) -> None:
     """Write `run.yaml`.
 
     Parameters
@@ -26,6 +32,8 @@ def write_run_record(path: str, settings: dict[str, Any], recipe: dict[str, Any]
         What versions are made from: the configuration that changes results, with hashes of files.
     project : str
         Folder of the workflow, whose commit is recorded where it is a git checkout.
+    results : str, optional
+        The results folder that the file is in; see `quadrat.store.replacing`.
     """
     record = {
         "quadrat": __version__,
@@ -35,7 +43,7 @@ def write_run_record(path: str, settings: dict[str, Any], recipe: dict[str, Any]
         "configuration": settings,
         "made_from": recipe,
     }
-    replace_file(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode())
+    replace_file(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode(), results)
 
 
 def _commit(project: str) -> str | None:

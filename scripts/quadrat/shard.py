@@ -8,7 +8,7 @@ bytes that the job of the whole image would have left.
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from quadrat.errors import ResultsError
 from quadrat.grid import Window
+from quadrat.inside import remove, remove_empty
 from quadrat.store import PredictionWriter, replacing, require_storable
 
 _FOOTER = "footer.json"
@@ -31,15 +32,17 @@ class ShardWriter:
     ----------
     path : path
         File to write.
+    results : path, optional
+        The results folder that it is in; see `quadrat.store.replacing`.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self._path = path
+    def __init__(self, path: str | os.PathLike, results: str | os.PathLike | None = None):
+        self._path, self._results = path, results
         self._batches = 0
 
     def __enter__(self) -> "ShardWriter":
         with ExitStack() as opened:
-            temporary = opened.enter_context(replacing(self._path))
+            temporary = opened.enter_context(replacing(self._path, self._results))
             self._archive = opened.enter_context(ZipFile(temporary, "w"))
             self._opened = opened.pop_all()
         return self
@@ -91,11 +94,10 @@ def has_failed(path: str | os.PathLike) -> bool:
         return True
 
 
-def remove_shard(path: str) -> None:
-    """Remove a shard, and the folders that it leaves empty."""
-    os.unlink(path)
-    with suppress(OSError):  # not empty
-        os.removedirs(os.path.dirname(path))
+def remove_shard(path: str, results: str) -> None:
+    """Remove a shard of a results folder, and the folders that it leaves empty."""
+    remove(path, results)
+    remove_empty(os.path.dirname(path), results)
 
 
 def play(path: str | os.PathLike, writer: PredictionWriter) -> None:

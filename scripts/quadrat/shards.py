@@ -115,7 +115,7 @@ def plan_shards(images: list[PlannedImage], missing: set[str], settings: Setting
         {filename: shape for filename, shape in shapes.items() if shape},
     )
     if planned != before:
-        replace_file(folder.shard_plan, orjson.dumps(planned))
+        replace_file(folder.shard_plan, orjson.dumps(planned), folder.path)
     return planned
 
 

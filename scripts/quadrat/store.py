@@ -3,13 +3,14 @@
 import errno
 import json
 import os
+import secrets
 import sys
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quadrat.errors import PredictorError, ResultsError, WriteError
+from quadrat.inside import open_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # How the names of files end that are not whole yet; they begin with a dot.
 TEMPORARY = ".tmp"
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 # Row groups of single grid rows cost 40 times as much to write and to read.
 ROW_GROUP_ROWS = 1 << 16
@@ -55,8 +57,8 @@ def writing(path: str | os.PathLike) -> "Iterator[None]":
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> "Iterator[Path]":
-    """Give a path to write to, beside `path`, that takes its place when the block ends without an error.
+def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None) -> "Iterator[Path]":
+    """Give a path to write to that takes the place of `path` when the block ends without an error.
 
     The file is on disk before it is renamed: whoever finds `path` finds a whole file.
 
@@ -64,44 +66,48 @@ def replacing(path: str | os.PathLike) -> "Iterator[Path]":
     ----------
     path : path
         File to make or replace. Its folder is made where it is missing.
+    results : path, optional
+        The results folder that it is in: no link below that is followed. Default: the folder of `path`.
 
     Yields
     ------
     Path
-        A file of unique name in the same folder, removed when the block raises.
+        An open file, by its descriptor: what becomes of its name does not change what is written to. Its name
+        is unique, and is removed when the block raises.
 
     Raises
     ------
     WriteError
-        If the file cannot be written, or another run took its temporary file for one of a killed job.
+        If the file cannot be written, a link is in the way, or another run took its temporary file for one
+        of a killed job.
     """
     path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent)
-    temporary = Path(name)
-    try:
-        yield temporary
+    temporary = f".{path.name[:40]}.{secrets.token_hex(4)}{TEMPORARY}"
+    with ExitStack() as stack:
         with writing(path):
-            # mkstemp makes private files; whole results are as open as the user's umask says.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(handle, 0o666 & ~umask)
-            os.fsync(handle)
-            os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):  # on a disk that is read-only by now
-            temporary.unlink()
-        if isinstance(error, OSError) and error.errno in UNWRITABLE:
-            raise WriteError(path, error) from error
-        raise
-    finally:
-        os.close(handle)
+            folder, name = stack.enter_context(open_parent(path, results or path.parent, make=True))
+            handle = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+            stack.callback(os.close, handle)
+        try:
+            yield Path(f"/dev/fd/{handle}")
+            with writing(path):
+                # Whole results are as open as the user's umask says.
+                umask = os.umask(0)
+                os.umask(umask)
+                os.fchmod(handle, 0o666 & ~umask)
+                os.fsync(handle)
+                os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException as error:
+            with suppress(OSError):  # on a disk that is read-only by now
+                os.unlink(temporary, dir_fd=folder)
+            if isinstance(error, OSError) and error.errno in UNWRITABLE:
+                raise WriteError(path, error) from error
+            raise
 
 
-def replace_file(path: str | os.PathLike, content: bytes) -> None:
-    """Write a small file whole or not at all."""
-    with replacing(path) as temporary:
+def replace_file(path: str | os.PathLike, content: bytes, results: str | os.PathLike | None = None) -> None:
+    """Write a small file whole or not at all; see `replacing`."""
+    with replacing(path, results) as temporary:
         temporary.write_bytes(content)
 
 
@@ -147,10 +153,12 @@ class PredictionWriter:
     ----------
     path : path
         File to write.
+    results : path, optional
+        The results folder that it is in; see `replacing`.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self._replacing = replacing(path)
+    def __init__(self, path: str | os.PathLike, results: str | os.PathLike | None = None):
+        self._replacing = replacing(path, results)
         self._rows: list[tuple] = []
         # For each row, why it has no prediction; None where it has one.
         self._reasons: list[str | None] = []

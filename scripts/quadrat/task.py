@@ -34,6 +34,8 @@ class ImageTask:
         First and last grid row of a shard; None for the whole image.
     shards : list of str
         Paths of the shards that are to be joined, from the top of the image; empty unless it has some.
+    results : str or None
+        The results folder; None for an output that is in none.
     threads : int
         Threads of the job.
     memory_mb : int or None
@@ -52,6 +54,7 @@ class ImageTask:
     image_files: dict[str, list[int]] = field(default_factory=dict)
     rows: list[int] | None = None
     shards: list[str] = field(default_factory=list)
+    results: str | None = None
     threads: int = 1
     memory_mb: int | None = None
 
@@ -75,7 +78,7 @@ class ImageTask:
         if self.rows is None:
             from quadrat.store import PredictionWriter
 
-            return PredictionWriter(self.output)
+            return PredictionWriter(self.output, self.results)
         from quadrat.shard import ShardWriter
 
-        return ShardWriter(self.output)
+        return ShardWriter(self.output, self.results)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from quadrat.cells import show, visible, visible_lines
 from quadrat.errors import QuadratError, WriteError
+from quadrat.inside import open_file
 from quadrat.store import write_failure, writing
 from quadrat.task import ImageTask
 from quadrat.urls import masked
@@ -58,7 +59,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 
             predict_image(task)
 
-    ending = run_in_child(work, log)
+    ending = run_in_child(work, log, task.results)
     if ending is None:
         return
     line = visible(f"{task.filename}: {ending.message} (log: {log})")
@@ -74,7 +75,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
         raise SystemExit(f"{task.filename}: {error}") from error
 
 
-def run_in_child(work: Callable[[], None], log: str) -> Ending | None:
+def run_in_child(work: Callable[[], None], log: str, results: str | None = None) -> Ending | None:
     """Do the work in a child process that writes to a log.
 
     A codec that crashes, or the kernel when memory runs out, ends the child and not the job.
@@ -85,6 +86,8 @@ def run_in_child(work: Callable[[], None], log: str) -> Ending | None:
         Takes and returns nothing.
     log : path
         Takes all that the work prints, and the traceback of an error.
+    results : str, optional
+        The results folder that the log is in; see `quadrat.job_log.telling`.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def run_in_child(work: Callable[[], None], log: str) -> Ending | None:
     if child == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         os.close(receiver)
-        _work(work, log, sender)
+        _work(work, log, results, sender)
     os.close(sender)
     _pass_on_signals(child)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
@@ -127,12 +130,12 @@ def _read_what_is_there(receiver: int) -> bytes:
         os.close(receiver)
 
 
-def _work(work: Callable[[], None], log: str, sender: int) -> None:
+def _work(work: Callable[[], None], log: str, results: str | None, sender: int) -> None:
     """Work, tell how it ended, and leave the process."""
     status = 1
     try:
         with writing(log):
-            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            file = open_file(log, results, os.O_WRONLY | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
         work()

@@ -47,10 +47,11 @@ SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
 
 try:
     settings = load_settings(config, SCHEMA)
+    results = ResultsFolder(settings.results)
+    if workflow.is_main_process:
+        results.check()
 except QuadratError as error:
     raise SystemExit(visible(f"quadrat: {error}"))
-
-results = ResultsFolder(settings.results)
 
 
 def is_run():
@@ -129,6 +130,7 @@ def image_task(wildcards):
         "image_files": shards.files if shards else {},
         "rows": [int(row) for row in rows.split("-")] if rows else None,
         "shards": shards_to_join(wildcards),
+        "results": settings.results,
     }
 
 

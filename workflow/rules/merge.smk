@@ -44,5 +44,6 @@ rule check_failures:
         "../../envs/quadrat.yaml"
     params:
         table=results.images,
+        results=settings.results,
     script:
         "../../scripts/check_failures.py"

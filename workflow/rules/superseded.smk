@@ -12,6 +12,7 @@ rule superseded:
         "../../envs/quadrat.yaml"
     params:
         paths=lambda wildcards: plan().superseded,
+        results=settings.results,
         unlink=False,
     script:
         "../../scripts/superseded.py"
@@ -22,4 +23,5 @@ use rule superseded as prune with:
         results.log("prune"),
     params:
         paths=lambda wildcards: plan().superseded,
+        results=settings.results,
         unlink=True,

@@ -3,16 +3,19 @@
 import importlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
 
 from quadrat._version import __version__
+from quadrat.errors import ResultsError
 from quadrat.exports.image_result import ImageResult
+from quadrat.inside import remove
 from quadrat.links import plain_name
 from quadrat.result import Result, read_result
 from quadrat.results import ResultsFolder, split_version_path
-from quadrat.store import replace_file, replacing
+from quadrat.store import replace_file, replacing, writing
 from quadrat.versions import digest
 
 # Ending of each format's files; its module writes them.
@@ -72,7 +75,7 @@ def _write(form: str, missing: dict[str, ImageResult], record: "_Record") -> Non
     write = importlib.import_module(f"quadrat.exports.{form}").write
     try:
         for name, result in missing.items():
-            with replacing(f"{record.folder}/{name}") as temporary:
+            with replacing(f"{record.folder}/{name}", record.results) as temporary:
                 write(result, temporary)
             record.add(name)
     finally:
@@ -99,10 +102,17 @@ class _Record:
     """What the files of an export were made from."""
 
     def __init__(self, form: str, results: str):
+        self.results = results
         self.folder = f"{results}/{form}"
         self._path = Path(ResultsFolder(results).exported, f"{form}.json")
         self._marks: dict[str, str] = {}
         self.held: dict[str, str] = orjson.loads(self._path.read_bytes()) if self._path.exists() else {}
+        outside = [name for name in self.held if name.startswith("/") or ".." in name.split("/")]
+        if outside:
+            raise ResultsError(
+                f"{self._path}: names {outside[0]}, which is not in {self.folder}; "
+                "delete the record and run again"
+            )
 
     def keep_only(self, marks: dict[str, str]) -> int:
         """Hold only what is there with its mark, remove files that have none any more, and count them."""
@@ -115,7 +125,8 @@ class _Record:
         }
         self.save()
         for name in gone:
-            Path(self.folder, name).unlink(missing_ok=True)
+            with writing(f"{self.folder}/{name}"), suppress(FileNotFoundError):
+                remove(f"{self.folder}/{name}", self.results)
         return len(gone)
 
     def add(self, name: str) -> None:
@@ -124,4 +135,4 @@ class _Record:
 
     def save(self) -> None:
         """Write the record."""
-        replace_file(self._path, orjson.dumps(self.held))
+        replace_file(self._path, orjson.dumps(self.held), self.results)

@@ -50,7 +50,8 @@ def write(result: ImageResult, path: Path) -> None:
         warnings.filterwarnings("ignore", "The filename extension should be|'crs' was not provided")
         write_arrow(
             pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], batches)),
-            path,
+            # By its name in the folder, since pyogrio removes it and makes it anew.
+            path.resolve(),
             layer=LAYER,
             driver="GPKG",
             geometry_name=GEOMETRY,
