@@ -164,6 +164,11 @@ def _walk(path: str, opened: int) -> Iterator[tuple[str, int, list[os.DirEntry]]
     yield path, opened, entries
 
 
+def is_plain(entry: os.DirEntry) -> bool:
+    """Tell whether an entry of a folder is a file or a folder, and not a link, a pipe or the like."""
+    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+
+
 def require(path: str, mode: int, expected: str) -> None:
     """Refuse what is not a file, or not a folder, in the place of one of quadrat's.
 
@@ -202,9 +207,10 @@ def _open(name: str, path: str, flags: int, folder: int, expected: str) -> int:
         with suppress(FileNotFoundError):
             require(path, os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode, expected)
         raise
-    try:
-        require(path, os.fstat(opened).st_mode, expected)
-    except OSError:
-        os.close(opened)
-        raise
+    if not flags & os.O_DIRECTORY:
+        try:
+            require(path, os.fstat(opened).st_mode, expected)
+        except OSError:
+            os.close(opened)
+            raise
     return opened

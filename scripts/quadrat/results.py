@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from quadrat.errors import ResultsError
-from quadrat.inside import remove, rename, require, walk
+from quadrat.inside import is_plain, remove, rename, require, walk
 from quadrat.keys import encode
 from quadrat.store import TEMPORARY, read_footer, replace_file, writing
 
@@ -254,9 +254,7 @@ class ResultsFolder:
                     if entry.name.startswith(".") and entry.name.endswith(TEMPORARY):
                         with suppress(FileNotFoundError, IsADirectoryError):  # it is renamed just now
                             os.unlink(entry.name, dir_fd=opened)
-                    elif is_own and not (
-                        entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
-                    ):
+                    elif is_own and not is_plain(entry):
                         mode = entry.stat(follow_symlinks=False).st_mode
                         require(f"{path}/{entry.name}", mode, "a file")
 
