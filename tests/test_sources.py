@@ -89,8 +89,11 @@ def test_problem_of_a_source_names_it(write):
         ("not XML", "not a readable VRT"),
         ("", "not a readable VRT"),
         ('<!DOCTYPE x [<!ENTITY a "b">]>' + vrt(), "document type"),
-        (vrt(element("dem.tif", name="DEMPath")), "<DEMPath>, which may name files that are not watched"),
-        ('<VRTDataset><Metadata><MDI key="OVERVIEW_FILE">a</MDI></Metadata></VRTDataset>', "<MDI>"),
+        (
+            vrt(element("dem.tif", name="DEMPath")),
+            '<DEMPath relativeToVRT="1">, which may name files that are not watched',
+        ),
+        ('<VRTDataset><Metadata><MDI key="OVERVIEW_FILE">a</MDI></Metadata></VRTDataset>', "<MDI key="),
     ],
 )
 def test_vrt_that_cannot_be_followed_is_a_problem(write, content, problem):

@@ -1,7 +1,9 @@
 """Sources: the other files that an image takes its pixels from, as a VRT and an MRXS slide do."""
 
 import os
+import re
 import stat
+from collections.abc import Callable
 from typing import NamedTuple
 from xml.parsers import expat
 
@@ -10,10 +12,46 @@ from quadrat.errors import ImageError
 VRT_ENDING, MRXS_ENDING = ".vrt", ".mrxs"
 # A mosaic of 100,000 scenes; what is larger is no VRT.
 MOST_VRT_BYTES = 200_000_000
-# Elements of a VRT, which GDAL compares in any case, that name a file of pixels, and those that lead to
-# files for other uses.
+MOST_SHOWN = 100  # characters of an element
+# A VRT of VRTs of VRTs.
+MOST_LEVELS = 8
+
+# Elements of a VRT that name a file of pixels. GDAL compares names in any case, and takes an attribute for an
+# element: in lower case, these and the next are all that a VRT may have.
 NAMING = {"sourcefilename", "sourcedataset"}
-UNWATCHED = {"dempath", "geoloctransformer", "processingsteps"}
+ELEMENTS = NAMING | set(
+    """
+    vrtdataset srs geotransform metadata mdi gcplist gcp overviewlist maskband vrtrasterband
+    overview colorinterp nodatavalue hidenodatavalue description unittype offset scale categorynames
+    category colortable entry histograms histitem histmin histmax bucketcount includeoutofrange
+    approximate histcounts simplesource complexsource averagedsource kernelfilteredsource sourceband
+    sourceproperties srcrect dstrect nodata scaleoffset scaleratio exponent srcmin srcmax dstmin
+    dstmax clamp colortablecomponent lut usemaskband kernel size coefs pixelfunctiontype
+    pixelfunctionarguments sourcetransfertype blockxsize blockysize gdalwarpoptions warpmemorylimit
+    resamplealg workingdatatype option bandlist bandmapping srcnodatareal srcnodataimag
+    dstnodatareal dstnodataimag srcalphaband dstalphaband initdest options transformer
+    approxtransformer maxerror basetransformer genimgprojtransformer srcgeotransform
+    srcinvgeotransform dstgeotransform dstinvgeotransform reprojecttransformer
+    reprojectiontransformer sourcesrs targetsrs pansharpeningoptions algorithm algorithmoptions
+    weights resampling numthreads bitdepth spatialextentadjustment panchroband spectralband
+    """.split()  # noqa: SIM905  a list of words is read more easily so
+)
+ATTRIBUTES = set(
+    """
+    rasterxsize rasterysize subclass dataaxistosrsaxismapping coordinateepoch domain format key
+    projection id info pixel line x y z resampling datatype band blockxsize blockysize c1 c2 c3 c4
+    relativetovrt shared xoff yoff xsize ysize normalized name src dst min max dstband
+    """.split()  # noqa: SIM905  a list of words is read more easily so
+)
+# All other classes read raw bytes, or name files in ways of their own.
+CLASSES = {
+    *("vrtwarpeddataset", "vrtpansharpeneddataset"),
+    *("vrtsourcedrasterband", "vrtderivedrasterband", "vrtwarpedrasterband", "vrtpansharpenedrasterband"),
+}
+# Other keys of a transformer's options, such as the coordinate operation, name files of grids.
+OPTION_KEYS = {"area_of_interest", "center_long"}
+# GDAL reads such names otherwise than as paths: subdatasets, servers, archives and XML.
+NO_PATH = re.compile(r"\w+:|[\"<{\s]|/vsi|.*\s\Z", re.DOTALL)
 
 LOCAL_HINT = "write a VRT of local files, or convert it: gdal_translate -co TILED=YES in.vrt out.tif"
 
@@ -63,10 +101,12 @@ def _in_folder(path: str) -> Sources:
 def _of_vrt(path: str) -> Sources:
     """Find the files that a VRT names, and those that they name; none where the image is no VRT."""
     files, problem = {}, ""
-    pending = [path] if is_vrt(path) else []
+    pending = [(path, 1)] if is_vrt(path) else []
     while pending:
-        vrt = pending.pop()
+        vrt, level = pending.pop()
         try:
+            if level > MOST_LEVELS:
+                raise ImageError(f"a VRT below {MOST_LEVELS} others: not read")
             names = _named(vrt)
         except (ImageError, OSError) as error:
             told = str(error) if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
@@ -75,13 +115,13 @@ def _of_vrt(path: str) -> Sources:
         for name, text in names:
             if name in files or name == path:
                 continue
-            status = _status(name)
+            status = None if NO_PATH.match(text) else _status(name)
             if status is None:
                 problem = problem or f"its source {text}: no such file"
                 continue
             files[name] = status
             if is_vrt(name):
-                pending.append(name)
+                pending.append((name, level + 1))
     return Sources(files, problem)
 
 
@@ -113,11 +153,26 @@ def _named(path: str) -> list[tuple[str, str]]:
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         nonlocal text, is_relative
-        if tag.lower() in UNWATCHED or attributes.get("key") == "OVERVIEW_FILE":
-            raise ImageError(f"a VRT with <{tag}>, which may name files that are not watched: not read")
+        values = {name.lower(): value for name, value in attributes.items()}
+        # The arguments of a pixel function are numbers under any name.
+        unknown = set() if tag.lower() == "pixelfunctionarguments" else values.keys() - ATTRIBUTES
+        if (
+            tag.lower() not in ELEMENTS
+            or unknown
+            or values.keys() & NAMING
+            or values.get("subclass", "vrtsourcedrasterband").lower() not in CLASSES
+            or values.get("key", "").lower() == "overview_file"
+            or (tag.lower() == "option" and values.get("key", "center_long").lower() not in OPTION_KEYS)
+            or values.get("relativetovrt", "0") not in ("0", "1")
+        ):
+            shown = " ".join([tag, *(f'{name}="{value}"' for name, value in attributes.items())])
+            raise ImageError(
+                f"a VRT with <{shown[:MOST_SHOWN]}>, which may name files that are not watched: not read"
+            )
+        if text is not None:
+            raise ImageError(f"a VRT with <{tag}> in the name of a file: not read")
         if tag.lower() in NAMING:
-            values = {name.lower(): value for name, value in attributes.items()}
-            text, is_relative = [], values.get("relativetovrt", "0") == "1"
+            text, is_relative = [], values.get("relativetovrt") == "1"
 
     def end(tag: str) -> None:
         nonlocal text
@@ -130,13 +185,20 @@ def _named(path: str) -> list[tuple[str, str]]:
         if text is not None:
             text.append(piece)
 
-    def doctype(*_: object) -> None:
-        raise ImageError("a VRT with a document type, which no VRT needs: not read")
+    def refuse(what: str) -> Callable[..., None]:
+        def handle(*_: object) -> None:
+            raise ImageError(f"a VRT with a {what}, which no VRT needs: not read")
 
-    parser = expat.ParserCreate()
+        return handle
+
+    # GDAL takes all bytes for UTF-8, whatever the text says of itself.
+    parser = expat.ParserCreate("UTF-8")
     parser.StartElementHandler, parser.EndElementHandler = start, end
     # Entities, and with them expansion without end, can only be declared in a document type.
-    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = characters, doctype
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = characters, refuse("document type")
+    # What GDAL makes of these is its own.
+    parser.ProcessingInstructionHandler = refuse("processing instruction")
+    parser.StartCdataSectionHandler = refuse("CDATA section")
     with open(path, "rb") as file:
         try:
             parser.ParseFile(file)

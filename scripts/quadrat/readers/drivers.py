@@ -1,26 +1,45 @@
-"""Drivers: which of GDAL's formats are read."""
-
-from functools import cache
+"""Drivers: which of GDAL's formats are read, and from which files."""
 
 import rasterio
 from rasterio.io import DatasetReader
 
-# Small files of these formats, whatever their ending, name servers that GDAL would ask, or other images.
-ELSEWHERE = {
-    *("DAAS", "EEDA", "EEDAI", "HTTP", "OGCAPI", "PLMOSAIC", "STACIT", "STACTA", "WCS", "WMS", "WMTS"),
-    *("GTI", "MRF"),
+from quadrat.errors import ImageError
+from quadrat.readers.reader import CONVERT
+from quadrat.sources import LOCAL_HINT, find_sources, is_vrt
+
+# Files of these formats hold their pixels themselves. GDAL's other drivers do not look at a file: it could
+# name more files, or servers, or be written anew to be read (BIGGIF).
+DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "GIF", "WEBP", "PNM", "SGI")
+VRT = "VRT"
+
+# How files of formats begin that GDAL reads and quadrat does not.
+REFUSED = {
+    b"\x89HDF\r\n\x1a\n": "HDF5",
+    b"CDF": "netCDF",
+    b"<VRTDataset": "VRT",
+    b"<GDAL_WMS": "WMS",
+    b"<GDAL_WMTS": "WMTS",
+    b"<WCS_GDAL": "WCS",
+    b"<MRF_META": "MRF",
+    b"<GDALTileIndexDataset": "GTI",
+    b"SQLite format 3": "SQLite",
+    b"EHFA_HEADER_TAG": "HFA",
+    b"PCIDSK": "PCIDSK",
+    b"NITF": "NITF",
+    b"GRIB": "GRIB",
+    b"%PDF": "PDF",
 }
 
 
 def open_local(path: str, **options: int) -> DatasetReader:
-    """Open an image with GDAL, in a format that holds its pixels or names local files.
+    """Open an image with GDAL in a format that holds its pixels, or a VRT whose sources do.
 
     Parameters
     ----------
     path : str
         Absolute.
     **options : int
-        What GDAL's drivers are told.
+        Options of GDAL's drivers.
 
     Returns
     -------
@@ -28,16 +47,37 @@ def open_local(path: str, **options: int) -> DatasetReader:
 
     Raises
     ------
+    ImageError
+        If the file is of a format that GDAL reads and quadrat does not, or names a file that is not watched.
     rasterio.errors.RasterioIOError
-        If none of these formats is the file's.
+        If it is of none of these formats, or broken.
     """
+    drivers = _drivers(path)
     with rasterio.Env():
         # rasterio.open takes one driver.
-        return DatasetReader(path, driver=_local_drivers(), **options)
+        dataset = DatasetReader(path, driver=drivers)
+        # Asked for overviews or a mask, GDAL would open the file that this item names, on any disk or server.
+        if "OVERVIEW_FILE" in {key.upper() for key in dataset.tags(ns="OVERVIEWS")}:
+            dataset.close()
+            raise ImageError("its metadata name another file for its overviews, which is not read", CONVERT)
+        if not options:
+            return dataset
+        dataset.close()
+        return DatasetReader(path, driver=drivers, **options)
 
 
-@cache
-def _local_drivers() -> list[str]:
-    """List them in GDAL's order; called in an environment of rasterio's."""
-    with rasterio.Env() as environment:
-        return [name for name in environment.drivers() if name not in ELSEWHERE]
+def _drivers(path: str) -> list[str]:
+    """Return the drivers that may look at a file: that of VRT only where all that it names was checked."""
+    if is_vrt(path):
+        problem = find_sources(path).problem
+        if problem:
+            raise ImageError(problem, LOCAL_HINT)
+        return [VRT]
+    with open(path, "rb") as file:
+        start = file.read(64).lstrip()
+    for magic, name in REFUSED.items():
+        if start.lower().startswith(magic.lower()):
+            if name == VRT:
+                raise ImageError("a VRT, which is read only where its name ends in .vrt", "rename it")
+            raise ImageError(f"{name}: not read, since such files may name other files or servers", CONVERT)
+    return list(DRIVERS)

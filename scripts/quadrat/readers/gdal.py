@@ -1,4 +1,4 @@
-"""GDAL reader: JPEG 2000, VRT and every other format that GDAL reads, by rasterio."""
+"""GDAL reader: JPEG 2000, VRT and the other formats of `quadrat.readers.drivers`, by rasterio."""
 
 import os
 import warnings
@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from quadrat.errors import ImageError
@@ -79,7 +80,7 @@ class GdalReader(FileReader):
             require_memory(self._cache_bytes(), memory_mb, "a row of the file's blocks")
             self._held = held.pop_all()
 
-    def _open(self) -> rasterio.DatasetReader:
+    def _open(self) -> DatasetReader:
         return open_local(self._path, **self._options)
 
     def _describe(self, level: int, levels: int, full_width: int, transform) -> ImageInfo:
@@ -190,8 +191,11 @@ def _checked_block_height(path: str) -> int:
     tallest, watched = 1, {os.path.realpath(name) for name in (path, *sources.files)}
     for name in (path, *sources.files):
         where = "" if name == path else f"its source {os.path.basename(name)}: "
-        with _gdal_errors(f"{where}not an image that quadrat can read", name):
-            used, height = _files_used(name)
+        try:
+            with _gdal_errors("not an image that quadrat can read", name), open_local(name) as image:
+                used, height = image.files, max((height for height, _ in image.block_shapes), default=1)
+        except ImageError as error:
+            raise ImageError(f"{where}{error}", error.hint) from error
         tallest = max(tallest, height)
         others = [other for other in used if os.path.realpath(other) not in watched]
         if others:
@@ -200,16 +204,6 @@ def _checked_block_height(path: str) -> int:
                 CONVERT,
             )
     return tallest
-
-
-def _files_used(path: str) -> tuple[list[str], int]:
-    """Return the files that GDAL reads an image from, or would if it looked beside it; and block height."""
-    try:
-        with open_local(path) as image:
-            return image.files, max((height for height, _ in image.block_shapes), default=1)
-    except RasterioError:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"), open_local(path) as image:
-            return image.files, 1
 
 
 @contextmanager
@@ -225,7 +219,9 @@ def _gdal_errors(doing: str, path: str) -> Iterator[None]:
                 str(error.__cause__ or error).splitlines()[0].replace(f"'{path}'", "it").replace(path, "it")
             )
             if "not recognized" in reason:
-                reason = "it is neither TIFF, PNG nor JPEG, and GDAL does not know its format"
+                raise ImageError(
+                    f"{doing}: its format is none of those in docs/formats.md", CONVERT
+                ) from error
             raise ImageError(f"{doing}: {reason.rstrip('.')}") from error
 
 

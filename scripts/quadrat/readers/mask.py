@@ -14,6 +14,7 @@ from rasterio.windows import Window as RasterWindow
 from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
+from quadrat.readers.drivers import open_local
 from quadrat.readers.gdal import MIN_CACHE_BYTES, OPTIONS
 from quadrat.readers.reader import ImageInfo
 from quadrat.readers.stripes import StripePipeline
@@ -24,7 +25,7 @@ def has_mask(path: str) -> bool:
     with warnings.catch_warnings(), rasterio.Env(**OPTIONS):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(os.path.abspath(path)) as image:
+            with open_local(os.path.abspath(path)) as image:
                 return bool(image.count) and image.mask_flag_enums[0] == [MaskFlags.per_dataset]
         except RasterioError:
             return False
@@ -47,7 +48,7 @@ class MaskReader:
         overview = {"overview_level": level - 1} if level else {}
         with warnings.catch_warnings(), rasterio.Env(**OPTIONS):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            self._dataset = rasterio.open(os.path.abspath(path), **overview)
+            self._dataset = open_local(os.path.abspath(path), **overview)
         height, width = self._dataset.height, self._dataset.width
         self.info = ImageInfo("mask", height, width, 1, np.dtype(np.uint8), 1, width)
 

@@ -43,11 +43,14 @@ def has_own_crs(page: TiffPage) -> bool:
 
 def gdal_crs(path: str) -> str | None:
     """Return the coordinate reference system that GDAL composes of keys that name none, as WKT."""
-    import rasterio  # few images need it
+    # Few images need GDAL.
+    import rasterio
+
+    from quadrat.readers.drivers import open_local
 
     with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         try:
-            with rasterio.open(os.path.abspath(path)) as image:
+            with open_local(os.path.abspath(path)) as image:
                 return image.crs.to_string() if image.crs else None
         except rasterio.errors.RasterioError:
             return None
