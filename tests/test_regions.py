@@ -104,7 +104,7 @@ def test_image_without_a_file_or_with_an_empty_one_has_nothing_inside(inside, tm
     ["", "{", "7", '[{"geometry": {"type": "Polygon", "coordinates": [[1]]}}]', '{"type": "Circle"}'],
 )
 def test_broken_file_is_refused_by_name(inside, content):
-    with pytest.raises(ImageError, match=r"its regions a\.tif\.geojson are not readable GeoJSON") as caught:
+    with pytest.raises(ImageError, match=r"its regions a\.tif\.geojson cannot be read: not") as caught:
         inside(content)
     assert "\n" not in str(caught.value)
 
@@ -124,7 +124,18 @@ def on_earth(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "crs"), [("a.gpkg", "EPSG:32612"), ("b.gpkg", "EPSG:3857"), ("c.geojson", "EPSG:4326")]
+    ("name", "crs"),
+    [
+        ("a.gpkg", "EPSG:32612"),
+        ("b.gpkg", "EPSG:3857"),
+        ("c.geojson", "EPSG:4326"),
+        ("d.geojson", "EPSG:3857"),
+        ("e.fgb", "EPSG:3857"),
+        ("f.fgb", "OGC:CRS84"),
+        ("g.shp", "EPSG:3857"),
+        ("h.shp", "ESRI:54009"),
+        ("i.gpkg", "ESRI:54009"),
+    ],
 )
 def test_vector_file_is_brought_to_the_crs_of_the_image(on_earth, name, crs):
     # Rows 2 and 3, columns 4 to 6, with a margin that reprojection does not use up.

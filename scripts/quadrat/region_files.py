@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from typing import Any
 
-from quadrat.errors import ConfigError
+from quadrat.errors import ConfigError, ImageError
 
 
 class RegionFiles:
@@ -32,12 +31,18 @@ class RegionFiles:
             return
         if not os.path.isfile(self._path):
             raise ConfigError(f"regions {self._path}: no such file or folder (config.yaml: regions)")
-        if find_spec("pyogrio") is None:
+        from quadrat.vector_files import has_crs  # few runs need it
+
+        try:
+            found = has_crs(self._path)
+        except ImageError as error:
+            way_out = error.hint or "(config.yaml: regions)"
+            raise ConfigError(f"regions {self._path}: {error}; {way_out}") from error
+        if not found:
             raise ConfigError(
-                f"regions {self._path}: pyogrio, which reads vector files, is not installed: "
-                "pip install pyogrio (config.yaml: regions)"
+                f"regions {self._path}: has no coordinate reference system; give it one, or a folder of "
+                "<filename>.geojson in pixels (config.yaml: regions)"
             )
-        _require_crs(self._path)
 
     def path_of(self, filename: str) -> str:
         """Give the path of the file that holds the regions of an image; it may be missing in a folder."""
@@ -65,18 +70,3 @@ class RegionFiles:
     def task(self, filename: str, content_hash: str) -> dict[str, Any]:
         """Give what the job of an image needs to know; see `quadrat.task.ImageTask`."""
         return {"path": self.path_of(filename), "hash": content_hash, "in_pixels": self._is_folder}
-
-
-def _require_crs(path: str) -> None:
-    import pyogrio
-    from pyogrio.errors import DataSourceError
-
-    try:
-        crs = pyogrio.read_info(path)["crs"]
-    except DataSourceError as error:
-        raise ConfigError(f"regions {path}: cannot be read: {error} (config.yaml: regions)") from error
-    if crs is None:
-        raise ConfigError(
-            f"regions {path}: has no coordinate reference system; give it one, or a folder of "
-            "<filename>.geojson in pixels (config.yaml: regions)"
-        )

@@ -1,15 +1,17 @@
 """Regions: which patches of an image lie in the polygons that someone has drawn."""
 
 import os
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import orjson
 import shapely
 
 from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid
 from quadrat.readers.reader import ImageInfo
+from quadrat.vector_files import Vectors, read_geojson, read_vectors
 
 
 def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np.ndarray:
@@ -34,7 +36,7 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
         If the file is not readable, or the image does not tell where on Earth it lies and the regions do.
     """
     if regions["in_pixels"]:
-        polygons = _in_pixels(regions["path"]) if regions["hash"] else []
+        polygons = _read(regions["path"], read_geojson).geometries if regions["hash"] else []
     else:
         polygons = _on_earth(regions["path"], info)
     centres = np.array([(x + width / 2, y + height / 2) for y, x, height, width in grid.windows()])
@@ -52,32 +54,20 @@ def _areas(geometries: list) -> np.ndarray:
     return parts[shapely.get_dimensions(parts) == 2]
 
 
-def _in_pixels(path: str) -> list:
-    """Read GeoJSON in level-0 pixels.
-
-    References
-    ----------
-    QuPath, "Exporting annotations": a FeatureCollection, or the bare list of its features.
-    """
+def _read(path: str, read: Callable[[str], Vectors]) -> Vectors:
     name = os.path.basename(path)
     try:
-        with open(path, "rb") as file:
-            content = orjson.loads(file.read())
-        features = content.get("features", [content]) if isinstance(content, dict) else content
-        drawn = [feature.get("geometry", feature) for feature in features]
-        return [shapely.geometry.shape(geometry) for geometry in drawn if geometry]
+        return read(path)
     except OSError as error:
         raise ImageError(f"its regions {name} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError, KeyError, shapely.errors.ShapelyError) as error:
-        raise ImageError(
-            f"its regions {name} are not readable GeoJSON: {error}",
-            "export them again (config.yaml: regions)",
-        ) from error
+    except ImageError as error:
+        raise type(error)(f"its regions {name} {error}", error.hint) from error
 
 
 def _on_earth(path: str, info: ImageInfo) -> np.ndarray:
-    """Read a vector file, and give its geometries in level-0 pixels."""
-    import pyogrio
+    """Read a vector file, and return its geometries in level-0 pixels."""
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
     from rasterio.transform import Affine
     from rasterio.warp import transform
 
@@ -86,12 +76,18 @@ def _on_earth(path: str, info: ImageInfo) -> np.ndarray:
             f"not georeferenced, which the regions {os.path.basename(path)} need",
             "give a folder of <filename>.geojson in pixels, or leave it out (config.yaml: regions)",
         )
-    told, _, geometries, _ = pyogrio.raw.read(path, columns=[])
+    crs, geometries = _read(path, read_vectors)
+    # PROJ would look for other texts than these two on disks and servers.
+    code = re.fullmatch(r"(\w+):(\w+)", crs)
+    try:
+        source = CRS.from_authority(*code.groups()) if code else CRS.from_wkt(crs)
+    except CRSError as error:
+        raise ImageError(f"the reference system of its regions {os.path.basename(path)}: {error}") from error
     to_pixels = ~Affine(*info.transform)
 
     def project(places: np.ndarray) -> np.ndarray:
-        x, y = np.array(transform(told["crs"], info.crs, *places.T))
+        x, y = np.array(transform(source, info.crs, *places.T))
         a, b, c, d, e, f = to_pixels[:6]
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
-    return shapely.transform(shapely.from_wkb(geometries), project)
+    return shapely.transform(np.array(geometries, object), project)

@@ -1,0 +1,243 @@
+"""Vector files: the geometries that someone has drawn, read without following what their file names.
+
+GDAL would open a file with any of its drivers, and many use what a file names: other files, servers, SQL.
+Here the content chooses one of four formats; GDAL reads two of them, with no other driver registered.
+"""
+
+import json
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import shapely
+
+from quadrat.errors import ImageError, MissingReaderError
+
+HINT = "convert it: ogr2ogr OUT.gpkg IN (config.yaml: regions)"
+WGS_84 = "EPSG:4326"
+SQLITE = b"SQLite format 3\0"
+BY_GDAL = {b"fgb": "FlatGeobuf", b"\0\0\x27\x0a": "ESRI Shapefile"}
+# Identifiers that stand for no reference system: those of the standard, and GDAL's own.
+UNDEFINED = (-1, 0, 99999)
+# Bytes of the envelope of a geometry in a GeoPackage, by the code in its flags.
+ENVELOPES = (0, 32, 48, 48, 64)
+CHILD_BYTES, CHILD_SECONDS = 4 << 30, 120
+
+
+class Vectors(NamedTuple):
+    """What a vector file holds.
+
+    Attributes
+    ----------
+    crs : str or None
+        Coordinate reference system, as 'AUTHORITY:code' or WKT; None where the file has none.
+    geometries : list of shapely.Geometry
+        May hold None.
+    """
+
+    crs: str | None
+    geometries: list[Any]
+
+
+def read_vectors(path: str) -> Vectors:
+    """Read the geometries of GeoJSON, of the first layer of a GeoPackage, of FlatGeobuf or of a Shapefile.
+
+    Raises
+    ------
+    ImageError
+        If the file is of no such format, or broken. The message does not name the file.
+    MissingReaderError
+        If pyogrio, which reads FlatGeobuf and Shapefiles, is not installed.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(1024)
+        if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+            return read_geojson(path, is_placed=True)
+        if start.startswith(SQLITE):
+            return _read_geopackage(path)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    for magic, driver in BY_GDAL.items():
+        if start.startswith(magic):
+            return _read_by_gdal(path, driver)
+    raise ImageError("cannot be read: neither GeoJSON, GeoPackage, FlatGeobuf nor Shapefile", HINT)
+
+
+def has_crs(path: str) -> bool:
+    """Return whether a vector file has a coordinate reference system, as a process with limits reads it.
+
+    Raises
+    ------
+    ImageError, MissingReaderError
+        As `read_vectors`; or if the process comes to its limits.
+    """
+    library = str(Path(__file__).parents[1])
+    paths = os.pathsep.join([library, *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", __name__, path],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        last = (done.stderr.splitlines() or [f"status {done.returncode}"])[-1]
+        raise ImageError(f"cannot be read with {CHILD_BYTES >> 30} GB in {CHILD_SECONDS} s: {last}", HINT)
+    found = json.loads(done.stdout)
+    if "problem" in found:
+        kind = MissingReaderError if found["is_missing"] else ImageError
+        raise kind(found["problem"], found["hint"])
+    return found["has_crs"]
+
+
+def _main(path: str) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (CHILD_BYTES, CHILD_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CHILD_SECONDS, CHILD_SECONDS))
+    try:
+        found = {"has_crs": read_vectors(path).crs is not None}
+    except ImageError as error:
+        is_missing = isinstance(error, MissingReaderError)
+        found = {"problem": str(error), "hint": error.hint, "is_missing": is_missing}
+    print(json.dumps(found))
+
+
+def read_geojson(path: str, is_placed: bool = False) -> Vectors:
+    """Read GeoJSON, wrapped in any way; `is_placed` says whether its coordinates are of a reference system.
+
+    References
+    ----------
+    QuPath, "Exporting annotations": a FeatureCollection, or the bare list of its features. RFC 7946, 4:
+    coordinates are longitude and latitude of WGS 84; GeoJSON of before may name another system in `crs`.
+    """
+    with open(path, "rb") as file:
+        text = file.read().removeprefix(b"\xef\xbb\xbf")
+    try:
+        content = orjson.loads(text)
+        features = content.get("features", [content]) if isinstance(content, dict) else content
+        drawn = [feature.get("geometry", feature) for feature in features]
+        geometries = [shapely.geometry.shape(geometry) for geometry in drawn if geometry]
+        return Vectors(_named_crs(content) if is_placed else None, geometries)
+    except (ValueError, TypeError, AttributeError, KeyError, shapely.errors.ShapelyError) as error:
+        raise ImageError(
+            f"cannot be read: not readable GeoJSON: {error}", "export them again (config.yaml: regions)"
+        ) from error
+
+
+def _named_crs(content: dict[str, Any] | list[Any]) -> str | None:
+    """Return the system that GeoJSON names by a code: PROJ would look elsewhere for what other texts name."""
+    if not isinstance(content, dict) or "crs" not in content:
+        return WGS_84
+    if content["crs"] is None:
+        return None
+    name = content["crs"]["properties"]["name"]
+    authority, *_, code = name.removeprefix("urn:ogc:def:crs:").split(":")
+    if (authority, code) == ("OGC", "CRS84"):
+        return WGS_84
+    if authority != "EPSG" or not code.isdecimal():
+        raise ValueError(f"crs {name!r}, expected urn:ogc:def:crs:EPSG::n")
+    return f"EPSG:{code}"
+
+
+def _read_geopackage(path: str) -> Vectors:
+    """Read the first layer; nothing is written beside the file, and its SQL may only read columns.
+
+    References
+    ----------
+    OGC GeoPackage 1.3 (12-128r18), 2.1: tables gpkg_geometry_columns and gpkg_spatial_ref_sys, and a header
+    before the WKB of each geometry.
+    """
+    if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+        raise ImageError("cannot be read: another program has it open; close it there first")
+    try:
+        with closing(
+            sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as base:
+            base.execute("PRAGMA trusted_schema = OFF")
+            base.set_authorizer(_only_columns)
+            table, column, srs_id = base.execute(
+                "SELECT table_name, column_name, srs_id FROM gpkg_geometry_columns"
+            ).fetchone() or (None, None, None)
+            if table is None:
+                raise ImageError("cannot be read: it has no layer", HINT)
+            quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in (column, table)]
+            rows = base.execute("SELECT {} FROM {}".format(*quoted))
+            geometries = [shapely.from_wkb(_wkb(blob)) for (blob,) in rows if blob is not None]
+            query = (
+                "SELECT organization, organization_coordsys_id, definition FROM gpkg_spatial_ref_sys "
+                "WHERE srs_id = ?"
+            )
+            system = None if srs_id in UNDEFINED else base.execute(query, (srs_id,)).fetchone()
+    except (
+        sqlite3.Error,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        shapely.errors.ShapelyError,
+    ) as error:
+        raise ImageError(f"cannot be read: not a readable GeoPackage: {error}", HINT) from error
+    if system is None:
+        return Vectors(None, geometries)
+    organization, code, definition = system
+    return Vectors(f"EPSG:{code}" if str(organization).upper() == "EPSG" else definition, geometries)
+
+
+def _only_columns(action: int, *_: object) -> int:
+    """Allow SQLite to read columns, and no more: no function, no other file, no change."""
+    return (
+        sqlite3.SQLITE_OK if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ) else sqlite3.SQLITE_DENY
+    )
+
+
+def _wkb(blob: bytes) -> bytes:
+    if blob[:2] != b"GP":
+        raise ValueError("a geometry without its header")
+    return blob[8 + ENVELOPES[blob[3] >> 1 & 7] :]
+
+
+def _read_by_gdal(path: str, driver: str) -> Vectors:
+    if find_spec("pyogrio") is None:
+        raise MissingReaderError(
+            "cannot be read: pyogrio, which reads this format, is not installed",
+            "pip install pyogrio (config.yaml: regions)",
+        )
+    import pyogrio
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    with _only_driver(driver):
+        try:
+            told, _, geometries, _ = pyogrio.raw.read(os.path.abspath(path), columns=[])
+        except (DataSourceError, DataLayerError) as error:
+            raise ImageError(f"cannot be read: {str(error).splitlines()[0]}", HINT) from error
+    return Vectors(told["crs"], [*shapely.from_wkb(geometries)])
+
+
+@contextmanager
+def _only_driver(name: str) -> Iterator[None]:
+    """Unload all drivers of pyogrio's GDAL but one; it holds nothing open that needs the others."""
+    import pyogrio
+    from pyogrio._ogr import _register_drivers
+
+    before = pyogrio.get_gdal_config_option("GDAL_SKIP")
+    others = ",".join(driver for driver in pyogrio.list_drivers() if driver != name)
+    pyogrio.set_gdal_config_options({"GDAL_SKIP": others})
+    try:
+        _register_drivers()
+        if set(pyogrio.list_drivers()) != {name}:
+            raise ImageError("cannot be read: the drivers of GDAL cannot be unloaded", HINT)
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"GDAL_SKIP": before})
+        _register_drivers()
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
