@@ -192,6 +192,31 @@ def test_file_that_a_table_names_by_a_link_out_of_its_folder_is_listed(put, find
     assert problems(find(images=table, follow_links=True)) == {}
 
 
+@pytest.mark.parametrize("linked", ["folder", "file"])
+def test_slide_whose_folder_or_file_is_a_link_out_of_the_images_is_listed(linked, put, find, images, disk):
+    put("a.mrxs", "b.mrxs", "b/Slidedat.ini")
+    (disk / "Slidedat.ini").write_bytes(b"secret")
+    if linked == "folder":
+        (images / "a").symlink_to(disk)
+    else:
+        (images / "a").mkdir()
+        (images / "a/Slidedat.ini").symlink_to(disk / "Slidedat.ini")
+    (problem,) = [image.problem for image in find() if image.filename == "a.mrxs"]
+    name = "a" if linked == "folder" else "Slidedat.ini"
+    assert problem == f"{name}: a link that leaves the images folder is not followed"
+    assert problems(find(follow_links=True)) == {}
+    (images / "chosen.tsv").write_text("filename\na.mrxs\nb.mrxs\n")
+    assert set(problems(find(images=str(images / "chosen.tsv")))) == {"a.mrxs"}
+
+
+def test_vrt_that_a_table_names_is_no_image_where_extensions_leave_vrt_out(put, find, write_table):
+    put("a.vrt", "b.dat")
+    table = write_table("filename\nimages/a.vrt\nimages/b.dat\n")
+    assert problems(find(images=table)) == {}
+    found = problems(find(images=table, extensions=[".tif"]))
+    assert found == {"images/a.vrt": "a VRT, which extensions leave out"}
+
+
 def test_linked_folder_is_listed_and_not_searched(put, find, images, disk):
     put("a.tif")
     (images / "north").symlink_to(disk)

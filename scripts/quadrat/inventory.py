@@ -15,11 +15,16 @@ from quadrat.cells import CONTROL, visible
 from quadrat.config import Settings
 from quadrat.errors import ConfigError
 from quadrat.results import TABLE_COLUMNS
+from quadrat.sources import VRT_ENDING, is_vrt, linked_parts
 from quadrat.tree import walk
 
 # It may lead to what whoever put it there could not read.
 LEAVING = "a link that leaves the images folder is not followed"
 LEAVING_HINT = "follow_links: true follows it (config.yaml)"
+
+# It may show the pixels of any file.
+NO_VRT = "a VRT, which extensions leave out"
+NO_VRT_HINT = "add .vrt to extensions (config.yaml)"
 
 RENAME_HINT = "rename the file: its name would not survive the workflow"
 
@@ -102,7 +107,7 @@ def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
             for image in _in_folder(folder, name, settings, left_out)
         ]
     if settings.images.lower().endswith(".tsv"):
-        return _in_table(settings.images, settings.follow_links)
+        return _in_table(settings)
     return list(_in_folder(settings.images, "", settings, left_out))
 
 
@@ -140,15 +145,15 @@ def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[s
             if problem:
                 yield _failed(name, path, problem, hint, {})
             elif name.lower().endswith(endings):
-                yield _image(name, path, root if is_link else None, {})
+                yield _image(name, path, root, is_link, {})
             else:
                 left_out[os.path.splitext(os.path.basename(name))[1].lower()] += 1
     except OSError as error:
         raise ConfigError(f"images {folder}: {error.strerror} (config.yaml: images)") from error
 
 
-def _image(filename: str, path: str, root: str | None, columns: dict[str, str]) -> FoundImage:
-    """Give an image, with the problem that keeps it from being read; a link must stay in the root, if any.
+def _image(filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str]) -> FoundImage:
+    """Return an image, with the problem that prevents reading it; links must stay in the root, if any.
 
     Nothing is opened: a pipe would wait for its writer.
     """
@@ -165,8 +170,12 @@ def _image(filename: str, path: str, root: str | None, columns: dict[str, str]) 
     if not os.access(path, os.R_OK, effective_ids=True):
         # Snakemake, which reads small inputs itself, would stop the run.
         return _failed(filename, path, f"cannot be opened: {os.strerror(errno.EACCES)}", "", columns)
-    if root is not None and not _is_within(path, root):
-        return _failed(filename, path, LEAVING, LEAVING_HINT, columns)
+    if root is not None:
+        if is_link and not _is_within(path, root):
+            return _failed(filename, path, LEAVING, LEAVING_HINT, columns)
+        for part in linked_parts(path):
+            if not _is_within(part, root):
+                return _failed(filename, path, f"{os.path.basename(part)}: {LEAVING}", LEAVING_HINT, columns)
     return FoundImage(filename, path, status, columns=columns)
 
 
@@ -186,7 +195,8 @@ def _unusable_name(path: str) -> str:
     return ""
 
 
-def _in_table(path: str, follow_links: bool) -> list[FoundImage]:
+def _in_table(settings: Settings) -> list[FoundImage]:
+    path = settings.images
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -194,7 +204,8 @@ def _in_table(path: str, follow_links: bool) -> list[FoundImage]:
     table = csv.DictReader(io.StringIO(text), delimiter="\t")
     _check_columns(list(table.fieldnames or []), path)
     folder = os.path.dirname(path)
-    root = None if follow_links else folder
+    root = None if settings.follow_links else folder
+    reads_vrt = VRT_ENDING in map(str.lower, settings.extensions)
     images, lines = [], {}
     for row in table:
         if None in row or None in row.values():
@@ -208,7 +219,10 @@ def _in_table(path: str, follow_links: bool) -> list[FoundImage]:
                 f"a filename must be listed once ({path})"
             )
         lines[filename] = table.line_num
-        images.append(_image(filename, os.path.join(folder, filename), root, row))
+        if is_vrt(filename) and not reads_vrt:
+            images.append(_failed(filename, os.path.join(folder, filename), NO_VRT, NO_VRT_HINT, row))
+            continue
+        images.append(_image(filename, os.path.join(folder, filename), root, True, row))
     return images
 
 

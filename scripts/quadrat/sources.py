@@ -51,6 +51,7 @@ CLASSES = {
 # Other keys of a transformer's options, such as the coordinate operation, name files of grids.
 OPTION_KEYS = {"area_of_interest", "center_long"}
 # GDAL reads such names otherwise than as paths: subdatasets, servers, archives and XML.
+INLINE = "<vrtdataset"
 NO_PATH = re.compile(r"\w+:|[\"<{\s]|/vsi|.*\s\Z", re.DOTALL)
 
 LOCAL_HINT = "write a VRT of local files, or convert it: gdal_translate -co TILED=YES in.vrt out.tif"
@@ -98,6 +99,14 @@ def _in_folder(path: str) -> Sources:
     return Sources({name: status for name, status in found.items() if status}, "")
 
 
+def linked_parts(path: str) -> list[str]:
+    """Return the links among the folder of an MRXS slide and its files; none of any other image."""
+    if not path.lower().endswith(MRXS_ENDING):
+        return []
+    folder = path[: -len(MRXS_ENDING)]
+    return [part for part in (folder, *_in_folder(path).files) if os.path.islink(part)]
+
+
 def _of_vrt(path: str) -> Sources:
     """Find the files that a VRT names, and those that they name; none where the image is no VRT."""
     files, problem = {}, ""
@@ -105,6 +114,8 @@ def _of_vrt(path: str) -> Sources:
     while pending:
         vrt, level = pending.pop()
         try:
+            if INLINE in vrt.lower():
+                raise ImageError("a VRT whose path is itself XML: not read")
             if level > MOST_LEVELS:
                 raise ImageError(f"a VRT below {MOST_LEVELS} others: not read")
             names = _named(vrt)
@@ -115,7 +126,7 @@ def _of_vrt(path: str) -> Sources:
         for name, text in names:
             if name in files or name == path:
                 continue
-            status = None if NO_PATH.match(text) else _status(name)
+            status = None if NO_PATH.match(text) or INLINE in name.lower() else _status(name)
             if status is None:
                 problem = problem or f"its source {text}: no such file"
                 continue

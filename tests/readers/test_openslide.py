@@ -150,6 +150,16 @@ def test_a_slide_that_names_a_file_elsewhere_is_refused(slide):
         open_image(slide)
 
 
+def test_another_format_of_openslide_by_the_ending_of_an_mrxs_is_refused(slide):
+    slide.write_text(
+        "[Virtual Microscope Specimen]\nNoLayers=1\nNoJpegColumns=1\nNoJpegRows=1\nImageFile=secret.jpg\n"
+    )
+    (slide.with_suffix("") / "Slidedat.ini").unlink()
+    assert openslide.OpenSlide.detect_format(slide) == "hamamatsu"
+    with pytest.raises(ImageError, match="not a slide that OpenSlide can read: it is hamamatsu"):
+        open_image(slide)
+
+
 def test_where_openslide_is_missing_the_way_to_it_is_told(slide, monkeypatch):
     importing = builtins.__import__
 

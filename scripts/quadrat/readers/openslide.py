@@ -17,7 +17,7 @@ from quadrat.readers.budget import MB, require_memory
 from quadrat.readers.reader import FileReader, ImageInfo
 from quadrat.readers.segment_pipeline import SegmentPipeline
 from quadrat.readers.selection import as_slice, channel_indices, check_level
-from quadrat.sources import find_sources
+from quadrat.sources import MRXS_ENDING, find_sources
 
 # Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
 SQUARE = 512
@@ -27,8 +27,9 @@ INI_BYTES = 1 << 20
 MOST_SIDE = (1 << 31) - 1  # pixels, as in a TIFF that any program reads
 RGB, RGBA_BYTES = 3, 4
 BACKGROUND = "ffffff"
-# Properties that OpenSlide copies from the Slidedat.ini of an MRXS.
-NAMES_FILE = r"mirax\.(DATAFILE\.FILE_\d+|HIERARCHICAL\.INDEXFILE)"
+# What in the Slidedat.ini of an MRXS names a file in another folder.
+NAMES_FILE = rb"(?im)^\s*(?:FILE_\d+|INDEXFILE)\s*=[ \t]*(.*/.*?)\s*$"
+# A property that OpenSlide copies from there.
 TILE_SIDE = r"mirax\..+\.DIGITIZER_(WIDTH|HEIGHT)"
 
 
@@ -62,10 +63,16 @@ class OpenSlideReader(FileReader):
         if sources.problem:
             raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
         for file in sources.files:
-            _check_tiles(file)
+            _check_settings(file)
         self._memory_mb = memory_mb
         picked = channel_indices(channels, RGB)
         with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
+            # Other formats of OpenSlide, under the ending of an MRXS, name files anywhere.
+            vendor = openslide.OpenSlide.detect_format(path)
+            if vendor != ("mirax" if path.lower().endswith(MRXS_ENDING) else "ventana"):
+                raise ImageError(
+                    f"not a slide that OpenSlide can read: it is {vendor or 'of no known format'}"
+                )
             slide = held.enter_context(openslide.OpenSlide(path))
             slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
             _check_claims(slide)
@@ -118,25 +125,30 @@ class _Squares:
         return np.asarray(canvas)
 
 
-def _check_tiles(path: str) -> None:
-    """Refuse an MRXS that claims more tiles than OpenSlide, which lists all when it opens one, can bear."""
+def _check_settings(path: str) -> None:
+    """Refuse an MRXS whose files lie outside its folder, or that claims more tiles than OpenSlide can bear.
+
+    OpenSlide opens the files and lists the tiles when it opens the slide.
+    """
     if os.path.basename(path).lower() != "slidedat.ini":
         return
     with open(path, "rb") as file:
-        claimed = re.findall(rb"IMAGENUMBER_[XY]\s*=\s*(\d+)", file.read(INI_BYTES))
+        settings = file.read(INI_BYTES)
+    outside = re.search(NAMES_FILE, settings)
+    if outside:
+        raise ImageError(
+            f"parts of it lie in {outside[1].decode(errors='replace')}, which is not watched for changes"
+        )
+    claimed = re.findall(rb"IMAGENUMBER_[XY]\s*=\s*(\d+)", settings)
     tiles = math.prod(int(number) for number in claimed)
     if tiles > MOST_TILES:
         raise ImageError(f"broken: it claims {tiles:,} tiles, at most {MOST_TILES:,} expected")
 
 
 def _check_claims(slide: openslide.OpenSlide) -> None:
-    """Refuse absurd sizes, and an MRXS whose files lie outside its folder: they are not watched."""
     width, height = slide.dimensions
     if not (0 < width <= MOST_SIDE and 0 < height <= MOST_SIDE):
         raise ImageError(f"broken: its size is {width:,} x {height:,} px")
-    for name, value in slide.properties.items():
-        if re.fullmatch(NAMES_FILE, name) and "/" in value:
-            raise ImageError(f"parts of it lie in {value}, which is not watched for changes")
 
 
 def _tile_bytes(slide: openslide.OpenSlide) -> int:
