@@ -1,4 +1,5 @@
 import os
+import re
 
 import pytest
 
@@ -100,6 +101,58 @@ def test_vrt_that_cannot_be_followed_is_a_problem(write, content, problem):
     found = find_sources(write("a.vrt", content))
     assert found.files == {}
     assert problem in found.problem
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        '<VRTDataset><Group name="/"/></VRTDataset>',
+        '<VRTDataset subClass="VRTProcessedDataset"/>',
+        '<VRTDataset><VRTRasterBand subClass="VRTRawRasterBand"/></VRTDataset>',
+        '<VRTDataset><VRTRasterBand SUBCLASS="vrtrawrasterband"/></VRTDataset>',
+        vrt('<SimpleSource SourceFilename="there.tif"/>'),
+        vrt(element("there.tif", relative="2")),
+        vrt("<SourceFilename>there<SourceBand/>.tif</SourceFilename>"),
+        vrt("<SourceFilename><![CDATA[there.tif]]></SourceFilename>"),
+        vrt('<?a b="c"?>'),
+        vrt("<PixelFunctionLanguage>Python</PixelFunctionLanguage>"),
+        vrt('<OpenOptions><OOI key="A">B</OOI></OpenOptions>'),
+        vrt('<Options><Option key="COORDINATE_OPERATION">+grids=there.tif</Option></Options>'),
+    ],
+)
+def test_vrt_with_what_may_name_files_in_other_ways_is_a_problem(write, planted):
+    write("there.tif")
+    assert re.search("not (a )?read", find_sources(write("a.vrt", planted)).problem)
+
+
+@pytest.mark.parametrize("name", [" there.tif", "there.tif ", "HDF5:there.tif", '"there.tif"', "{there.tif"])
+def test_source_that_gdal_would_not_take_for_a_path_is_a_problem_although_there_is_such_a_file(write, name):
+    write(name)
+    assert find_sources(write("a.vrt", vrt(element(name)))).problem == f"its source {name}: no such file"
+
+
+def test_source_with_a_time_in_its_name_is_found(write):
+    source = write("2026-11-29T10:30.tif")
+    assert find_sources(write("a.vrt", vrt(element("2026-11-29T10:30.tif")))) == (
+        {source: os.stat(source)},
+        "",
+    )
+
+
+def test_name_is_that_of_utf_8_whatever_the_vrt_says_of_itself(write, tmp_path):
+    source = write("ü.tif")
+    text = '<?xml version="1.0" encoding="ISO-8859-1"?>' + vrt(element("ü.tif"))
+    assert list(find_sources(write("a.vrt", text)).files) == [source]
+
+
+def test_vrts_of_vrts_end_at_a_depth(write):
+    write("0.vrt", vrt(element("pixels.tif")))
+    write("pixels.tif")
+    for level in range(1, 10):
+        write(f"{level}.vrt", vrt(element(f"{level - 1}.vrt")))
+    found = {level: find_sources(write(f"{level}.vrt", vrt(element(f"{level - 1}.vrt")))) for level in (7, 8)}
+    assert found[7].problem == ""
+    assert found[8].problem == "its source 0.vrt: a VRT below 8 others: not read"
 
 
 def test_vrt_that_is_too_large_is_not_read(write, monkeypatch):

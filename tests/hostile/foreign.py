@@ -3,7 +3,9 @@
 # ruff: noqa: E501  the files are texts, as they are
 
 import struct
+from io import BytesIO
 
+import imagecodecs
 import numpy as np
 import tifffile
 
@@ -128,20 +130,22 @@ def foreign(secret, url):
     item = '<GDALMetadata><Item name="OVERVIEW_FILE" domain="OVERVIEWS">{}</Item></GDALMetadata>'
     for name, target in (("tiff_overview_file", secret), ("tiff_overview_url", f"/vsicurl/{url}/a.tif")):
         contents[name] = tiff(item.format(target))
-    contents["jp2_overview_file"] = jp2_box(item.format(secret))
+    contents["jp2_overview_file"] = jp2(secret)
     return contents
 
 
 def tiff(metadata):
-    from io import BytesIO
-
     file, tags = BytesIO(), [(42112, "s", 0, metadata, True)]
     tifffile.imwrite(file, np.zeros((64, 64), np.uint8), photometric="minisblack", extratags=tags)
     return file.getvalue()
 
 
-def jp2_box(metadata):
-    """Return a JPEG 2000 file without pixels, with a box of XML."""
-    text = f"<GDALMultiDomainMetadata>{metadata}</GDALMultiDomainMetadata>".encode()
-    signature = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 "
-    return signature + struct.pack(">I4s", 8 + len(text), b"xml ") + text
+def jp2(overviews):
+    """Return a JPEG 2000 file whose box of XML names a file of overviews."""
+    text = (
+        '<GDALMultiDomainMetadata><Metadata domain="OVERVIEWS">'
+        f'<MDI key="OVERVIEW_FILE">{overviews}</MDI></Metadata></GDALMultiDomainMetadata>'
+    ).encode()
+    image = imagecodecs.jpeg2k_encode(np.zeros((64, 64), np.uint8), codecformat="jp2")
+    place = image.index(b"jp2c") - 4
+    return image[:place] + struct.pack(">I4s", 8 + len(text), b"xml ") + text + image[place:]

@@ -1,5 +1,7 @@
 """Drivers: which of GDAL's formats are read, and from which files."""
 
+import os
+
 import rasterio
 from rasterio.io import DatasetReader
 
@@ -9,8 +11,11 @@ from quadrat.sources import LOCAL_HINT, find_sources, is_vrt
 
 # Files of these formats hold their pixels themselves. GDAL's other drivers do not look at a file: it could
 # name more files, or servers, or be written anew to be read (BIGGIF).
-DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "GIF", "WEBP", "PNM", "SGI")
+DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "GIF", "WEBP")
 VRT = "VRT"
+
+# What GDAL opens beside a BMP, with any of its drivers and whatever its options say.
+BESIDE_BMP = (".ovr", ".msk", ".aux")
 
 # How files of formats begin that GDAL reads and quadrat does not.
 REFUSED = {
@@ -75,9 +80,20 @@ def _drivers(path: str) -> list[str]:
         return [VRT]
     with open(path, "rb") as file:
         start = file.read(64).lstrip()
+    if start.startswith(b"BM"):
+        _refuse_beside(path)
     for magic, name in REFUSED.items():
         if start.lower().startswith(magic.lower()):
             if name == VRT:
                 raise ImageError("a VRT, which is read only where its name ends in .vrt", "rename it")
             raise ImageError(f"{name}: not read, since such files may name other files or servers", CONVERT)
     return list(DRIVERS)
+
+
+def _refuse_beside(path: str) -> None:
+    for name in {path, os.path.splitext(path)[0]}:
+        for ending in BESIDE_BMP:
+            for beside in (name + ending, name + ending.upper()):
+                if os.path.lexists(beside):
+                    found = os.path.basename(beside)
+                    raise ImageError(f"GDAL would read {found} beside it, which is not watched", CONVERT)
