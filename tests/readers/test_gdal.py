@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from comparison import assert_reads, row_blocks
 from PIL import Image
 from rasterio.enums import Resampling
@@ -175,6 +176,19 @@ def test_memory_of_a_mosaic_is_counted_by_the_blocks_of_its_sources(mosaic, monk
         image.write(U16, 1)
     with pytest.raises(MemoryBudgetError, match="a row of the file's blocks needs about 6 MB"):
         open_image(mosaic, memory_mb=1)
+
+
+def test_a_small_vrt_of_a_source_with_a_huge_tile_is_refused_before_the_tile_is_allocated(tmp_path):
+    storage = {"tiled": True, "blockxsize": 16_384, "blockysize": 16, "compress": "deflate"}
+    with written_by_gdal(tmp_path / "source.tif", 1, "uint16", (16, 16), **storage) as image:
+        image.write(U16[:16, :16], 1)
+    write_vrt(tmp_path / "a.vrt", "source.tif")
+    with open_image(tmp_path / "a.vrt", memory_mb=100):
+        pass
+    with tifffile.TiffFile(tmp_path / "source.tif", mode="r+") as tif:
+        tif.pages[0].tags["TileLength"].overwrite(16_384)
+    with pytest.raises(MemoryBudgetError, match=r"a row of the file's blocks needs about 1,074 MB"):
+        open_image(tmp_path / "a.vrt", memory_mb=300)
 
 
 def test_a_vrt_under_another_name_is_refused(mosaic):

@@ -66,7 +66,7 @@ class GdalReader(FileReader):
             raise ImageError("GDAL opens only files whose name is UTF-8", "rename it")
         with ExitStack() as held:
             with _gdal_errors("not an image that quadrat can read", path), rasterio.Env(**OPTIONS):
-                self._block_height = _checked_block_height(path)
+                self._block_height, self._block_bytes = _checked_blocks(path)
                 with open_local(path) as full:
                     levels = 1 + len(full.overviews(1) if full.count else ())
                     width, transform = full.width, full.transform
@@ -144,7 +144,8 @@ class GdalReader(FileReader):
         block_width = dataset.block_shapes[0][1]
         width = -(-dataset.width // block_width) * block_width
         pixel_bytes = sum(np.dtype(name).itemsize for name in dataset.dtypes)
-        return max(MIN_CACHE_BYTES, 2 * self._block_height * width * pixel_bytes)
+        rows_bytes = self._block_height * width * pixel_bytes
+        return max(MIN_CACHE_BYTES, 2 * rows_bytes, 2 * self._block_bytes)
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
@@ -179,8 +180,8 @@ class _Rows:
                 out[...] = self._dataset.read(self._bands, window=window).transpose(1, 2, 0)
 
 
-def _checked_block_height(path: str) -> int:
-    """Return the height in pixels of the tallest block that is stored in an image or its sources.
+def _checked_blocks(path: str) -> tuple[int, int]:
+    """Return the height in pixels of the tallest block of an image and its sources, and bytes of the largest.
 
     An image that GDAL reads from files other than these, which its hash covers, is refused. All sources are
     opened for it: where a VRT cannot open one at first, it may give zeros later and be silent.
@@ -188,22 +189,28 @@ def _checked_block_height(path: str) -> int:
     sources = find_sources(path)
     if sources.problem:
         raise ImageError(sources.problem, LOCAL_HINT)
-    tallest, watched = 1, {os.path.realpath(name) for name in (path, *sources.files)}
+    tallest, largest, watched = 1, 0, {os.path.realpath(name) for name in (path, *sources.files)}
     for name in (path, *sources.files):
         where = "" if name == path else f"its source {os.path.basename(name)}: "
         try:
             with _gdal_errors("not an image that quadrat can read", name), open_local(name) as image:
-                used, height = image.files, max((height for height, _ in image.block_shapes), default=1)
+                used, shapes = image.files, image.block_shapes
+                # A block may hold all bands. numpy does not have all of GDAL's complex types.
+                sizes = (
+                    16 if name.startswith("complex") else np.dtype(name).itemsize for name in image.dtypes
+                )
+                pixel_bytes = sum(sizes)
         except ImageError as error:
             raise ImageError(f"{where}{error}", error.hint) from error
-        tallest = max(tallest, height)
+        tallest = max([tallest, *(height for height, _ in shapes)])
+        largest = max([largest, *(height * width * pixel_bytes for height, width in shapes)])
         others = [other for other in used if os.path.realpath(other) not in watched]
         if others:
             raise ImageError(
                 f"{where}parts of it lie in {os.path.basename(others[0])}, which is not watched for changes",
                 CONVERT,
             )
-    return tallest
+    return tallest, largest
 
 
 @contextmanager
