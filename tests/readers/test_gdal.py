@@ -1,3 +1,4 @@
+import os
 import warnings
 
 import numpy as np
@@ -163,6 +164,13 @@ def test_a_mosaic_whose_source_is_truncated_is_refused_and_not_filled_with_zeros
 def test_a_mosaic_whose_source_is_no_image_is_refused_when_it_is_opened(mosaic):
     (mosaic.parent / "right.tif").write_bytes(b"text" * 100)
     with pytest.raises(ImageError, match=r"its source right\.tif: not an image .* its format is none"):
+        open_image(mosaic)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_mosaic_whose_source_must_not_be_read_is_refused(mosaic):
+    (mosaic.parent / "right.tif").chmod(0)
+    with pytest.raises(ImageError, match=r"its source right\.tif: cannot be opened: Permission denied"):
         open_image(mosaic)
 
 

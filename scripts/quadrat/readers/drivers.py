@@ -78,8 +78,11 @@ def _drivers(path: str) -> list[str]:
         if problem:
             raise ImageError(problem, LOCAL_HINT)
         return [VRT]
-    with open(path, "rb") as file:
-        start = file.read(64).lstrip()
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64).lstrip()
+    except PermissionError as error:
+        raise ImageError(f"cannot be opened: {error.strerror}") from error
     if start.startswith(b"BM"):
         _refuse_beside(path)
     for magic, name in REFUSED.items():

@@ -196,9 +196,7 @@ def _checked_blocks(path: str) -> tuple[int, int]:
             with _gdal_errors("not an image that quadrat can read", name), open_local(name) as image:
                 used, shapes = image.files, image.block_shapes
                 # A block may hold all bands. numpy does not have all of GDAL's complex types.
-                sizes = (
-                    16 if name.startswith("complex") else np.dtype(name).itemsize for name in image.dtypes
-                )
+                sizes = (16 if one.startswith("complex") else np.dtype(one).itemsize for one in image.dtypes)
                 pixel_bytes = sum(sizes)
         except ImageError as error:
             raise ImageError(f"{where}{error}", error.hint) from error
