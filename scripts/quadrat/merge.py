@@ -15,7 +15,7 @@ from quadrat.manifest import PlannedImage, table_bytes
 from quadrat.result import Result, read_result
 from quadrat.results import TABLE_COLUMNS, ResultsFolder, split_version_path
 from quadrat.shard import has_failed, remove_shard
-from quadrat.store import replace_file
+from quadrat.store import replace_file, writing
 from quadrat.versions import StateRow, state
 
 # A failure of this kind holds until the file changes; others are tried again by the next run.
@@ -72,10 +72,12 @@ def merge_predictions(
         for path in shards.get(result.path, []):
             # Good shards of an image that is tried again need not be predicted again.
             if not may_pass or has_failed(path):
-                remove_shard(path, folder.path)
+                with writing(path):
+                    remove_shard(path, folder.path)
         if may_pass:
             # Once it is in the table a failure that may pass is forgotten, so that the next run tries again.
-            remove(result.path, folder.path)
+            with writing(result.path):
+                remove(result.path, folder.path)
     record = {
         "state": state([_row(result, columns) for result in results], settings["json_max_values"]),
         "recipe": recipe,

@@ -168,3 +168,18 @@ def test_each_format_is_a_rule_and_a_documented_target():
     )
     assert documented == [(form, form, FORMATS[form]) for form, _, _ in documented]
     assert {form for form, _, _ in documented} == set(FORMATS)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_record_that_names_a_file_elsewhere_is_refused_and_removes_nothing(
+    export, predict_scene, results, tmp_path, absolute
+):
+    export([predict_scene()])
+    outside = tmp_path / "outside.csv"
+    outside.touch()
+    name = str(outside) if absolute else "../../outside.csv"
+    record = Path(results.exported) / "wsinfer.json"
+    record.write_text(json.dumps({name: "mark"}))
+    with pytest.raises(ResultsError, match="outside.csv, which is not in .*wsinfer; delete the record"):
+        export([])
+    assert outside.exists()

@@ -106,7 +106,10 @@ class _Record:
         self.folder = f"{results}/{form}"
         self._path = Path(ResultsFolder(results).exported, f"{form}.json")
         self._marks: dict[str, str] = {}
-        self.held: dict[str, str] = orjson.loads(self._path.read_bytes()) if self._path.exists() else {}
+        try:
+            self.held: dict[str, str] = orjson.loads(self._path.read_bytes()) if self._path.exists() else {}
+        except orjson.JSONDecodeError as error:
+            raise ResultsError(f"{self._path}: {error}; delete the record and run again") from error
         outside = [name for name in self.held if name.startswith("/") or ".." in name.split("/")]
         if outside:
             raise ResultsError(
