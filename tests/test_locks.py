@@ -73,3 +73,28 @@ def test_merge_need_not_wait_for_one_that_was_killed(results):
     with merging_alone(results.merging, told.append):
         pass
     assert told == []
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_planted_in_the_place_of_the_lock_is_refused(results, tmp_path, kind):
+    os.makedirs(os.path.dirname(results.lock))
+    outside = tmp_path / "outside"
+    if kind == "link":
+        os.symlink(outside, results.lock)
+    else:
+        os.mkfifo(results.lock)
+    with pytest.raises(WriteError, match=f"lock is a {kind}, and must be a file of its own; delete it"):
+        RunLock(results.lock)
+    assert not outside.exists()
+
+
+def test_second_user_who_may_not_write_to_the_lock_is_refused_in_one_line(results):
+    RunLock(results.lock)
+    os.chmod(results.lock, 0o444)
+    program = "import sys; from quadrat.locks import RunLock; RunLock(sys.argv[1])"
+    command = [sys.executable, "-c", program, results.lock]
+    if os.geteuid() == 0:
+        # The permissions of files hold for root too where this is dropped.
+        command = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-all", *command]
+    done = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith("/.quadrat/lock: cannot be written: Permission denied")

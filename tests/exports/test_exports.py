@@ -180,6 +180,6 @@ def test_record_that_names_a_file_elsewhere_is_refused_and_removes_nothing(
     name = str(outside) if absolute else "../../outside.csv"
     record = Path(results.exported) / "wsinfer.json"
     record.write_text(json.dumps({name: "mark"}))
-    with pytest.raises(ResultsError, match="outside.csv, which is not in .*wsinfer; delete the record"):
+    with pytest.raises(ResultsError, match=r"outside\.csv, which is not in .*wsinfer; delete the record"):
         export([])
     assert outside.exists()
