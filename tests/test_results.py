@@ -106,3 +106,19 @@ def test_broken_record_of_the_merge_is_refused_with_what_to_do(results):
     Path(results.merged).write_bytes(b'{"state"')
     with pytest.raises(ResultsError, match=r"merged\.json: .*; delete the file and run again"):
         results.read_merged()
+
+
+def test_folder_that_any_user_may_write_to_is_told(results):
+    os.mkdir(results.path)
+    assert results.sharing() == []
+    os.chmod(results.path, 0o777)
+    assert len(results.sharing()) == 1
+    assert results.sharing()[0].startswith(f"warning: {results.path}: any user may write there; ")
+
+
+def test_plan_of_another_user_is_told(results, monkeypatch):
+    os.makedirs(os.path.dirname(results.plan))
+    Path(results.plan).touch()
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert len(results.sharing()) == 1
+    assert "belongs to another user" in results.sharing()[0]

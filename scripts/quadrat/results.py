@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,6 +236,17 @@ class ResultsFolder:
             for path in paths:
                 with writing(path), suppress(FileNotFoundError):
                     require(path, os.lstat(path).st_mode, expected)
+
+    def sharing(self) -> list[str]:
+        """List what shows that other users may write to the folder too, as warnings."""
+        mode = os.stat(self.path).st_mode
+        lines = [f"warning: {self.path}: any user may write there"] if mode & stat.S_IWOTH else []
+        places = [path for path in (self.path, self.plan, self.merged) if os.path.lexists(path)]
+        others = [path for path in places if os.stat(path).st_uid != os.geteuid()]
+        if others and os.geteuid() != 0:  # root in a container works on the files of somebody else
+            lines.append(f"warning: {others[0]}: belongs to another user")
+        told = "; who may write to the results can change them: share them only with users whom you trust"
+        return [line + told for line in lines]
 
     def remove_leftovers(self) -> None:
         """Remove what killed jobs left half-written; such a job that is still at work fails at its end.

@@ -78,6 +78,8 @@ def plan():
     try:
         if is_run():
             LOCKS.append(RunLock(results.lock))
+            for line in results.sharing():
+                announce(line)
             results.remove_leftovers()
             results.rename_results()
         made = make_plan(settings, show)
