@@ -284,9 +284,11 @@ class ResultsFolder:
         for key, paths in self.list_versions().items():
             for path in paths if not _KEY_OF_ANY_VERSION.fullmatch(key) else []:
                 _, version = split_version_path(path)
-                with suppress(ResultsError):  # what is no whole result stays, as superseded
-                    footer, _ = read_footer(path)
-                    self._rename(key, encode(footer["filename"]), version)
+                try:
+                    filename = read_footer(path)[0]["filename"]
+                except (ResultsError, KeyError):
+                    continue  # what is no whole result stays, as superseded
+                self._rename(key, encode(filename), version)
         replace_file(self.renamed, b"", self.path)
 
     def _rename(self, key: str, new_key: str, version: str) -> None:
