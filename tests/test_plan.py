@@ -361,10 +361,10 @@ def test_failure_that_may_pass_is_planned_again(study, kind):
 
 
 def test_image_that_cannot_be_carried_is_planned_without_a_result(finished):
-    finished.put("{d}.tif")
+    finished.put("d\n.tif")
     plan = finished.plan()
     (image,) = [image for image in plan.images if image.problem]
-    assert (image.filename, image.version, image.content_id) == ("{d}.tif", "", "")
+    assert (image.filename, image.version, image.content_id) == ("d\\n.tif", "", "")
     assert len(plan.results) == len(NAMES)
     finished.finish(plan)
     assert finished.run() == ([], False)
@@ -451,7 +451,7 @@ def test_plan_can_be_read_by_the_process_of_a_job(finished):
 
 
 def test_merged_files_hold_the_state_that_was_planned(finished, results):
-    finished.put("{d}.tif")
+    finished.put("d\n.tif")
     plan = finished.plan()
     finished.finish(plan)
     assert results.read_merged()["state"] == plan.state
