@@ -114,10 +114,10 @@ def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_p
         writer.append(positions, np.arange(float(len(grid))))
         writer.finish({"filename": "large.tif", "plane": None, "predictor": {}, "image": described})
     job = {
-        "input": {"images": [str(image)], "results": [str(result)]},
+        "input": {"results": [str(result)]},
         "output": [str(tmp_path / "drawn")],
         "log": [str(tmp_path / "job.log")],
-        "params": {"drawings": {"results": str(tmp_path), "maps": True}},
+        "params": {"drawings": {"results": str(tmp_path), "maps": True}, "images": [str(image)]},
         "resources": {"mem_mb": 1000},
     }
     code, megabytes = run_job("draw_maps.py", job)

@@ -13,10 +13,10 @@ def test_job_asks_for_ten_minutes_and_one_more_for_each_10_mb_of_its_image(study
         write_image(study.images / name, 1)
     os.truncate(study.images / "large.tif", 25_000_000)
     planned = study.run("--dry-run", "--quiet", "host")
-    job = r"rule predict_image:\n +input: (\S+)\n(?: .*\n)*? +resources: .*runtime=(\d+), .*mem_mb=(\d+),"
+    job = r"wildcards: key=(\S+), .*\n(?: .*\n)*? +resources: .*runtime=(\d+), .*mem_mb=(\d+),"
     assert sorted(re.findall(job, planned.output)) == [
-        ("images/large.tif", "12", "2000"),
-        ("images/small.tif", "10", "2000"),
+        ("large.tif", "12", "2000"),
+        ("small.tif", "10", "2000"),
     ]
 
 
