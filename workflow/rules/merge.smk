@@ -44,6 +44,6 @@ rule check_failures:
         "../../envs/quadrat.yaml"
     params:
         table=results.images,
-        results=settings.results,
+        results=lambda wildcards: settings.results,
     script:
         "../../scripts/check_failures.py"
