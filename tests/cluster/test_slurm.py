@@ -238,52 +238,6 @@ def test_a_shared_installation_runs_a_study_elsewhere_by_the_generic_profile(gen
 
 
 @pytest.fixture(scope="module")
-def named_run(make_study):
-    study = make_study()
-    study.configure(on_failure="report")
-    study.expected = write_named(study.images, awkward_names(100, seed=1))
-    grouped = ["--groups", "predict_image=images", "--group-components", "images=25", "--cores", "1"]
-    study.start(*grouped, resources=["predict_image:runtime=2"])
-    return study
-
-
-def test_names_that_are_commands_are_names_to_slurm(named_run):
-    done = named_run.finish()
-    assert done.code == 0, done.output
-    require_harmless(named_run, named_run.expected)
-
-
-# Starts a job by itself, as a queue would, and prints its number.
-SUBMIT = """#!/bin/sh
-setsid bash "$1" > /dev/null 2>&1 &
-echo $!
-"""
-
-
-@pytest.fixture(scope="module")
-def generic_named_run(make_study):
-    study = make_study()
-    study.configure(on_failure="report")
-    study.expected = write_named(study.images, awkward_names(100, seed=2))
-    (study.path / "submit.sh").write_text(SUBMIT)
-    (study.path / "submit.sh").chmod(0o755)
-    command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")),
-        *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", "./submit.sh", "--jobs", "2"),
-        *("--groups", "predict_image=images", "--group-components", "images=50", "--cores", "1"),
-        *("--ignore-incomplete", "--keep-going", "--configfile", "config.yaml"),
-    ]
-    study.start_command(command, study.path)
-    return study
-
-
-def test_names_that_are_commands_are_names_to_any_queue(generic_named_run):
-    done = generic_named_run.finish()
-    assert done.code == 0, done.output
-    require_harmless(generic_named_run, generic_named_run.expected)
-
-
-@pytest.fixture(scope="module")
 def over_time_run(make_study):
     study = make_study()
     study.add_model(retries=0)
@@ -306,3 +260,40 @@ def test_an_image_over_its_time_is_named_and_can_be_left_out(over_time_run):
     mended = Study(study.path).run()
     assert (mended.code, mended.predicted) == (0, 0), mended.output
     assert study.dictionary == {"other.tif": [3]}
+
+
+# Names that are commands. These runs start when the others are over: they take both cores for a minute each.
+
+GROUPED = ("--groups", "predict_image=images", "--group-components", "images=25", "--cores", "1")
+# Starts a job by itself, as a queue would, and prints its number.
+SUBMIT = """#!/bin/sh
+setsid bash "$1" > /dev/null 2>&1 &
+echo $!
+"""
+
+
+def test_names_that_are_commands_are_names_to_slurm(make_study):
+    study = make_study()
+    study.configure(on_failure="report")
+    expected = write_named(study.images, awkward_names(60, seed=1))
+    study.start(*GROUPED, resources=["predict_image:runtime=2"])
+    done = study.finish()
+    assert done.code == 0, done.output
+    require_harmless(study, expected)
+
+
+def test_names_that_are_commands_are_names_to_any_queue(make_study):
+    study = make_study()
+    study.configure(on_failure="report")
+    expected = write_named(study.images, awkward_names(60, seed=2))
+    (study.path / "submit.sh").write_text(SUBMIT)
+    (study.path / "submit.sh").chmod(0o755)
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")),
+        *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", "./submit.sh", "--jobs", "2"),
+        *(*GROUPED, "--ignore-incomplete", "--keep-going", "--configfile", "config.yaml"),
+    ]
+    study.start_command(command, study.path)
+    done = study.finish()
+    assert done.code == 0, done.output
+    require_harmless(study, expected)
