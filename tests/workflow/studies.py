@@ -78,10 +78,11 @@ class Study:
 
     def command(self, *arguments, project=PROJECT, cores=2):
         """Give the command that a user of an installation elsewhere types."""
+        configured = [] if "--configfile" in arguments else ["--configfile", "config.yaml"]
         return [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")),
             *("--workflow-profile", str(project / "profiles/default"), "--cores", str(cores), *arguments),
-            *("--configfile", "config.yaml"),
+            *configured,
         ]
 
     def run(self, *arguments, python_path="", **options):
@@ -130,11 +131,16 @@ def write_image(path, seed, height=100, width=140, **options):
     return pixels
 
 
-def means(pixels, size=PATCH_SIZE):
-    """Give what a plain loop over the loaded image gives."""
+def patches(pixels, size=PATCH_SIZE):
+    """Cut a loaded image as a plain loop does."""
     height, width = pixels.shape[:2]
     return [
-        float(np.mean(pixels[y : y + size, x : x + size]))
+        pixels[y : y + size, x : x + size]
         for y in range(0, height - size + 1, size)
         for x in range(0, width - size + 1, size)
     ]
+
+
+def means(pixels, size=PATCH_SIZE):
+    """Return what a plain loop over the loaded image gives."""
+    return [float(np.mean(patch)) for patch in patches(pixels, size)]

@@ -7,10 +7,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+import yaml
 from PIL import Image
 
 from quadrat import open_predictions
-from studies import means, write_image
+from studies import means, patches, write_image
 
 NOISE = np.random.default_rng(0)
 RGB = NOISE.integers(0, 256, (90, 130, 3), np.uint8)
@@ -146,6 +147,25 @@ def test_settings_can_be_given_on_the_command_line(study):
     assert run.code == 0, run.output
     study.results = study.path / "elsewhere"
     assert study.dictionary == {"b.tif": means(pixels[..., [1, 0]], 48)}
+
+
+def test_what_a_later_configuration_file_says_is_not_mixed_with_what_an_earlier_one_says(study):
+    pixels = write_image(study.images / "a.tif", 1)
+    write_image(study.images / "b.tif", 2)
+    (study.path / "function.py").write_text("from numpy import max as predict_patch\n")
+    predictor = {"kind": "statistics", "of": ["mean", "max"], "per_channel": True}
+    study.configure(predictor=predictor, skip={"nodata": 1.0}, include=["a*"])
+    own = {"kind": "python", "path": "function.py", "name": "predict_patch"}
+    mine = {"predictor": own, "skip": {"background": {"mean_above": 255}}}
+    (study.path / "mine.yaml").write_text(yaml.safe_dump(mine))
+    run = study.run("--configfile", "mine.yaml", "--config", "predictor={kind: statistics, of: min}")
+    assert run.code == 0, run.output
+    assert study.dictionary == {"a.tif": [float(patch.min()) for patch in patches(pixels)]}
+    used = yaml.safe_load((study.results / "run.yaml").read_text())["configuration"]
+    assert used["predictor"] == {"kind": "statistics", "of": "min"}
+    assert used["skip"] == {"background": {"mean_above": 255}}
+    assert study.run("--configfile", "mine.yaml").code == 0
+    assert study.dictionary == {"a.tif": [float(patch.max()) for patch in patches(pixels)]}
 
 
 def test_columns_of_a_users_table_pass_through(study):

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.common import overwrite_function_params
+from snakemake.common.configfile import load_configfile
 from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
@@ -45,8 +46,25 @@ LOCKS = []  # held until the process ends
 SCHEMA = Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
 
 
+def layered_config():
+    """Return the configuration, in which a top-level key of a later file, or of --config, replaces an earlier one.
+
+    Snakemake merges mappings key by key: what `skip` or `predictor` of one file say would be added to the other's.
+    """
+    if workflow.modifier.skip_configfile:
+        return config  # as a module, quadrat gets the configuration that its host made
+    asked = workflow.config_settings
+    if asked.replace_workflow_config:
+        raise SystemExit(
+            "quadrat: --replace-workflow-config: Snakemake does not hand it to jobs; move config.yaml away instead"
+        )
+    own = workflow.configfiles[len(asked.configfiles) :]
+    layers = map(load_configfile, [*own, *asked.configfiles])
+    return {key: layer[key] for layer in [*layers, asked.config] for key in layer}
+
+
 try:
-    settings = load_settings(config, SCHEMA)
+    settings = load_settings(layered_config(), SCHEMA)
     results = ResultsFolder(settings.results)
     if workflow.is_main_process:
         results.check()
