@@ -1,7 +1,6 @@
 """Merge the results of all images into the dictionary."""
 
-import time
-
+from quadrat.errors import ResultsError
 from quadrat.job_log import telling
 from quadrat.locks import merging_alone
 from quadrat.manifest import read_manifest
@@ -23,10 +22,11 @@ def main(job):
     with telling(job.log[0], folder.path) as tell:
         with merging_alone(folder.merging, tell):
             write_run_record(folder.run, settings, recipe, job.params.project, folder.path)
-            images = read_manifest(job.input.manifest)
-            merge_predictions(list(job.params.paths), images, settings, recipe, tell)
-        # Differs from the last one: Snakemake takes a newer file of the same bytes for old.
-        replace_file(job.output[0], str(time.time_ns()).encode(), folder.path)
+            images = read_manifest(folder.manifest)
+            state = merge_predictions(list(job.params.paths), images, settings, recipe, tell)
+        if state != job.params.state:
+            raise ResultsError(f"{folder.predictions}: is not what this run planned; run again")
+        replace_file(job.output[0], state.encode(), folder.path)
 
 
 main(snakemake)

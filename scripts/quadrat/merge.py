@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -28,11 +29,11 @@ def merge_predictions(
     settings: dict[str, Any],
     recipe: dict[str, Any],
     tell: Callable[[str], None],
-) -> None:
+) -> str:
     """Merge the results of all images.
 
     Writes the dictionary as Parquet and JSON, the table of images and the links, and last the record of
-    what they hold.
+    what they hold. What was made from the merged files of before is removed.
 
     Parameters
     ----------
@@ -47,6 +48,11 @@ def merge_predictions(
     tell : callable
         Takes the lines that a person should read.
 
+    Returns
+    -------
+    str
+        The state of the merged files; see `quadrat.versions.state`.
+
     Raises
     ------
     ResultsError
@@ -57,6 +63,9 @@ def merge_predictions(
     results += [_unplanned(image) for image in images if image.problem]
     results.sort(key=lambda result: result.filename)
     columns = {image.filename: image.columns for image in images}
+    for path in (folder.checked, folder.overview):
+        with writing(path), suppress(FileNotFoundError):
+            remove(path, folder.path)
     for line in _warnings(results):
         tell(line)
     ok = [result for result in results if result.status == "ok"]
@@ -87,6 +96,7 @@ def merge_predictions(
         "summary": _summary(results),
     }
     replace_file(folder.merged, orjson.dumps(record), folder.path)
+    return record["state"]
 
 
 def _row(result: Result, columns: dict[str, dict[str, str]]) -> StateRow:

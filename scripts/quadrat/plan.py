@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +17,13 @@ from quadrat.content_ids import ContentLog, hash_known, identify
 from quadrat.contents import mark
 from quadrat.drawings import DrawingsFolder
 from quadrat.errors import ConfigError
+from quadrat.inside import remove
 from quadrat.inventory import FoundImage, find_images, is_chosen
 from quadrat.manifest import PlannedImage, read_manifest, write_manifest
 from quadrat.region_files import RegionFiles
 from quadrat.results import ResultsFolder
 from quadrat.shards import Shards, plan_shards, read_shard_plan
-from quadrat.store import replace_file
+from quadrat.store import replace_file, writing
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,8 @@ class Plan:
 def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     """Find out what there is to do, and write it down when there is something.
 
-    Whenever what the merged files are to hold differs from what they hold, or one of them or of the results
-    that they are made from is missing, manifest and plan are written anew. They are then newer than the mark
-    of the merge, and that alone makes Snakemake merge: nothing depends on its own records.
+    Manifest and plan are written anew whenever what the merged files are to hold differs from what they
+    hold, or one of them or of the results that they are made from is missing.
 
     Parameters
     ----------
@@ -173,6 +174,29 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     if merged.get("state") != plan.state or plan.missing or not _is_written(plan, folder):
         _write(plan, folder)
     return plan
+
+
+def remove_other_mark(plan: Plan) -> None:
+    """Remove the mark of the last merge unless the merged files hold what a plan asks for.
+
+    That alone makes Snakemake merge. Its own records and dates, which clocks and copies change, do not count.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Raises
+    ------
+    WriteError
+        If the mark cannot be removed.
+    """
+    folder = ResultsFolder(plan.settings.results)
+    mark = Path(folder.merge_mark)
+    is_merged = folder.read_merged().get("state") == plan.state and not plan.missing
+    is_marked = mark.exists() and mark.read_text(encoding="utf-8") == plan.state
+    if not (is_merged and is_marked and all(map(os.path.exists, folder.merged_files()))):
+        with writing(folder.merge_mark), suppress(FileNotFoundError):
+            remove(folder.merge_mark, folder.path)
 
 
 def read_plan(settings: Settings) -> Plan:

@@ -117,8 +117,8 @@ class ResultsFolder:
 
     @property
     def merge_mark(self) -> str:
-        """Made by the merge when it is done; Snakemake removes it before the next one begins."""
-        return f"{self.path}/.quadrat/merge_done"
+        """There while the merged files hold what was planned last, with the state of the plan in it."""
+        return f"{self.path}/predictions.done"
 
     @property
     def plan(self) -> str:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -236,6 +237,43 @@ def test_a_dry_run_between_a_change_and_the_run(finished):
     assert "predict_image            1" in dry.output
     expect(finished.run(), 1, True)
     assert list(finished.dictionary) == ["b.tif", "new.tif", "north/a.tif", "north/c.tif"]
+
+
+def test_a_dry_run_of_another_configuration(finished):
+    before = {path: path.read_bytes() for path in finished.results.glob("predictions.*")}
+    assert len(before) == 3
+    dry = finished.run("--dry-run", "--config", "patch_size=48")
+    assert "predict_image            4" in dry.output
+    assert {path: path.read_bytes() for path in finished.results.glob("predictions.*")} == before
+    run = finished.run()
+    expect(run, 0, False)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_clock_of_what_was_merged_differs(finished, hours):
+    others = time.time() + 3600 * hours
+    for path in finished.results.rglob("*"):
+        os.utime(path, (others, others))
+    expect(finished.run(), 0, False)
+    pixels = write_image(finished.images / "new.tif", 9)
+    (finished.images / "bad.tif").write_bytes(b"II*\0 and no more")
+    run = finished.run()
+    assert (run.code, run.predicted, run.merged) == (1, 2, True)
+    assert finished.dictionary["new.tif"] == means(pixels)
+    (finished.images / "bad.tif").unlink()
+    expect(finished.run(), 0, True)
+    assert "bad.tif" not in (finished.results / "images.tsv").read_text()
+
+
+def test_mark_of_the_merge_changes_only_with_the_dictionary(finished):
+    mark = finished.results / "predictions.done"
+    before = mark.read_bytes()
+    write_image(finished.images / "new.tif", 9)
+    expect(finished.run(), 1, True)
+    assert mark.read_bytes() != before
+    (finished.images / "new.tif").unlink()
+    expect(finished.run(), 0, True)
+    assert mark.read_bytes() == before
 
 
 def test_more_than_half_of_the_images_vanish(finished):

@@ -28,7 +28,7 @@ from quadrat.locks import RunLock
 from quadrat.model_settings import gpus
 from quadrat.search_path import lend_to_jobs
 from quadrat.obstacles import find_obstacles
-from quadrat.plan import make_plan, read_plan
+from quadrat.plan import make_plan, read_plan, remove_other_mark
 from quadrat.progress import ProgressHandler
 from quadrat.results import ResultsFolder
 from quadrat.signals import handle_in_thread
@@ -101,6 +101,8 @@ def plan():
             results.remove_leftovers()
             results.rename_results()
         made = make_plan(settings, show)
+        if is_run():
+            remove_other_mark(made)
     except QuadratError as error:
         raise SystemExit(visible(f"quadrat: {error}"))
     if is_run():
@@ -180,10 +182,13 @@ def job_gpus(wildcards):
     return 0 if is_join(wildcards) else gpus(settings.predictor)
 
 
-def planned(wildcards):
-    """Give the files of the plan, once it is made."""
+def plan_of_rehearsal(wildcards):
+    """Return the files of the plan, whose dates show what a rehearsal would merge; none for a run.
+
+    A run removes a mark that is not of its plan, and no date counts. A rehearsal removes nothing.
+    """
     plan()
-    return {"manifest": results.manifest, "plan": results.plan}
+    return [] if is_run() else [results.manifest, results.plan]
 
 
 def is_forced():

@@ -37,7 +37,7 @@ rule draw_maps:
 
 rule write_overview:
     input:
-        results.merge_mark,
+        ancient(results.merge_mark),
         merged_tables,
         wanted_drawings,
     output:

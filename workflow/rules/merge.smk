@@ -1,7 +1,7 @@
 """Merge the results of all images, then fail if any image failed.
 
-Required: the Parquet of each image that had none, and the plan, which is newer than the mark of the last merge
-whenever the merged files do not hold what they should.
+Required: the Parquet of each image that had none. The mark of the last merge is missing whenever the merged files
+do not hold what they should: planning removes it.
 Gives: results/predictions.parquet, .json, images.tsv, run.yaml and the links in results/predictions/. They are
 no outputs: Snakemake removes these before a job begins and when it fails, and the dictionary is to stay until
 the next one takes its place.
@@ -11,7 +11,7 @@ the next one takes its place.
 # A checkpoint, since only the merge knows which images have predictions to draw.
 checkpoint merge_predictions:
     input:
-        unpack(planned),
+        plan_of_rehearsal,
         results=ancient(awaited_results),
     output:
         results.merge_mark,
@@ -26,6 +26,7 @@ checkpoint merge_predictions:
         settings=settings.as_dict(),
         paths=lambda wildcards: plan().results,
         recipe=lambda wildcards: plan().recipe,
+        state=lambda wildcards: plan().state,
         project=workflow.basedir,
     script:
         "../../scripts/merge_predictions.py"
@@ -33,7 +34,7 @@ checkpoint merge_predictions:
 
 rule check_failures:
     input:
-        results.merge_mark,
+        ancient(results.merge_mark),
     output:
         results.checked,
     log:
