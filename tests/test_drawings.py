@@ -7,7 +7,7 @@ from quadrat.manifest import PlannedImage, table_bytes
 from quadrat.merge import merge_predictions
 
 A, B = (
-    PlannedImage(name, name, "0123456789ab", "1-2", f"images/{name}") for name in ("a.tif", "north/b.tif")
+    PlannedImage(name, name, "0123456789ab", "1-2", f"images/{name}", 1) for name in ("a.tif", "north/b.tif")
 )
 
 
@@ -39,7 +39,7 @@ def test_images_with_predictions_are_drawn(folder):
 
 
 def test_image_whose_name_looks_like_a_formula_is_drawn(write_result, make_settings):
-    image = PlannedImage("-1.tif", "-1.tif", "0123456789ab", "1-2", "images/-1.tif")
+    image = PlannedImage("-1.tif", "-1.tif", "0123456789ab", "1-2", "images/-1.tif", 1)
     settings = make_settings()
     merge_predictions([write_result("-1.tif", [0.5])], [image], settings.as_dict(), {}, lambda line: None)
     (drawing,) = DrawingsFolder(settings.results, True).current([image])
@@ -71,13 +71,9 @@ def test_drawings_of_other_images_versions_and_channels_are_superseded(folder):
     assert DrawingsFolder(folder.results, False).superseded([A, B]) == sorted([*old[2:], *current[2:]])
 
 
-def test_small_images_are_drawn_together_and_large_ones_alone(folder, images):
+def test_small_images_are_drawn_together_and_large_ones_alone(folder):
     sizes = {"a.tif": 10, "b.tif": 10, "c.tif": BATCH_BYTES, "d.tif": 10, "e.tif": 10}
-    planned = []
-    for name, size in sizes.items():
-        with (images / name).open("wb") as file:
-            file.truncate(size)
-        planned.append(PlannedImage(name, name, "0123456789ab", "1-2", str(images / name)))
+    planned = [PlannedImage(name, name, "0123456789ab", "1-2", name, size) for name, size in sizes.items()]
     rows = [[name, "failed" if name == "d.tif" else "ok", "", ""] for name in sizes]
     table = table_bytes(["filename", "status", "message", "hint"], rows)
     Path(folder.results, "images.tsv").write_bytes(table)

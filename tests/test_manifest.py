@@ -6,7 +6,8 @@ from quadrat.manifest import PlannedImage, read_manifest, write_manifest
 
 def planned(filename, **changes):
     return PlannedImage(
-        **{"filename": filename, "key": "k", "version": "v", "content_id": "c", "path": "p"} | changes
+        **{"filename": filename, "key": "k", "version": "v", "content_id": "c", "path": "p", "size": 12}
+        | changes
     )
 
 

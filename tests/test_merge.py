@@ -47,7 +47,7 @@ def image_table(results):
 
 
 def planned(filename, problem="", hint="", **columns):
-    return PlannedImage(filename, filename, "", "", filename, problem, hint, columns=columns)
+    return PlannedImage(filename, filename, "", "", filename, 0, problem, hint, columns=columns)
 
 
 @pytest.fixture

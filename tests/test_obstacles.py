@@ -10,9 +10,11 @@ from quadrat.plan import Plan
 @pytest.fixture
 def plan(make_settings, write_tiff):
     """Give the plan of three images, one of which has a problem."""
-    planned = [PlannedImage(name, name, "0123456789ab", "1-2", str(write_tiff(name).path)) for name in "ab"]
+    planned = [
+        PlannedImage(name, name, "0123456789ab", "1-2", str(write_tiff(name).path), 1) for name in "ab"
+    ]
     return Plan(
-        make_settings(), [*planned, PlannedImage("c", "c", "", "", "nowhere/c", problem="a pipe")], {}, {}
+        make_settings(), [*planned, PlannedImage("c", "c", "", "", "nowhere/c", 0, problem="a pipe")], {}, {}
     )
 
 

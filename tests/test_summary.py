@@ -38,7 +38,7 @@ def plan_of(settings, paths):
     folder = ResultsFolder(settings.results)
     parts = [split_version_path(path) for path in paths]
     planned = [(head.removeprefix(f"{folder.versions}/"), version) for head, version in parts]
-    images = [PlannedImage(filename_of(key), key, version, "1-2", "") for key, version in planned]
+    images = [PlannedImage(filename_of(key), key, version, "1-2", "", 0) for key, version in planned]
     return Plan(settings, images, {}, {})
 
 

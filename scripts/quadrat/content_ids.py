@@ -20,7 +20,6 @@ from quadrat.contents import Signature, hash_file, join_hashes, signature
 from quadrat.errors import ResultsError
 from quadrat.inside import open_file
 from quadrat.inventory import FoundImage
-from quadrat.sources import find_sources
 from quadrat.store import read_footer, replace_file, writing
 
 # What a killed run hashed in the meantime is hashed again: saving each hash would take longer than hashing.
@@ -138,8 +137,7 @@ def identify(
     """
     content_ids, first_seen, changed = {}, [], []
     for image in images:
-        sources = find_sources(image.path).files
-        found = signature(image.stat, *sources.values())
+        found = signature(*image.files.values())
         entry = log.get(image.filename)
         if entry and entry[0] == found:
             content_ids[image.filename] = entry[1]
@@ -148,7 +146,7 @@ def identify(
         elif verify == "stat" or (entry is None and not results_of(image.filename)):
             first_seen.append((image.filename, found, _stat_id(found)))
         else:
-            changed.append(Changed(image.filename, [image.path, *sources], found))
+            changed.append(Changed(image.filename, list(image.files), found))
     log.record(first_seen)
     content_ids.update((filename, content_id) for filename, _, content_id in first_seen)
     content_ids.update(_hash_changed(changed, results_of, merged, log, announce))

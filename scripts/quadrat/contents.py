@@ -26,8 +26,12 @@ def signature(stat: os.stat_result, *others: os.stat_result) -> Signature:
 
 
 def mark(path: str | os.PathLike) -> list[int]:
-    """Give what changes when a file is written to: size and mtime (ns), as JSON keeps it."""
-    stat = os.stat(path)
+    """Return what changes when a file is written to: size and mtime (ns), as JSON keeps it."""
+    return mark_of(os.stat(path))
+
+
+def mark_of(stat: os.stat_result) -> list[int]:
+    """Return the mark of a file that had this status."""
     return [stat.st_size, stat.st_mtime_ns]
 
 

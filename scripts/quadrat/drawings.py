@@ -109,12 +109,11 @@ class DrawingsFolder:
         places = {image.filename: place for place, image in enumerate(images)}
         batches, held = [], 0
         for image in self.missing(images):
-            size = os.path.getsize(image.path)
-            if not batches or len(batches[-1]) == BATCH_IMAGES or held + size > BATCH_BYTES:
+            if not batches or len(batches[-1]) == BATCH_IMAGES or held + image.size > BATCH_BYTES:
                 batches.append([])
                 held = 0
             batches[-1].append(places[image.filename])
-            held += size
+            held += image.size
         return [self.batch_path(batch[0], batch[-1], run) for batch in batches]
 
     def forget_batches(self) -> None:

@@ -110,11 +110,11 @@ def _inspect(image: FoundImage, reading: Reading) -> Inspected:
     if image.problem:
         return Inspected(image.filename, problem=image.problem, hint=image.hint)
     try:
-        return Inspected(image.filename, image.stat.st_size, **_header(image.path, reading))
+        return Inspected(image.filename, image.size, **_header(image.path, reading))
     except ImageError as error:
-        return Inspected(image.filename, image.stat.st_size, problem=str(error), hint=error.hint)
+        return Inspected(image.filename, image.size, problem=str(error), hint=error.hint)
     except OSError as error:
-        return Inspected(image.filename, image.stat.st_size, problem=f"cannot be read: {error.strerror}")
+        return Inspected(image.filename, image.size, problem=f"cannot be read: {error.strerror}")
 
 
 def _header(path: str, reading: Reading) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from quadrat.cells import CONTROL, visible
 from quadrat.config import Settings
 from quadrat.errors import ConfigError
 from quadrat.results import TABLE_COLUMNS
-from quadrat.sources import VRT_ENDING, is_vrt, linked_parts
+from quadrat.sources import VRT_ENDING, find_sources, is_vrt, linked_parts
 from quadrat.tree import walk
 
 # It may lead to what whoever put it there could not read.
@@ -41,8 +41,8 @@ class FoundImage:
         Path relative to the images folder.
     path : str
         Path to open it by.
-    stat : os.stat_result or None
-        Its status; None where it has a problem.
+    files : dict of str to os.stat_result
+        Path and status of each file that it is read from, its own first; empty where it has a problem.
     problem, hint : str
         Why it cannot be predicted although it is listed, and what helps; empty where it can.
     columns : dict of str to str
@@ -51,10 +51,15 @@ class FoundImage:
 
     filename: str
     path: str
-    stat: os.stat_result | None = None
+    files: dict[str, os.stat_result] = field(default_factory=dict)
     problem: str = ""
     hint: str = ""
     columns: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(status.st_size for status in self.files.values())
 
 
 # Why images are not of a run; HIDDEN and the endings of other files tell the rest.
@@ -170,13 +175,14 @@ def _image(filename: str, path: str, root: str | None, is_link: bool, columns: d
     if not os.access(path, os.R_OK, effective_ids=True):
         # Snakemake, which reads small inputs itself, would stop the run.
         return _failed(filename, path, f"cannot be opened: {os.strerror(errno.EACCES)}", "", columns)
+    files = {path: status, **find_sources(path).files}
     if root is not None:
         if is_link and not _is_within(path, root):
             return _failed(filename, path, LEAVING, LEAVING_HINT, columns)
-        for part in linked_parts(path):
+        for part in linked_parts(path, files):
             if not _is_within(part, root):
                 return _failed(filename, path, f"{os.path.basename(part)}: {LEAVING}", LEAVING_HINT, columns)
-    return FoundImage(filename, path, status, columns=columns)
+    return FoundImage(filename, path, files, columns=columns)
 
 
 def _failed(filename: str, path: str, problem: str, hint: str, columns: dict[str, str]) -> FoundImage:

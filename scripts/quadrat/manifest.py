@@ -23,6 +23,8 @@ class PlannedImage(NamedTuple):
         What its result is made from; empty where it has a problem.
     content_id : str
         What tells its content; empty where it has a problem.
+    size : int
+        Bytes of all its files; 0 where it has a problem.
     problem, hint : str
         Why it is listed as failed without a job; empty where it has one.
     regions : str
@@ -36,6 +38,7 @@ class PlannedImage(NamedTuple):
     version: str
     content_id: str
     path: str
+    size: int
     problem: str = ""
     hint: str = ""
     regions: str = ""
@@ -68,8 +71,14 @@ def read_manifest(path: str) -> list[PlannedImage]:
         header, *rows = csv.reader(file, delimiter="\t")
     # By place, since a column of the user's may be called as one of these.
     own = header[len(FIELDS) :]
+    place = FIELDS.index("size")
     return [
-        PlannedImage(*row[: len(FIELDS)], columns=dict(zip(own, row[len(FIELDS) :], strict=True)))
+        PlannedImage(
+            *row[:place],
+            int(row[place]),
+            *row[place + 1 : len(FIELDS)],
+            columns=dict(zip(own, row[len(FIELDS) :], strict=True)),
+        )
         for row in rows
     ]
 

@@ -168,7 +168,8 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         path for results in (on_disk, folder.list_shards()) for paths in results.values() for path in paths
     )
     plan = Plan(settings, images, recipe, predictor_files, there)
-    plan = replace(plan, shards=plan_shards(images, plan.missing, settings).shards)
+    files = {image.filename: image.files for image in found}
+    plan = replace(plan, shards=plan_shards(images, files, plan.missing, settings).shards)
     for line in _announcement(plan, merged, vanished):
         announce(line)
     if merged.get("state") != plan.state or plan.missing or not _is_written(plan, folder):
@@ -227,6 +228,7 @@ def _planned(
             version="" if image.problem else version(image),
             content_id=content_ids.get(image.filename, ""),
             path=image.path,
+            size=image.size,
             problem=image.problem,
             hint=image.hint,
             columns=image.columns,

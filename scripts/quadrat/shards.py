@@ -8,12 +8,12 @@ from pathlib import Path
 import orjson
 
 from quadrat.config import Settings
-from quadrat.contents import mark
+from quadrat.contents import mark_of
 from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid
 from quadrat.manifest import PlannedImage
 from quadrat.results import ResultsFolder
-from quadrat.sources import find_sources, is_vrt
+from quadrat.sources import is_vrt
 from quadrat.store import replace_file
 
 # What a byte of deflate can at most hold of 8-bit samples (RFC 1951). An image that is coded more densely is
@@ -84,12 +84,19 @@ def read_shard_plan(path: str) -> ShardPlan:
     )
 
 
-def plan_shards(images: list[PlannedImage], missing: set[str], settings: Settings) -> ShardPlan:
+def plan_shards(
+    images: list[PlannedImage],
+    files: dict[str, dict[str, os.stat_result]],
+    missing: set[str],
+    settings: Settings,
+) -> ShardPlan:
     """Cut the images that are larger than `shard_pixels` and to be predicted, and write that down.
 
     Parameters
     ----------
     images : list of PlannedImage
+    files : dict of str to dict of str to os.stat_result
+        Path and status of the files of each image, by filename, as they were before its header is read.
     missing : set of str
         Paths of the results that are yet to be computed.
     settings : Settings
@@ -105,9 +112,9 @@ def plan_shards(images: list[PlannedImage], missing: set[str], settings: Setting
     for image in images if settings.shard_pixels else []:
         result = folder.version_path(image.key, image.version)
         try:
-            if result in missing and _may_hold(image.path, settings.shard_pixels):
+            if result in missing and _may_hold(image, settings.shard_pixels):
                 shapes[image.filename] = _shape(image, settings, shapes[image.filename])
-                shards[result] = _cut(image, shapes[image.filename], settings)
+                shards[result] = _cut(image, files[image.filename], shapes[image.filename], settings)
         except (ImageError, OSError):
             continue  # its job meets the same error, and records it
     planned = ShardPlan(
@@ -150,9 +157,9 @@ def cut_rows(grid: PatchGrid, seek_height: int, shard_pixels: int) -> list[range
     return [range(first, end) for first, end in pairwise([*starts, grid.rows])]
 
 
-def _may_hold(path: str, pixels: int) -> bool:
-    """Tell whether a file is large enough for so many pixels; a VRT holds those of other files."""
-    return is_vrt(path) or os.path.getsize(path) * PIXELS_PER_BYTE >= pixels
+def _may_hold(image: PlannedImage, pixels: int) -> bool:
+    """Return whether an image is large enough for so many pixels; a VRT may repeat those of its sources."""
+    return is_vrt(image.path) or image.size * PIXELS_PER_BYTE >= pixels
 
 
 def _shape(image: PlannedImage, settings: Settings, known: Shape | None) -> Shape:
@@ -175,11 +182,11 @@ def _shape(image: PlannedImage, settings: Settings, known: Shape | None) -> Shap
         return Shape(looked_at, reader.info.height, reader.info.width, reader.info.seek_height)
 
 
-def _cut(image: PlannedImage, shape: Shape, settings: Settings) -> Shards:
-    """Give the shards of an image; one or none where a job predicts it whole."""
+def _cut(image: PlannedImage, files: dict[str, os.stat_result], shape: Shape, settings: Settings) -> Shards:
+    """Return the shards of an image; one or none where a job predicts it whole."""
     folder = ResultsFolder(settings.results)
     grid = settings.reading.grid(shape.height, shape.width)
     parts = cut_rows(grid, shape.seek_height, settings.shard_pixels)
     rows = [f"{part[0]}-{part[-1]}" for part in parts]
     paths = [folder.shard_path(image.key, image.version, name) for name in rows]
-    return Shards(paths, {path: mark(path) for path in (image.path, *find_sources(image.path).files)})
+    return Shards(paths, {path: mark_of(status) for path, status in files.items()})

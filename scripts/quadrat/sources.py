@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from xml.parsers import expat
 
@@ -99,12 +99,11 @@ def _in_folder(path: str) -> Sources:
     return Sources({name: status for name, status in found.items() if status}, "")
 
 
-def linked_parts(path: str) -> list[str]:
+def linked_parts(path: str, files: Iterable[str]) -> list[str]:
     """Return the links among the folder of an MRXS slide and its files; none of any other image."""
     if not path.lower().endswith(MRXS_ENDING):
         return []
-    folder = path[: -len(MRXS_ENDING)]
-    return [part for part in (folder, *_in_folder(path).files) if os.path.islink(part)]
+    return [part for part in (path[: -len(MRXS_ENDING)], *files) if os.path.islink(part)]
 
 
 def _of_vrt(path: str) -> Sources:

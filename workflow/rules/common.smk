@@ -32,7 +32,6 @@ from quadrat.plan import make_plan, read_plan, remove_other_mark
 from quadrat.progress import ProgressHandler
 from quadrat.results import ResultsFolder
 from quadrat.signals import handle_in_thread
-from quadrat.sources import find_sources
 from quadrat.summary import is_merged, summarise
 
 lend_to_jobs()
@@ -159,9 +158,7 @@ def image_task(wildcards):
 @asked_once
 def job_minutes(wildcards, attempt):
     """Give the minutes that a cluster is asked for: ten, and one for each 10 MB of the job's share of its image."""
-    path, shards = planned_image(wildcards).path, planned_shards(wildcards)
-    sources = find_sources(path).files.values()
-    size = os.path.getsize(path) + sum(source.st_size for source in sources)
+    size, shards = planned_image(wildcards).size, planned_shards(wildcards)
     return (10 + size // 10_000_000 // (len(shards.paths) if shards else 1)) * attempt
 
 
