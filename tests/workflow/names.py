@@ -2,6 +2,7 @@
 
 import random
 import string
+from itertools import cycle
 
 import numpy as np
 import tifffile
@@ -35,7 +36,7 @@ def awkward_names(count: int, seed: int = 0) -> list[str]:
     """Make file names of commands and of all printable ASCII characters, always the same ones for a seed."""
     choose = random.Random(seed)
     pieces = [PRINTABLE[place : place + 12] for place in range(0, len(PRINTABLE), 12)]
-    names = [f"{piece}.tif" for piece in (*COMMANDS, *pieces)]
+    names = [f"{command}{piece}.tif" for command, piece in zip(COMMANDS, cycle(pieces))]
     while len(names) < count:
         parts = [choose.choice(COMMANDS), "".join(choose.choices(PRINTABLE, k=8)), choose.choice(COMMANDS)]
         names.append("".join(choose.sample(parts, 3)) + ".tif")

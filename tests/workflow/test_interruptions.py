@@ -59,7 +59,7 @@ def leftovers(study):
     return list(study.results.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.long)])
 def test_killed_at_random_moments_the_documented_command_ends_with_the_same_bytes(slow_study, kills):
     moments = random.Random(1)
     for _ in range(kills):

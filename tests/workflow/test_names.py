@@ -1,11 +1,11 @@
 """Names of images that a shell would run: nothing runs, and each image keeps its name."""
 
-from names import awkward_names, require_harmless, write_named
+from names import COMMANDS, awkward_names, require_harmless, write_named
 from studies import write_image
 
 
 def test_names_that_are_commands_are_names_and_nothing_more(study):
-    expected = write_named(study.images, awkward_names(24))
+    expected = write_named(study.images, awkward_names(len(COMMANDS)))
     study.configure(on_failure="report")
     run = study.run()
     assert run.code == 0, run.output
