@@ -1,4 +1,4 @@
-"""Slides for the tests: an MRXS and a BIF, written from what the formats' readers expect."""
+"""Slides for the tests: MRXS, BIF, SCN and Trestle, written from what the formats' readers expect."""
 
 import io
 import struct
@@ -9,6 +9,8 @@ from PIL import Image
 
 SLIDE_ID = "0123456789abcdef"
 MRXS_MPP = 0.25
+SCN_NM = 500  # nanometres per pixel of level 0
+STORAGE = {"photometric": "rgb", "compression": "zlib", "metadata": None}
 
 
 def write_mrxs(path, pixels, tile=128, levels=3, overlap=0, left_out=(), fill=0xFFFFFF):
@@ -117,12 +119,7 @@ def write_bif(path, pixels, tile=128, overlap=0):
     """
     step = tile - overlap
     rows, cols = ((length - overlap) // step for length in pixels.shape[:2])
-    stored = np.vstack(
-        [
-            np.hstack([pixels[y : y + tile, x : x + tile] for x in range(0, cols * step, step)])
-            for y in range(0, rows * step, step)
-        ]
-    )
+    stored = _side_by_side(pixels, rows, cols, tile, step)
     xmp = ['<iScan Magnification="40" ScanRes="0.25" Z-layers="1"/>']
     xmp.append(
         '<EncodeInfo><SlideStitchInfo><ImageInfo AOIScanned="1" Pos-X="0" Pos-Y="0" '
@@ -130,12 +127,21 @@ def write_bif(path, pixels, tile=128, overlap=0):
         f"{_joints(rows, cols, overlap)}</ImageInfo></SlideStitchInfo>"
         '<AoiOrigin><AOI0 OriginX="0" OriginY="0"/></AoiOrigin></EncodeInfo>'
     )
-    storage = {"photometric": "rgb", "tile": (tile, tile), "compression": "zlib", "metadata": None}
     pages = zip(("Label Image", "level=0 mag=40 quality=95"), (pixels[:64, :64], stored), xmp, strict=True)
     with tifffile.TiffWriter(path, bigtiff=True) as tif:
         for description, image, text in pages:
             tags = [(700, 1, len(text), text.encode(), True)]
-            tif.write(image, description=description, extratags=tags, **storage)
+            tif.write(image, description=description, extratags=tags, tile=(tile, tile), **STORAGE)
+
+
+def _side_by_side(pixels, rows, cols, tile, step):
+    """Return tiles that overlap as one image, in which they do not."""
+    return np.vstack(
+        [
+            np.hstack([pixels[y : y + tile, x : x + tile] for x in range(0, cols * step, step)])
+            for y in range(0, rows * step, step)
+        ]
+    )
 
 
 def _joints(rows, cols, overlap):
@@ -155,3 +161,75 @@ def _joints(rows, cols, overlap):
     right = [joint("RIGHT", (row, col - 1), (row, col), overlap, 0) for row, col in places if col]
     up = [joint("UP", (row, col), (row - 1, col), 0, overlap) for row, col in places if row]
     return "".join(right + up)
+
+
+def write_scn(path, shape, regions, levels=2, tile=64, light="brightfield"):
+    """Write a Leica SCN: an overview of the whole slide, and an image for each region.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width of the slide, in pixels of level 0.
+    regions : list of (int, int, (height, width, 3) uint8 array)
+        Top, left and pixels of each, whose sides are multiples of 4**(levels - 1): of level n every 4**n-th
+        pixel is taken.
+
+    References
+    ----------
+    OpenSlide, "Leica format": places are in nanometres from the corner of the collection; `ifd` counts pages.
+    """
+    overview = np.full((shape[0] // 8, shape[1] // 8, 3), 90, np.uint8)
+    pages, images = [], []
+    for top, left, pixels, coarsest, step in [
+        (0, 0, overview, 1, 8),
+        *((*region, levels, 1) for region in regions),
+    ]:
+        dimensions = []
+        for level in range(coarsest):
+            part = pixels[:: 4**level, :: 4**level]
+            dimensions.append(
+                f'<dimension sizeX="{part.shape[1]}" sizeY="{part.shape[0]}" r="{level}" ifd="{len(pages)}"/>'
+            )
+            pages.append((part, 1e7 / (SCN_NM * step * 4**level)))
+        height, width = (SCN_NM * step * side for side in pixels.shape[:2])
+        images.append(
+            f"<image><pixels>{''.join(dimensions)}</pixels>"
+            f'<view sizeX="{width}" sizeY="{height}" offsetX="{SCN_NM * left}" offsetY="{SCN_NM * top}"/>'
+            "<scanSettings><objectiveSettings><objective>20</objective></objectiveSettings><illuminationSettings>"
+            f"<illuminationSource>{light}</illuminationSource></illuminationSettings></scanSettings></image>"
+        )
+    text = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01">'
+        f'<collection sizeX="{SCN_NM * shape[1]}" sizeY="{SCN_NM * shape[0]}">'
+        f"{''.join(images)}</collection></scn>"
+    )
+    with tifffile.TiffWriter(path, bigtiff=True) as tif:
+        for number, (part, per_cm) in enumerate(pages):
+            tif.write(
+                part,
+                description=text if number == 0 else None,
+                resolution=(per_cm, per_cm),
+                resolutionunit="CENTIMETER",
+                tile=(tile, tile),
+                **STORAGE,
+            )
+
+
+def write_trestle(path, pixels, overlap, tile=128):
+    """Write a Trestle slide of one level, each of whose tiles overlaps those before it and above it.
+
+    References
+    ----------
+    OpenSlide, "Trestle format": the overlaps of each level are in the description, x first.
+    """
+    step = tile - overlap
+    rows, cols = ((length - overlap) // step for length in pixels.shape[:2])
+    stored = _side_by_side(pixels, rows, cols, tile, step)
+    tifffile.imwrite(
+        path,
+        stored,
+        software="MedScan",
+        description=f"Background Color=00ffffff;Objective Power=20;OverlapsXY={overlap} {overlap};",
+        tile=(tile, tile),
+        **STORAGE,
+    )

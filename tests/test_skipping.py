@@ -70,6 +70,7 @@ def test_first_reason_of_a_patch_is_told_and_counted():
     assert skips.reasons(range(1, 3)) == ["background", None]
     assert skips.counts() == {
         "skipped": 3,
+        "skipped_unscanned": 0,
         "skipped_outside": 1,
         "skipped_background": 1,
         "skipped_nodata": 1,

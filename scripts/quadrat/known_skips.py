@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import numpy as np
+
 from quadrat.grid import PatchGrid
 from quadrat.readers import open_image
 from quadrat.readers.reader import ImageInfo
@@ -31,6 +33,8 @@ def known_skips(task: ImageTask, grid: PatchGrid, info: ImageInfo, memory_mb: fl
         If the image does not hold what a rule needs.
     """
     skips, reading = Skips(grid, task.grid_rows), task.reading
+    if info.scanned:
+        skips.add("unscanned", ~_is_scanned(grid, info))
     if task.regions is not None:
         from quadrat.regions import lies_inside
 
@@ -42,3 +46,18 @@ def known_skips(task: ImageTask, grid: PatchGrid, info: ImageInfo, memory_mb: fl
         open_level = partial(open_image, task.path, None, plane=reading.plane, memory_mb=memory_mb)
         skips.add("background", tissue_shares(open_level, grid, info, memory_mb) < tissue_below)
     return skips
+
+
+def _is_scanned(grid: PatchGrid, info: ImageInfo) -> np.ndarray:
+    """Tell of each patch whether a pixel of it was scanned, as (rows, cols) bool array."""
+    windows = np.array([*grid.windows()]).reshape(grid.rows, grid.cols, 4) * info.downsample
+    top, left, height, width = np.moveaxis(windows, -1, 0)
+    found = np.zeros((grid.rows, grid.cols), bool)
+    for part in info.scanned:
+        found |= (
+            (top < part.y + part.height)
+            & (top + height > part.y)
+            & (left < part.x + part.width)
+            & (left + width > part.x)
+        )
+    return found

@@ -187,5 +187,6 @@ def _described(info: ImageInfo) -> dict[str, Any]:
         "crs": info.crs,
         "transform": info.transform,
         "mpp": info.mpp,
+        "bounds": info.bounds,
         "notes": info.notes,
     }

@@ -40,7 +40,10 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
     else:
         polygons = _on_earth(regions["path"], info)
     centres = np.array([(x + width / 2, y + height / 2) for y, x, height, width in grid.windows()])
-    points = shapely.points(centres.reshape(-1, 2) * info.downsample)
+    centres = centres.reshape(-1, 2) * info.downsample
+    if regions["in_pixels"] and info.bounds:
+        centres -= info.bounds.x, info.bounds.y  # QuPath counts from there
+    points = shapely.points(centres)
     hits, _ = shapely.STRtree(_areas(polygons)).query(points, predicate="intersects")
     inside = np.zeros(len(grid), bool)
     inside[hits] = True

@@ -11,7 +11,7 @@ from quadrat.readers.reader import ImageInfo
 from quadrat.stream import PatchRun
 
 # Where two hold, the first that is found is told: places are known before pixels are read.
-REASONS = ("outside", "background", "nodata")
+REASONS = ("unscanned", "outside", "background", "nodata")
 
 
 class Skips:
@@ -42,7 +42,7 @@ class Skips:
 
         Parameters
         ----------
-        reason : {'outside', 'background', 'nodata'}
+        reason : {'unscanned', 'outside', 'background', 'nodata'}
         where : (rows, cols) bool array
         """
         self._reasons[where & self.wanted] = REASONS.index(reason) + 1

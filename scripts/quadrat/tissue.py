@@ -60,10 +60,12 @@ def _shares_on(reader: Reader, grid: PatchGrid, downsample: float, memory_mb: fl
     if coarse.channels < 3:
         raise ImageError(f"has {coarse.channels} channels: saturation, which shows tissue, takes three")
     require_memory(
-        coarse.height * coarse.width, memory_mb, f"level {coarse.level}, on which tissue is found,"
+        3 * coarse.height * coarse.width, memory_mb, f"level {coarse.level}, on which tissue is found,"
     )
     saturations = _read_saturations(reader)
-    return _shares(saturations > otsu_threshold(saturations), grid, downsample / coarse.downsample)
+    is_scanned = _is_scanned(coarse)
+    is_tissue = is_scanned & (saturations > otsu_threshold(saturations[is_scanned]))
+    return _shares(is_tissue, grid, downsample / coarse.downsample)
 
 
 def _read_saturations(reader: Reader) -> np.ndarray:
@@ -72,6 +74,14 @@ def _read_saturations(reader: Reader) -> np.ndarray:
     windows = [Window(y, 0, min(step, height - y), width) for y in range(0, height, step)]
     blocks = reader.read_blocks(windows, 1)
     return np.concatenate([saturation(block[..., :3]) for block in blocks])
+
+
+def _is_scanned(info: ImageInfo) -> np.ndarray:
+    """Return which pixels of a level were scanned, as (height, width) bool array."""
+    is_scanned, scale = np.full((info.height, info.width), not info.scanned), 1 / info.downsample
+    for part in info.scanned:
+        is_scanned[_span(part.y, part.height, scale), _span(part.x, part.width, scale)] = True
+    return is_scanned
 
 
 def saturation(pixels: np.ndarray) -> np.ndarray:
@@ -100,7 +110,7 @@ def otsu_threshold(values: np.ndarray) -> int:
     Returns
     -------
     int
-        From 0 to 255; the largest of the values where all are equal.
+        From 0 to 255; the largest of the values where all are equal, 0 where there are none.
 
     References
     ----------
@@ -112,7 +122,7 @@ def otsu_threshold(values: np.ndarray) -> int:
     above = below[-1] - below
     both = (below > 0) & (above > 0)
     if not both.any():
-        return int(values.max())
+        return int(values.max(initial=0))
     between = np.zeros(LEVELS)
     between[both] = (sums[-1] * below[both] - sums[both] * below[-1]) ** 2 / (below[both] * above[both])
     return int(np.argmax(between))

@@ -6,7 +6,7 @@ import openslide
 import pytest
 from comparison import assert_reads, row_blocks
 from PIL import Image
-from slides import MRXS_MPP, write_bif, write_mrxs
+from slides import MRXS_MPP, SCN_NM, write_bif, write_mrxs, write_scn, write_trestle
 from traps import RGB
 
 from quadrat.errors import ImageError, MemoryBudgetError, MissingReaderError
@@ -67,8 +67,9 @@ def test_what_is_known_of_a_slide_comes_from_openslide(mrxs):
 def test_tiles_that_overlap_are_stitched(overlap, tmp_path):
     write_mrxs(tmp_path / "a.mrxs", PIXELS, overlap=overlap, levels=1)
     write_bif(tmp_path / "a.bif", PIXELS, overlap=overlap)
+    write_trestle(tmp_path / "a.tif", PIXELS, overlap=overlap)
     covered = [(length - overlap) // (128 - overlap) * (128 - overlap) + overlap for length in (1024, 1152)]
-    for name, form in (("a.mrxs", "mirax"), ("a.bif", "ventana")):
+    for name, form in (("a.mrxs", "mirax"), ("a.bif", "ventana"), ("a.tif", "trestle")):
         with open_image(tmp_path / name) as reader:
             assert (reader.info.format, reader.info.height, reader.info.width) == (form, *covered)
             assert_reads(reader, PIXELS[: covered[0], : covered[1]], row_blocks(reader.info, 256, 256, "pad"))
@@ -85,6 +86,65 @@ def test_channels_are_read_in_the_order_asked_for(mrxs):
 def test_the_number_of_threads_changes_nothing(threads, mrxs):
     with open_image(mrxs) as reader:
         assert_reads(reader, level_of(0), row_blocks(reader.info, 512, 300, "pad"), threads)
+
+
+REGIONS = [(128, 64, PIXELS[:256, :320]), (640, 800, PIXELS[300:428, 300:492])]
+
+
+@pytest.fixture
+def scn(tmp_path):
+    """Give the path of a Leica slide of two regions, the first of which is larger."""
+    write_scn(tmp_path / "a.scn", (1024, 1280), REGIONS)
+    return tmp_path / "a.scn"
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_regions_of_a_leica_slide_lie_where_they_were_scanned(level, scn):
+    with openslide.OpenSlide(scn) as slide:
+        shown = np.asarray(slide.read_region((0, 0), level, slide.level_dimensions[level]))
+    expected = np.where(shown[..., 3:] == 255, shown[..., :3], 255)
+    for top, left, pixels in REGIONS:
+        part = pixels[:: 4**level, :: 4**level]
+        place = np.s_[top // 4**level :, left // 4**level :]
+        np.testing.assert_array_equal(expected[place][: part.shape[0], : part.shape[1]], part)
+    with open_image(scn, level=level) as reader:
+        info = reader.info
+        assert (info.format, info.level_count, info.downsample) == ("leica", 2, 4.0**level)
+        assert info.mpp == (SCN_NM / 1000, SCN_NM / 1000)
+        assert_reads(reader, expected, row_blocks(info, 200, 200, "pad"))
+
+
+def test_what_was_scanned_of_a_slide_is_what_openslide_says(scn, mrxs):
+    with open_image(scn) as reader:
+        assert reader.info.bounds == (128, 64, 640, 928)
+        assert reader.info.scanned == ((128, 64, 256, 320), (640, 800, 128, 192))
+    with open_image(mrxs) as reader:
+        assert (reader.info.bounds, reader.info.scanned) == (None, ())
+
+
+def test_series_of_a_leica_slide_that_is_asked_for_is_read_alone(scn):
+    for number, (_, _, pixels) in enumerate(REGIONS, start=2):
+        with open_image(scn, plane={"series": number}) as reader:
+            assert_reads(reader, pixels, row_blocks(reader.info, 128, 128, "drop"))
+    with pytest.raises(ImageError, match="plane z: 2: the image has 1"):
+        open_image(scn, plane={"z": 2})
+
+
+def test_leica_slide_of_fluorescence_which_openslide_does_not_read_is_read_by_its_largest_series(tmp_path):
+    write_scn(tmp_path / "a.scn", (1024, 1280), REGIONS, light="fluorescence")
+    with pytest.raises(openslide.OpenSlideError):
+        openslide.OpenSlide(tmp_path / "a.scn")
+    with open_image(tmp_path / "a.scn") as reader:
+        assert_reads(reader, REGIONS[0][2], row_blocks(reader.info, 128, 128, "drop"))
+        assert "the file holds 3 series of images: number 2 is read" in reader.info.notes
+
+
+def test_memory_of_a_tiff_that_openslide_reads_counts_its_tiles(scn, tmp_path):
+    write_scn(tmp_path / "b.scn", (4096, 4096), [(0, 64, np.zeros((64, 64, 3), np.uint8))], tile=4096)
+    with open_image(scn, memory_mb=70):
+        pass
+    with pytest.raises(MemoryBudgetError, match="decoding the tiles of the slide needs about 134 MB"):
+        open_image(tmp_path / "b.scn", memory_mb=130)
 
 
 def test_a_level_that_the_slide_does_not_have_is_refused(mrxs):
@@ -160,7 +220,8 @@ def test_another_format_of_openslide_by_the_ending_of_an_mrxs_is_refused(slide):
         open_image(slide)
 
 
-def test_where_openslide_is_missing_the_way_to_it_is_told(slide, monkeypatch):
+@pytest.mark.parametrize("name", ["a.mrxs", "a.scn"])
+def test_where_openslide_is_missing_the_way_to_it_is_told(name, slide, scn, monkeypatch):
     importing = builtins.__import__
 
     def without_openslide(name, *rest):
@@ -170,7 +231,7 @@ def test_where_openslide_is_missing_the_way_to_it_is_told(slide, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_openslide)
     with pytest.raises(MissingReaderError, match="OpenSlide") as error:
-        open_image(slide)
+        open_image(slide.with_name(name))
     assert error.value.hint == "pip install openslide-python openslide-bin"
     assert error.value.kind != ImageError.kind  # else it would not be tried again once it is installed
 

@@ -9,9 +9,6 @@ import orjson
 from quadrat.exports.ground import Ground
 from quadrat.exports.image_result import ImageResult
 
-# Pixels of level 0 from the upper left corner, downwards.
-PIXELS = Ground((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
-
 
 def write(result: ImageResult, path: Path) -> None:
     """Write the patches of an image that were predicted as QuPath imports them.
@@ -27,14 +24,17 @@ def write(result: ImageResult, path: Path) -> None:
     ----------
     QuPath documentation, "Exporting annotations": GeoJSON in pixels of the full-resolution image from its
     top left corner. QuPath's PathObjectTypeAdapters (0.4 and later): `objectType`, `classification` with
-    its `name`, and `measurements` as an object of name to number. RFC 7946, 3.2 and 3.3.
+    its `name`, and `measurements` as an object of name to number. RFC 7946, 3.2 and 3.3. OpenslideImageServer
+    counts pixels from the corner of the slide's bounds.
     """
+    y, x, *_ = result.image["bounds"] or (0, 0)
+    pixels = Ground((1.0, 0.0, -x, 0.0, 1.0, -y), None)
     with path.open("wb") as file:
         file.write(b'{"type":"FeatureCollection","features":[')
         separator = b"\n"
         for batch in result.batches():
             kept = ~batch.skipped
-            corners = PIXELS.corners(batch.windows[kept]).astype(np.int64)
+            corners = pixels.corners(batch.windows[kept]).astype(np.int64)
             for ring, value in zip(corners.tolist(), batch.values[kept], strict=True):
                 file.write(separator + orjson.dumps(_feature(ring, value, result)))
                 separator = b",\n"

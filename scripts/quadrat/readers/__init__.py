@@ -67,16 +67,18 @@ def open_image(
             "a slide whose pixels lie in a folder beside it: not read",
             "convert it to OME-TIFF, such as with QuPath",
         )
-    is_tiff = magic.startswith(TIFF_MAGICS)
-    if is_tiff:
+    vendor = "mirax" if path.lower().endswith(MRXS_ENDING) else None
+    if magic.startswith(TIFF_MAGICS):
         from quadrat.readers.tiff import TiffReader
-        from quadrat.readers.tiff_pages import is_bif
+        from quadrat.readers.tiff_pages import stitched_vendor
 
-        if not is_bif(path):
+        vendor = stitched_vendor(path)
+        # A series that is asked for is one image of the slide, alone.
+        if vendor is None or (vendor == "leica" and "series" in (plane or {})):
             return TiffReader(path, channels, level, plane, memory_mb)
     refuse_planes(plane)
-    if is_tiff or path.lower().endswith(MRXS_ENDING):
-        return _open_slide(path, channels, level, memory_mb)
+    if vendor:
+        return _open_slide(path, vendor, channels, level, memory_mb)
     if magic.startswith(STREAMED_MAGICS):
         from quadrat.readers.vips import VipsReader
 
@@ -86,13 +88,15 @@ def open_image(
     return GdalReader(path, channels, level, memory_mb)
 
 
-def _open_slide(path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None) -> Reader:
+def _open_slide(
+    path: str, vendor: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None
+) -> Reader:
     try:
         from quadrat.readers.openslide import OpenSlideReader
     except ImportError as error:
         reason = "a slide that OpenSlide reads, which is not installed"
         raise MissingReaderError(reason, "pip install openslide-python openslide-bin") from error
-    return OpenSlideReader(path, channels, level, memory_mb)
+    return OpenSlideReader(path, vendor, channels, level, memory_mb)
 
 
 def _magic(path: str) -> bytes:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count, takewhile
 
 import numpy as np
 import openslide
@@ -17,7 +18,8 @@ from quadrat.readers.budget import MB, require_memory
 from quadrat.readers.reader import FileReader, ImageInfo
 from quadrat.readers.segment_pipeline import SegmentPipeline
 from quadrat.readers.selection import as_slice, channel_indices, check_level
-from quadrat.sources import MRXS_ENDING, find_sources
+from quadrat.readers.tiff_pages import open_tiff
+from quadrat.sources import find_sources
 
 # Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
 SQUARE = 512
@@ -39,6 +41,8 @@ class OpenSlideReader(FileReader):
     Parameters
     ----------
     path : str
+    vendor : str
+        OpenSlide's name of the format that it must be.
     channels : tuple of int or None
         Counted from 1; None for all three.
     level : int
@@ -58,7 +62,9 @@ class OpenSlideReader(FileReader):
         If the largest tile that the slide stores and the cache of decoded tiles do not fit the memory.
     """
 
-    def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
+    def __init__(
+        self, path: str, vendor: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None
+    ):
         sources = find_sources(path)
         if sources.problem:
             raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
@@ -68,16 +74,17 @@ class OpenSlideReader(FileReader):
         picked = channel_indices(channels, RGB)
         with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
             # Other formats of OpenSlide, under the ending of an MRXS, name files anywhere.
-            vendor = openslide.OpenSlide.detect_format(path)
-            if vendor != ("mirax" if path.lower().endswith(MRXS_ENDING) else "ventana"):
+            found = openslide.OpenSlide.detect_format(path)
+            if found != vendor:
                 raise ImageError(
-                    f"not a slide that OpenSlide can read: it is {vendor or 'of no known format'}"
+                    f"not a slide that OpenSlide can read: it is {found or 'of no known format'}"
                 )
             slide = held.enter_context(openslide.OpenSlide(path))
             slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
             _check_claims(slide)
             check_level(level, slide.level_count)
-            self._squares = _Squares(slide, level, picked)
+            tile_bytes = _mrxs_tile_bytes(slide) if vendor == "mirax" else _tiff_tile_bytes(path)
+            self._squares = _Squares(slide, level, picked, tile_bytes)
             # OpenSlide allocates what the slide says of its tiles, and ends the process where it cannot.
             needed = CACHE_BYTES + self._squares.decode_bytes
             require_memory(needed, memory_mb, "decoding the tiles of the slide")
@@ -98,13 +105,13 @@ class _Squares:
     planar, fill = False, 0
     segment_bytes, held_bytes = SQUARE * SQUARE * RGB, CACHE_BYTES
 
-    def __init__(self, slide: openslide.OpenSlide, level: int, channels: tuple[int, ...]):
+    def __init__(self, slide: openslide.OpenSlide, level: int, channels: tuple[int, ...], tile_bytes: int):
         self._slide, self._level, self._picked = slide, level, as_slice(channels)
         width, height = slide.level_dimensions[level]
         self.rows, self.cols = _spans(height), _spans(width)
         self.planes = (tuple(range(len(channels))),)
         # A stored tile, OpenSlide's pixels, Pillow's copy of them, and the RGB that is made of them.
-        self.decode_bytes = _tile_bytes(slide) + SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
+        self.decode_bytes = tile_bytes + SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
         self.background = "#" + slide.properties.get("openslide.background-color", BACKGROUND).lower()
 
     def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray]]:
@@ -151,10 +158,16 @@ def _check_claims(slide: openslide.OpenSlide) -> None:
         raise ImageError(f"broken: its size is {width:,} x {height:,} px")
 
 
-def _tile_bytes(slide: openslide.OpenSlide) -> int:
-    """Return the size of the largest tile that an MRXS claims to store, decoded; 0 for other slides."""
+def _mrxs_tile_bytes(slide: openslide.OpenSlide) -> int:
+    """Return the size of the largest tile that an MRXS claims to store, decoded."""
     sides = [int(value) for name, value in slide.properties.items() if re.fullmatch(TILE_SIDE, name)]
     return RGBA_BYTES * max(sides, default=0) ** 2
+
+
+def _tiff_tile_bytes(path: str) -> int:
+    """Return the size of the largest tile of a TIFF, decoded."""
+    with open_tiff(path) as tif:
+        return RGBA_BYTES * max(page.tilelength * page.tilewidth for page in tif.pages)
 
 
 def _spans(length: int) -> Spans:
@@ -170,9 +183,20 @@ def _openslide_errors(doing: str) -> Iterator[None]:
         raise ImageError(f"{doing}: {str(error).splitlines()[0]}") from error
 
 
+def _regions(slide: openslide.OpenSlide) -> tuple[Window, ...]:
+    windows = (_window(slide, f"openslide.region[{number}].") for number in count())
+    return tuple(takewhile(bool, windows))
+
+
+def _window(slide: openslide.OpenSlide, prefix: str) -> Window | None:
+    numbers = [slide.properties.get(prefix + name) for name in ("y", "x", "height", "width")]
+    return Window(*map(int, numbers)) if all(numbers) else None
+
+
 def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str) -> ImageInfo:
     width, height = slide.level_dimensions[level]
     mpp = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
+    bounds = _window(slide, "openslide.bounds-")
     return ImageInfo(
         format=slide.properties["openslide.vendor"],
         height=height,
@@ -185,6 +209,8 @@ def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str
         level_count=slide.level_count,
         downsample=slide.level_downsamples[level],
         mpp=(float(mpp[0]), float(mpp[1])) if all(mpp) else None,
+        bounds=bounds,
+        scanned=_regions(slide) or ((bounds,) if bounds else ()),
         decoders={"openslide": openslide.__library_version__, "openslide-python": openslide.__version__},
         notes=(f"what was not scanned is {background}",),
     )

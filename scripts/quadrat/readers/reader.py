@@ -55,6 +55,11 @@ class ImageInfo:
         Of each channel that is read: value = sample * scale + offset. None where the file tells neither.
     decoders : dict of str to str
         Versions of the libraries that decode the pixels.
+    bounds : Window or None
+        The box around all that was scanned of level 0, where the slide has one: QuPath counts pixels from its
+        corner.
+    scanned : tuple of Window
+        What was scanned of level 0; empty where the file does not say.
     notes : tuple of str
         What was done to the pixels or chosen among them that a reader of the results should know.
     """
@@ -80,6 +85,8 @@ class ImageInfo:
     scales: tuple[float, ...] | None = None
     offsets: tuple[float, ...] | None = None
     decoders: dict[str, str] = field(default_factory=dict)
+    bounds: Window | None = None
+    scanned: tuple[Window, ...] = ()
     notes: tuple[str, ...] = ()
 
 

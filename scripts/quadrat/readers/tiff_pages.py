@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
+from xml.etree import ElementTree
 
 import tifffile
 from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -23,6 +24,7 @@ JPEG_FAMILY = (7, 34892, 33007)
 PALETTE = 3
 NDPI_FORMAT_TAG = 65420
 XMP_TAG, BIF_ROOT = 700, b"<iScan"
+SOFTWARE_TAG, TRESTLE_SOFTWARE = 305, "MedScan"
 # Axes that each key of `plane` chooses along; I and Q are pages that the file gives no meaning.
 PLANE_AXES = {"z": "ZIQ", "t": "T"}
 NO_IMAGES = ("label", "macro", "thumbnail")
@@ -114,17 +116,43 @@ def _require_page(tif: TiffFile) -> None:
         raise ImageError(HOLDS_NOTHING) from error
 
 
-def is_bif(path: str) -> bool:
-    """Tell whether a TIFF is a Ventana BIF, whose tiles overlap by what its metadata say.
+def stitched_vendor(path: str) -> str | None:
+    """Return the vendor of a slide whose tiles or images OpenSlide puts together; None for other files.
+
+    Tiles of Ventana BIF and Trestle overlap by what their metadata say. A Leica SCN holds an image for each
+    region that was scanned, of which OpenSlide reads those of brightfield.
 
     Raises
     ------
     ImageError
         If its metadata are broken.
+
+    References
+    ----------
+    OpenSlide, "Ventana format", "Trestle format" and "Leica format".
     """
     with open_tiff(path) as tif:
-        xmp = tif.pages.first.tags.valueof(XMP_TAG)
-        return isinstance(xmp, bytes) and BIF_ROOT in xmp
+        page = tif.pages.first
+        xmp, software = page.tags.valueof(XMP_TAG), page.tags.valueof(SOFTWARE_TAG)
+        if isinstance(xmp, bytes) and BIF_ROOT in xmp:
+            return "ventana"
+        if str(software).startswith(TRESTLE_SOFTWARE) and page.description and page.is_tiled:
+            return "trestle"
+        return "leica" if tif.is_scn and _has_brightfield(page.description) else None
+
+
+def _has_brightfield(description: str) -> bool:
+    """Whether an image of a Leica SCN other than the overview of the whole slide was lit from below."""
+    collection = ElementTree.fromstring(description).find("{*}collection")
+    if collection is None:
+        return False
+    size = {side: collection.get(side) for side in ("sizeX", "sizeY")}
+    overview = size | {"offsetX": "0", "offsetY": "0"}
+    return any(
+        image.findtext(".//{*}illuminationSource") == "brightfield"
+        and not overview.items() <= image.find("{*}view").attrib.items()
+        for image in collection.iterfind("{*}image[{*}view]")
+    )
 
 
 def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> TiffLevel:
