@@ -215,6 +215,41 @@ def write_scn(path, shape, regions, levels=2, tile=64, light="brightfield"):
             )
 
 
+def write_svs(path, tiles, shape, tile=128, maker="aperio", compression="zlib", photometric="rgb"):
+    """Write an SVS, or a Philips TIFF, of one level.
+
+    Parameters
+    ----------
+    tiles : list of array, bytes or None
+        Pixels or data of each tile, in row-major order; None where the scanner left it out.
+    shape : (int, int)
+        Height and width in pixels.
+
+    References
+    ----------
+    OpenSlide, "Aperio format" and "Philips format".
+    """
+    philips = (
+        '<DataObject ObjectType="DPUfsImport"><Attribute Name="PIM_DP_SCANNED_IMAGES"><Array>'
+        '<DataObject ObjectType="DPScannedImage"><Attribute Name="PIM_DP_IMAGE_TYPE">WSI</Attribute>'
+        '<Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE"><Array>'
+        '<DataObject ObjectType="PixelDataRepresentation"><Attribute Name="DICOM_PIXEL_SPACING">'
+        '"0.00025" "0.00025"</Attribute></DataObject></Array></Attribute></DataObject></Array></Attribute>'
+        "</DataObject>"
+    )
+    aperio = f"Aperio Image Library v12\r\n{shape[1]}x{shape[0]} |AppMag = 40|MPP = 0.25"
+    tifffile.imwrite(
+        path,
+        iter(tiles),
+        shape=(*shape, 3),
+        dtype=np.uint8,
+        tile=(tile, tile),
+        software="Philips DP v1.0" if maker == "philips" else None,
+        description=aperio if maker == "aperio" else philips,
+        **(STORAGE | {"compression": compression, "photometric": photometric}),
+    )
+
+
 def write_trestle(path, pixels, overlap, tile=128):
     """Write a Trestle slide of one level, each of whose tiles overlaps those before it and above it.
 

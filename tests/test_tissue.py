@@ -15,9 +15,15 @@ GLASS, STAIN = (240, 238, 241), (170, 60, 140)
 
 
 @given(st.tuples(*3 * [st.integers(0, 255)]))
-def test_saturation_is_that_of_the_standard_library(color):
+def test_saturation_is_that_of_the_standard_library_and_none_where_it_is_nearly_black(color):
     ((found,),) = saturation(np.array(color, np.uint8).reshape(1, 1, 3)).tolist()
-    assert found == pytest.approx(255 * colorsys.rgb_to_hsv(*color)[1], abs=1)
+    expected = 255 * colorsys.rgb_to_hsv(*color)[1] if max(color) > 15 else 0
+    assert found == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_dark_samples_of_other_types_have_the_saturation_of_their_colour(dtype):
+    assert saturation(np.array([[[4, 2, 1]]], dtype)).tolist() == [[191]]
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=60))
@@ -106,3 +112,57 @@ def test_image_without_what_shows_tissue_is_refused(slide, tmp_path):
         shares_of(gray, PatchGrid(256, 256, 64, 64))
     with pytest.raises(MemoryBudgetError, match="on which tissue is found"):
         shares_of(slide, PatchGrid(512, 768, 128, 128), memory_mb=0.001)
+
+
+def write_pyramid(path, pixels, **storage):
+    """Write a slide of two coarser levels, in which each pixel is a mean of level 0."""
+    storage = {"photometric": "rgb", "tile": (64, 64), "compression": "zlib", "metadata": None} | storage
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(pixels, subifds=2, **storage)
+        for step in (4, 16):
+            height, width = (side // step for side in pixels.shape[:2])
+            means = pixels.reshape(height, step, width, step, 3).mean(axis=(1, 3)).round()
+            tif.write(means.astype(np.uint8), subfiletype=1, **storage)
+
+
+def is_tissue(path, patch_size=128):
+    """Return which patches of a slide are kept with tissue_below: 0.05."""
+    with open_image(path) as reader:
+        grid = PatchGrid(reader.info.height, reader.info.width, patch_size, patch_size)
+    return shares_of(path, grid)[0] >= 0.05
+
+
+PADDINGS = {
+    "black": np.zeros((1024, 512, 3), np.uint8),
+    "near_black": np.random.default_rng(0).integers(0, 4, (1024, 512, 3), np.uint8),
+    "one_channel": np.random.default_rng(1).integers(0, 16, (1024, 512, 1)) * np.array([0, 0, 1]),
+    "white": np.full((1024, 512, 3), 255, np.uint8),
+}
+
+
+@pytest.mark.parametrize("compression", ["zlib", "jpeg"])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("stain", [STAIN, (60, 40, 90), (30, 10, 30), (45, 30, 20)], ids=str)
+def test_padding_is_no_tissue_and_dark_tissue_is(padding, stain, compression, tmp_path):
+    pixels = np.full((1024, 1024, 3), GLASS, np.uint8)
+    pixels[256:512, 128:384] = stain
+    pixels[:, 512:] = PADDINGS[padding]
+    write_pyramid(tmp_path / "a.tif", pixels, compression=compression)
+    expected = np.zeros((8, 8), bool)
+    expected[2:4, 1:3] = True
+    np.testing.assert_array_equal(is_tissue(tmp_path / "a.tif"), expected)
+
+
+def test_padding_of_most_of_a_slide_does_not_hide_its_tissue(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 4, (1024, 1024, 3), np.uint8)
+    pixels[:384, :384] = GLASS
+    pixels[128:256, 128:256] = STAIN
+    write_pyramid(tmp_path / "a.tif", pixels)
+    assert np.argwhere(is_tissue(tmp_path / "a.tif")).tolist() == [[1, 1]]
+
+
+def test_dim_colours_on_black_are_tissue(tmp_path):
+    pixels = np.zeros((1024, 1024, 3), np.uint8)
+    pixels[:128, :128], pixels[128:256, :128] = (5, 60, 20), (40, 10, 0)
+    write_pyramid(tmp_path / "a.tif", pixels)
+    assert np.argwhere(is_tissue(tmp_path / "a.tif")).tolist() == [[0, 0], [1, 0]]

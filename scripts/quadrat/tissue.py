@@ -13,6 +13,8 @@ STRIP_PIXELS = 1 << 20
 LEVELS = 256
 # A patch of fewer pixels along an axis says too little: a finer level is read.
 LEAST_PIXELS = 8
+# 8-bit pixels of which no sample is larger are padding: JPEG makes up to 8 of black, folded tissue has 30.
+DARKEST_PADDING = 15
 
 
 def tissue_shares(
@@ -94,10 +96,11 @@ def saturation(pixels: np.ndarray) -> np.ndarray:
     Returns
     -------
     (height, width) uint8 array
-        0 for grey, white and black, 255 for pure colours.
+        0 for grey, white and black, 255 for pure colours. 8-bit pixels that are nearly black count as black.
     """
     low, high = (function(pixels, axis=2).astype(np.float32) for function in (np.min, np.max))
-    return (255 * np.divide(high - low, high, out=np.zeros_like(high), where=high > 0)).astype(np.uint8)
+    darkest = DARKEST_PADDING if pixels.dtype == np.uint8 else 0
+    return (255 * np.divide(high - low, high, out=np.zeros_like(high), where=high > darkest)).astype(np.uint8)
 
 
 def otsu_threshold(values: np.ndarray) -> int:

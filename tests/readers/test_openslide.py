@@ -6,7 +6,7 @@ import openslide
 import pytest
 from comparison import assert_reads, row_blocks
 from PIL import Image
-from slides import MRXS_MPP, SCN_NM, write_bif, write_mrxs, write_scn, write_trestle
+from slides import MRXS_MPP, SCN_NM, write_bif, write_mrxs, write_scn, write_svs, write_trestle
 from traps import RGB
 
 from quadrat.errors import ImageError, MemoryBudgetError, MissingReaderError
@@ -260,3 +260,18 @@ def test_a_slide_whose_tiles_overlap_by_more_than_they_are_wide_is_refused(slide
     settings.write_text(re.sub(r"OVERLAP_X = [0-9.]+", "OVERLAP_X = 300", settings.read_text()))
     with pytest.raises(ImageError, match=r"^broken: its size is -44 x 256 px$"):
         open_image(slide)
+
+
+@pytest.mark.parametrize("maker", ["aperio", "philips"])
+def test_tiles_that_a_scanner_left_out_of_a_tiff_are_glass_as_openslide_shows_them(maker, tmp_path):
+    tiles = [np.ascontiguousarray(PIXELS[y : y + 128, x : x + 128]) for y in (0, 128) for x in (0, 128, 256)]
+    tiles[1] = tiles[5] = None
+    write_svs(tmp_path / "a.tif", tiles, (256, 384), maker=maker)
+    with openslide.OpenSlide(tmp_path / "a.tif") as slide:
+        assert slide.properties["openslide.vendor"] == maker
+        shown = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))
+    assert (shown[..., 3] == 0).sum() == 2 * 128**2
+    with open_image(tmp_path / "a.tif") as reader:
+        expected = np.where(shown[..., 3:] == 255, shown[..., :3], 255)
+        assert_reads(reader, expected, row_blocks(reader.info, 100, 100, "pad"))
+        assert "2 of 6 segments are not in the file: they are 255" in reader.info.notes

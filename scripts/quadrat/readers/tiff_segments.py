@@ -13,6 +13,7 @@ from quadrat.readers.selection import as_slice
 from quadrat.readers.tiff_pages import PALETTE, TiffLevel
 
 GDAL_NODATA = 42113  # the tag
+GLASS = 255
 
 
 class Place(NamedTuple):
@@ -105,6 +106,9 @@ class TiffSegments:
         nodata = level.base.nodata
         self.fill = bool(nodata) if page.dtype == bool else nodata
         self.outside = 0 if self._palette is not None else self.fill
+        is_slide = level.base.is_svs or level.base.is_philips
+        if is_slide and page.dtype == np.uint8 and page.samplesperpixel == 3:
+            self.fill = GLASS  # which such a scanner leaves out
         self.planar = len(level.planes) > 1 and self._palette is None
         if self.planar:
             wanted = tuple(dict.fromkeys(channels))
