@@ -178,7 +178,11 @@ def test_mpp_that_the_metadata_do_not_tell_is_none(description, tmp_path, caplog
         ({274: 6}, {}, "the orientation tag is not applied"),
         ({262: 8}, {}, "CIELAB samples are as stored"),
         ({262: 5}, {}, "SEPARATED samples are as stored"),
-        ({259: 33003}, {"compression": "jpeg2000"}, "YCbCr samples are as stored, not RGB"),
+        (
+            {259: 33003},
+            {"compression": "jpeg2000", "planarconfig": 2},
+            "YCbCr samples are as stored, not RGB",
+        ),
     ],
 )
 def test_samples_that_are_given_as_they_are_stored_are_noted(tags, options, note, tmp_path):

@@ -70,6 +70,12 @@ def _jpeg_2000_size(data: bytes, start: int) -> tuple[int, int]:
     return bottom - top, right - left
 
 
+def is_subsampled(data: bytes) -> bool:
+    """Whether the second of three components of a JPEG 2000 is coarser than the first, as of YCbCr alone."""
+    start = data.find(JPEG_2000_START, 0, 4096)
+    return start >= 0 and data[start + 40 : start + 42] == b"\0\3" and data[start + 46 : start + 47] > b"\1"
+
+
 def _webp_size(data: bytes) -> tuple[int, int] | None:
     """Read the first chunk (RFC 9649, section 2)."""
     kind = data[12:16]

@@ -1,19 +1,22 @@
 """Coded TIFF segments: strips and tiles that a codec decodes whole."""
 
+import os
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 
 import numpy as np
 import tifffile
+from tifffile import PHOTOMETRIC
 
 from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
-from quadrat.readers.codestreams import claimed_size
+from quadrat.readers.codestreams import claimed_size, is_subsampled
 from quadrat.readers.reader import CONVERT
 from quadrat.readers.segment_plan import segments_together
 from quadrat.readers.tiff_bytes import DEFLATE, ByteDecoder
 from quadrat.readers.tiff_lzw import LZW, LzwDecoder
-from quadrat.readers.tiff_pages import JPEG_FAMILY, tifffile_errors
+from quadrat.readers.tiff_metadata import YCBCR_CONVERTED, YCBCR_STORED
+from quadrat.readers.tiff_pages import JPEG_2000, JPEG_FAMILY, tifffile_errors
 from quadrat.readers.tiff_planes import row_bytes
 from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly, spans
 
@@ -22,13 +25,17 @@ from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly,
 EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, LZW: 4096}
 EXPANSION_OF_OTHERS = 1_000_000
 SLACK_BYTES = 4096
-JPEG_2000, JPEG_XL, JPEG_XR = (33003, 33004, 33005, 34712), (50002, 52546), (22610, 34934)
+JPEG_XL, JPEG_XR = (50002, 52546), (22610, 34934)
 WEBP, LERC, PNG = (50001, 34927), 34887, 34933
 # Codecs that allocate what the header of each segment claims, whatever the TIFF says. Some writers pad.
 SELF_SIZED = {*JPEG_FAMILY, *JPEG_2000, *JPEG_XL, *JPEG_XR, *WEBP, LERC, PNG}
 PADDED_PIXELS = 1 << 20
 # OpenJPEG and libjxl work on 32-bit samples and hold them twice.
 WORKING_BYTES = dict.fromkeys(JPEG_2000 + JPEG_XL, 8)
+# Aperio and OpenSlide mean the decoded components, whatever transform a codestream holds them in.
+APERIO_YCBCR = 33003
+# What of Cb and Cr is added to Y for red, green and blue, in 100,000ths.
+YCBCR_TO_RGB = (0, 140_200), (-34_414, -71_414), (177_200, 0)
 
 
 class CodedSegments(TiffSegments):
@@ -53,6 +60,8 @@ class CodedSegments(TiffSegments):
         self._tables = {"jpegheader": page.jpegheader} if page.compression in JPEG_FAMILY else {}
         self._bytes = ByteDecoder(page) if ByteDecoder.can_decode(page) else None
         self._lzw = LzwDecoder(page) if LzwDecoder.can_decode(page) else None
+        self._is_ycbcr = page.compression == APERIO_YCBCR and self.samples == 3 and page.dtype == np.uint8
+        self.notes += self._colour_notes()
         self._check_expansion()
         self.segment_bytes = samples * page.dtype.itemsize
         largest = max(int(stored.counts.max()) for stored in self._stored)
@@ -121,7 +130,21 @@ class CodedSegments(TiffSegments):
                 return self._lzw.decode(data, self._stored_rows(number // len(self.cols)))
             stored = self._stored[plane]
             tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
-            return self.page.decode(data, stored.first_index + number, **tables)[0][0]
+            pixels = self.page.decode(data, stored.first_index + number, **tables)[0][0]
+            # The codec itself converts what is subsampled.
+            return _rgb(pixels) if self._is_ycbcr and not is_subsampled(data) else pixels
+
+    def _colour_notes(self) -> tuple[str, ...]:
+        """Return what became of the YCbCr of JPEG 2000, as the first segment tells."""
+        if self.page.compression not in JPEG_2000:
+            return ()
+        stored = self._stored[0]
+        first = np.argmax(stored.counts > 0)
+        head = os.pread(self.fd, min(int(stored.counts[first]), SLACK_BYTES), int(stored.offsets[first]))
+        if self._is_ycbcr or is_subsampled(head):
+            return (YCBCR_CONVERTED,)
+        is_stored = self.page.compression == APERIO_YCBCR or self.page.photometric == PHOTOMETRIC.YCBCR
+        return (YCBCR_STORED,) if is_stored else ()
 
     def _stored_rows(self, row: int) -> int:
         return self.stored_height if self.page.is_tiled else self.rows.size(row)
@@ -145,3 +168,12 @@ def _read_together(fd: int, places: list[tuple[int, int]]) -> Iterator[bytes | m
     data = memoryview(read_exactly(fd, sum(count for _, count in places), start))
     for offset, count in places:
         yield data[offset - start : offset - start + count]
+
+
+def _rgb(ycbcr: np.ndarray) -> np.ndarray:
+    """Return 8-bit YCbCr as RGB, rounded as OpenSlide does (ITU-T T.871, section 7)."""
+    y, blue, red = np.moveaxis(ycbcr.astype(np.int32) - np.array((0, 128, 128), np.int32), -1, 0)
+    rgb = np.empty_like(ycbcr)
+    for channel, (of_blue, of_red) in enumerate(YCBCR_TO_RGB):
+        rgb[..., channel] = (y + (of_blue * blue + of_red * red + 50_000) // 100_000).clip(0, 255)
+    return rgb

@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 import tifffile
 from tifffile import TiffPage
 
-from quadrat.readers.tiff_pages import JPEG_FAMILY, PALETTE
+from quadrat.readers.tiff_pages import JPEG_2000, JPEG_FAMILY, PALETTE
 
+YCBCR_CONVERTED, YCBCR_STORED = "YCbCr converted to RGB", "YCbCr samples are as stored, not RGB"
 MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1024, 1025, 2048, 3072
 PIXEL_IS_POINT, USER_DEFINED = 2, 32767
 MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "pm": 1e-6}
@@ -167,11 +168,9 @@ def sample_notes(page: TiffPage) -> list[str]:
         notes.append("palette expanded to RGB")
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         notes.append("MINISWHITE samples are as stored: 0 is white")
-    if page.photometric == tifffile.PHOTOMETRIC.YCBCR:
+    if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in JPEG_2000:
         decoded = page.compression in JPEG_FAMILY
-        notes.append("YCbCr converted to RGB" if decoded else "YCbCr samples are as stored, not RGB")
-    elif page.compression == 33003:
-        notes.append("YCbCr samples are as stored, not RGB")
+        notes.append(YCBCR_CONVERTED if decoded else YCBCR_STORED)
     if page.photometric in (5, 8, 9, 10):
         notes.append(f"{tifffile.PHOTOMETRIC(page.photometric).name} samples are as stored")
     if page.imagedepth > 1:

@@ -20,7 +20,7 @@ from quadrat.readers.tiff_planes import Plane, planes_of
 logger = logging.getLogger(__name__)
 
 OLD_JPEG = 6
-JPEG_FAMILY = (7, 34892, 33007)
+JPEG_FAMILY, JPEG_2000 = (7, 34892, 33007), (33003, 33004, 33005, 34712)
 PALETTE = 3
 NDPI_FORMAT_TAG = 65420
 XMP_TAG, BIF_ROOT = 700, b"<iScan"
@@ -169,6 +169,8 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
     start, plane_notes = _start_of(chosen, _page_of(chosen, 0, tif), plane)
     # One page may stand for all planes, stored one after the other.
     page = _page_of(chosen, 0 if chosen.dataoffset is not None else start, tif)
+    if page.compression in JPEG_2000:
+        page.subsampling = (1, 1)  # the tag is for JPEG: a codestream says it itself
     _check_decodable(page)
     page.init_decode()  # it reads tags, and must not first run on several threads
     pages, channel_notes = _channel_pages(chosen, page, start)
