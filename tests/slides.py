@@ -215,39 +215,47 @@ def write_scn(path, shape, regions, levels=2, tile=64, light="brightfield"):
             )
 
 
-def write_svs(path, tiles, shape, tile=128, maker="aperio", compression="zlib", photometric="rgb"):
-    """Write an SVS, or a Philips TIFF, of one level.
+def write_svs(
+    path, tiles, shape, tile=128, maker="aperio", compression="zlib", photometric="rgb", coarser=()
+):
+    """Write an SVS, or a Philips TIFF.
 
     Parameters
     ----------
     tiles : list of array, bytes or None
-        Pixels or data of each tile, in row-major order; None where the scanner left it out.
+        Pixels or data of each tile of level 0, in row-major order; None where the scanner left it out.
     shape : (int, int)
         Height and width in pixels.
+    coarser : list of array
+        Pixels of other levels, each half of the one before. Philips fills them up to whole tiles.
 
     References
     ----------
     OpenSlide, "Aperio format" and "Philips format".
     """
+    spacing = '<Attribute Name="DICOM_PIXEL_SPACING">"{0}" "{0}"</Attribute>'
     philips = (
         '<DataObject ObjectType="DPUfsImport"><Attribute Name="PIM_DP_SCANNED_IMAGES"><Array>'
         '<DataObject ObjectType="DPScannedImage"><Attribute Name="PIM_DP_IMAGE_TYPE">WSI</Attribute>'
-        '<Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE"><Array>'
-        '<DataObject ObjectType="PixelDataRepresentation"><Attribute Name="DICOM_PIXEL_SPACING">'
-        '"0.00025" "0.00025"</Attribute></DataObject></Array></Attribute></DataObject></Array></Attribute>'
-        "</DataObject>"
+        + spacing.format(0.00025)
+        + '<Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE"><Array>'
+        + "".join(
+            f'<DataObject ObjectType="PixelDataRepresentation">{spacing.format(0.00025 * 2**n)}</DataObject>'
+            for n in range(1 + len(coarser))
+        )
+        + "</Array></Attribute></DataObject></Array></Attribute></DataObject>"
     )
     aperio = f"Aperio Image Library v12\r\n{shape[1]}x{shape[0]} |AppMag = 40|MPP = 0.25"
-    tifffile.imwrite(
-        path,
-        iter(tiles),
-        shape=(*shape, 3),
-        dtype=np.uint8,
-        tile=(tile, tile),
-        software="Philips DP v1.0" if maker == "philips" else None,
-        description=aperio if maker == "aperio" else philips,
-        **(STORAGE | {"compression": compression, "photometric": photometric}),
-    )
+    storage = STORAGE | {"tile": (tile, tile), "compression": compression, "photometric": photometric}
+    storage["software"] = "Philips DP v1.0" if maker == "philips" else None
+    with tifffile.TiffWriter(path) as tif:
+        description = aperio if maker == "aperio" else philips
+        tif.write(iter(tiles), shape=(*shape, 3), dtype=np.uint8, description=description, **storage)
+        if maker == "aperio" and coarser:  # a thumbnail comes second
+            tif.write(coarser[-1], description=aperio, **STORAGE)
+        for pixels in coarser:
+            description, is_reduced = (aperio, 0) if maker == "aperio" else (None, 1)
+            tif.write(pixels, description=description, subfiletype=is_reduced, **storage)
 
 
 def write_trestle(path, pixels, overlap, tile=128):

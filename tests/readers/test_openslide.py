@@ -275,3 +275,31 @@ def test_tiles_that_a_scanner_left_out_of_a_tiff_are_glass_as_openslide_shows_th
         expected = np.where(shown[..., 3:] == 255, shown[..., :3], 255)
         assert_reads(reader, expected, row_blocks(reader.info, 100, 100, "pad"))
         assert "2 of 6 segments are not in the file: they are 255" in reader.info.notes
+
+
+@pytest.mark.parametrize("maker", ["aperio", "philips"])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_tiff_that_is_read_without_openslide_has_its_frame(level, maker, tmp_path):
+    tiles = [
+        np.ascontiguousarray(PIXELS[y : y + 128, x : x + 128])
+        for y in (0, 128, 256)
+        for x in range(0, 640, 128)
+    ]
+    coarser = []
+    for step in (2, 4):
+        part = PIXELS[:384:step, :640:step]
+        height, width = (-(-side // 128) * 128 if maker == "philips" else side for side in part.shape[:2])
+        coarser.append(np.full((height, width, 3), 255, np.uint8))
+        coarser[-1][: part.shape[0], : part.shape[1]] = part
+    write_svs(tmp_path / "a.tif", tiles, (384, 640), maker=maker, coarser=coarser)
+    with (
+        openslide.OpenSlide(tmp_path / "a.tif") as slide,
+        open_image(tmp_path / "a.tif", level=level) as reader,
+    ):
+        assert slide.properties["openslide.vendor"] == maker
+        info = reader.info
+        assert (info.width, info.height) == slide.level_dimensions[level]
+        assert info.downsample == slide.level_downsamples[level]
+        assert info.mpp == tuple(float(slide.properties[f"openslide.mpp-{axis}"]) for axis in "yx")
+        shown = np.asarray(slide.read_region((0, 0), level, slide.level_dimensions[level]))[..., :3]
+        assert_reads(reader, shown, row_blocks(info, 100, 100, "pad"))

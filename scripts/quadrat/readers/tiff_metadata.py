@@ -104,7 +104,7 @@ def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, tuple[flo
 
 def mpp_of(page: TiffPage) -> tuple[float, float] | None:
     """Return micrometres per pixel along y and x, None where the file does not say them credibly."""
-    for source in (_ome_mpp, _aperio_mpp, _imagej_mpp, _centimetre_mpp):
+    for source in (_ome_mpp, _aperio_mpp, _philips_mpp, _imagej_mpp, _centimetre_mpp):
         try:
             mpp = source(page)
         except ValueError:  # a text where a number must be
@@ -136,6 +136,15 @@ def _ome_mpp(page: TiffPage) -> tuple[float, float] | None:
 def _aperio_mpp(page: TiffPage) -> tuple[float, float] | None:
     found = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description) if page.is_svs else None
     return (float(found[1]), float(found[1])) if found else None
+
+
+def _philips_mpp(page: TiffPage) -> tuple[float, float] | None:
+    if not page.is_philips:
+        return None
+    path = ".//DataObject[@ObjectType='DPScannedImage']/Attribute[@Name='DICOM_PIXEL_SPACING']"
+    millimetres = ElementTree.fromstring(page.description).findtext(path, "").replace('"', " ").split()
+    y, x = (1000 * float(value) for value in millimetres)
+    return y, x
 
 
 def _imagej_mpp(page: TiffPage) -> tuple[float, float] | None:
