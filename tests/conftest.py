@@ -168,11 +168,11 @@ def write_one_strip(images):
 class ArrayReader:
     """A reader of an array in memory, whose blocks are overwritten as soon as the next one is asked for."""
 
-    def __init__(self, pixels, segment=(16, 16), fill=0, **info):
+    def __init__(self, pixels, segment=(16, 16), **info):
         self._pixels = pixels
         self.blocks = []
         height, width, channels = pixels.shape
-        self.info = ImageInfo("array", height, width, channels, pixels.dtype, *segment, fill=fill, **info)
+        self.info = ImageInfo("array", height, width, channels, pixels.dtype, *segment, **info)
 
     def read_blocks(self, blocks, threads, wanted=None):
         for block in blocks:

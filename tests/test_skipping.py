@@ -19,14 +19,14 @@ def test_patch_is_skipped_from_the_share_of_nodata_on(bound, empty, reason):
     patch = np.ones((10, 10, 2), np.uint8)
     patch.reshape(100, 2)[:empty] = 0
     patch.reshape(100, 2)[empty:, 0] = 0  # in one channel of two: a value as others
-    assert PatchRules({"nodata": bound}, info(2, nodata=0), None).reason(patch) == reason
+    assert PatchRules({"nodata": bound}, info(2, nodata=(0, 0)), None).reason(patch) == reason
     assert PatchRules({"nodata": bound}, info(2), None).reason(patch) is None
 
 
 def test_nodata_may_be_nan_or_a_value_that_is_not_exact():
     for nodata, dtype in ((np.nan, np.float32), (-3.4028234663852886e38, np.float32), (-9999, np.int16)):
         patch = np.full((4, 4, 1), nodata, dtype)
-        assert PatchRules({"nodata": 1.0}, info(1, dtype, nodata=nodata), None).reason(patch) == "nodata"
+        assert PatchRules({"nodata": 1.0}, info(1, dtype, nodata=(nodata,)), None).reason(patch) == "nodata"
 
 
 def test_channel_of_validity_counts_and_is_no_pixel():

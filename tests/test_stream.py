@@ -35,7 +35,7 @@ def stream_with(array_reader):
     def stream_all(pixels, segment, grid, most_bytes, batch_size=None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(stream, "BLOCK_BYTES", most_bytes)
-            with array_reader(pixels, segment, FILL) as reader:
+            with array_reader(pixels, segment, nodata=(FILL,) * pixels.shape[2]) as reader:
                 runs = stream_patches(reader, grid, threads=1)
                 if batch_size:
                     runs = stream_batches(runs, batch_size, max(1, grid.cols))
@@ -71,7 +71,10 @@ def test_wanted_patches_and_no_others_are_read(array_reader, case, most_bytes, b
     pixels, segment, grid = case
     wanted = np.random.default_rng(seed).random((grid.rows, grid.cols)) < 0.3
     expected = list(compress(zip(grid.windows(), expected_patches(pixels, grid), strict=True), wanted.flat))
-    with pytest.MonkeyPatch.context() as patch, array_reader(pixels, segment, FILL) as reader:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        array_reader(pixels, segment, nodata=(FILL,) * pixels.shape[2]) as reader,
+    ):
         patch.setattr(stream, "BLOCK_BYTES", most_bytes)
         runs = stream_patches(reader, grid, 1, wanted)
         found = [

@@ -33,11 +33,13 @@ def test_samples_of_any_type_are_averaged(array_reader, noise, dtype):
     np.testing.assert_allclose(found, means_of_squares(pixels.astype(dtype), 8), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "nodata"), [("float32", np.nan), ("float32", -9999), ("int16", -9999)])
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("float32", np.nan), ("float32", -9999), ("int16", -9999), ("uint8", 0)]
+)
 def test_nodata_is_left_out_of_means(array_reader, dtype, nodata):
     pixels = np.full((4, 8, 1), 10, dtype)
     pixels[:2, :2] = pixels[:, 4:] = nodata
-    found = box_means(array_reader(pixels, fill=nodata), 4, threads=1)
+    found = box_means(array_reader(pixels, nodata=(nodata,)), 4, threads=1)
     np.testing.assert_array_equal(found[..., 0], [[10, np.nan]])
 
 
@@ -106,9 +108,14 @@ def test_chosen_channels_are_red_green_and_blue(images, noise):
         assert (np.diff(shown[..., place].ravel()[order].astype(int)) >= 0).all()
 
 
+@pytest.mark.filterwarnings("error")
 def test_image_of_nothing_but_nodata_is_black(images):
-    tifffile.imwrite(images / "a.tif", np.full((20, 20), np.nan, np.float32))
-    assert not read_thumbnail(images / "a.tif", None, None, 1, None).pixels.any()
+    for pixels, tags in (
+        (np.full((20, 20), np.nan, np.float32), []),
+        (np.full((20, 20), 255, np.uint8), [(42113, 2, 0, "255", True)]),
+    ):
+        tifffile.imwrite(images / "a.tif", pixels, extratags=tags)
+        assert not read_thumbnail(images / "a.tif", None, None, 1, None).pixels.any()
 
 
 def test_overview_and_label_of_a_slide_are_not_shown(images):

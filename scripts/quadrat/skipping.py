@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from quadrat.grid import PatchGrid
+from quadrat.readers.nodata import is_nodata
 from quadrat.readers.reader import ImageInfo
 from quadrat.stream import PatchRun
 
@@ -106,9 +107,10 @@ class PatchRules:
         return None
 
     def _is_nodata(self, patch: np.ndarray, pixels: np.ndarray) -> bool:
-        nodata, empty = self._info.nodata, np.zeros(patch.shape[:2], bool)
-        if nodata is not None:
-            empty |= (np.isnan(pixels) if nodata != nodata else pixels == nodata).all(axis=2)
+        nodata = self._info.nodata or (None,)
+        empty = np.full(patch.shape[:2], None not in nodata)
+        for channel, value in enumerate(nodata if None not in nodata else ()):
+            empty &= is_nodata(pixels[..., channel], value)
         if self._validity is not None:
             empty |= patch[..., self._validity] == 0
         return np.count_nonzero(empty) >= self._nodata_share * empty.size

@@ -8,6 +8,7 @@ import numpy as np
 from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid
 from quadrat.readers import Reader, open_image
+from quadrat.readers.nodata import is_nodata
 from quadrat.readers.reader import ImageInfo
 from quadrat.stream import BLOCK_BYTES, plan_blocks
 
@@ -83,7 +84,7 @@ def read_thumbnail(
         means = box_means(reader, factor, threads)
         is_picture = reader.info.dtype == np.uint8 and info.channels in (1, 3, 4) and not shown
         step = factor * reader.info.downsample
-    picture = means if is_picture else _stretched(means)
+    picture = np.nan_to_num(means) if is_picture else _stretched(means)
     return Thumbnail(np.broadcast_to(picture, (*picture.shape[:2], 3)).round().astype(np.uint8), step)
 
 
@@ -158,9 +159,13 @@ def _cuts(start: int, length: int, factor: int) -> np.ndarray:
 
 def _usable(pixels: np.ndarray, info: ImageInfo) -> np.ndarray | None:
     """Tell which samples are neither nodata nor infinite; None where no sample can be."""
-    if info.dtype.kind == "f":
-        return np.isfinite(pixels) & (pixels != info.fill if info.fill else True)
-    return pixels != info.fill if info.fill else None
+    if info.nodata is None and info.dtype.kind != "f":
+        return None
+    usable = np.isfinite(pixels)
+    for channel, value in enumerate(info.nodata or ()):
+        if value is not None:
+            usable[..., channel] &= ~is_nodata(pixels[..., channel], value)
+    return usable
 
 
 def _sums(pixels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:

@@ -83,7 +83,7 @@ def test_a_vrt_gives_its_fill_crs_and_transform(tmp_path):
     write_vrt(tmp_path / "a.vrt", "source.tif")
     with open_image(tmp_path / "a.vrt") as reader:
         assert_reads(reader, U16[..., None], row_blocks(reader.info, 512, 512, "pad"))
-        assert (reader.info.fill, reader.info.crs) == (17, "EPSG:32612")
+        assert (reader.info.fill, reader.info.crs) == ((17,), "EPSG:32612")
         assert reader.info.transform == tuple(Affine(10, 0, 5e5, 0, -10, 4e6))[:6]
 
 

@@ -53,6 +53,21 @@ def test_mask_is_that_within_the_file_alone(write, mask, tmp_path):
     assert not has_mask(str(tmp_path / "text.tif"))
 
 
+def test_pixel_of_which_each_band_has_its_value_is_masked(write):
+    """GDAL has such a mask where metadata name a value for each band."""
+    path = write(count=2)
+    with rasterio.open(path, "r+") as image:
+        pixels = image.read()
+        pixels[:, 5:9, 5:] = [[[3]], [[7]]]
+        pixels[0, 20] = 3
+        image.write(pixels)
+        image.update_tags(NODATA_VALUES="3 7")
+    assert has_mask(path)
+    with MaskReader(path, 0) as reader:
+        (block,) = reader.read_blocks([Window(0, 0, 40, 50)], 1)
+    np.testing.assert_array_equal(block[..., 0] == 0, (pixels[0] == 3) & (pixels[1] == 7))
+
+
 def test_mask_is_0_where_there_is_no_data_and_outside(write, mask):
     with MaskReader(write(mask), 0) as reader:
         windows = [Window(0, 10, 16, 50), Window(10, 10, 16, 50), Window(30, 10, 16, 50)]

@@ -73,7 +73,7 @@ def test_pixels_covered_in_part_count_in_part(array_reader, height, width, ratio
 @pytest.mark.parametrize(("patch_size", "stride"), [(16, 16), (16, 7), (10, 23)])
 def test_blocks_are_slices_of_the_whole_resampled_image(noise, array_reader, edge, patch_size, stride):
     pixels, ratio = noise(130, 171, 3), Fraction(7, 3)
-    with ResampledReader(array_reader(pixels, fill=9), ratio) as reader:
+    with ResampledReader(array_reader(pixels), ratio) as reader:
         whole = np.rint(area_means(pixels, ratio)).astype(np.uint8)
         assert (reader.info.height, reader.info.width) == whole.shape[:2]
         assert_reads(reader, whole, row_blocks(reader.info, patch_size, stride, edge))
@@ -91,7 +91,7 @@ def test_nodata_does_not_count_and_stays_where_there_is_nothing_else(noise, resa
     pixels = noise(12, 12, 1, dtype=np.float32)
     pixels[0:4, 0:4] = nodata
     pixels[0, 4:8] = nodata
-    found = resample(pixels, 4, nodata=nodata)[..., 0]
+    found = resample(pixels, 4, nodata=(nodata,))[..., 0]
     np.testing.assert_array_equal(found[0, 0], np.float32(nodata))
     assert found[0, 1] == pixels[1:4, 4:8].mean(dtype=float).astype(np.float32)
     assert found[1, 1] == pixels[4:8, 4:8].mean(dtype=float).astype(np.float32)

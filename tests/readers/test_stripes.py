@@ -14,7 +14,7 @@ class Downwards:
     """A source that notes which rows were read, and has an image as a reader would."""
 
     def __init__(self, planar=False):
-        self.info = ImageInfo("test", 100, 70, 2, np.dtype(np.uint16), 1, 70, fill=9)
+        self.info = ImageInfo("test", 100, 70, 2, np.dtype(np.uint16), 1, 70, nodata=(9, 9))
         self.rows, self._planar = [], planar
 
     def read_rows(self, top, bottom, left, right, out):

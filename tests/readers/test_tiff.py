@@ -203,7 +203,7 @@ def test_a_consumer_may_stop_early(tiff_trap_path):
 def test_pixels_outside_the_image_are_its_nodata_value(tiff_trap_path):
     with open_image(tiff_trap_path("sparse_with_nodata")) as reader:
         (block,) = reader.read_blocks([Window(HEIGHT - 1, WIDTH - 1, 4, 4)], 1)
-        assert reader.info.fill == -9999
+        assert reader.info.fill == (-9999,)
         assert (block[1:] == -9999).all()
         assert (block[:, 1:] == -9999).all()
 

@@ -59,13 +59,13 @@ def test_nodata_is_the_fill(tmp_path):
         path = tmp_path / f"{dtype}.tif"
         with written_by_gdal(path, 1, dtype, (40, 30), nodata=nodata):
             pass
-        assert np.array_equal(info_of(path).fill, nodata, equal_nan=True)
+        assert np.array_equal(info_of(path).fill, [nodata], equal_nan=True)
 
 
 def test_nodata_that_is_no_number_is_none(tmp_path):
     path = tmp_path / "text.tif"
     tifffile.imwrite(path, GRAY, photometric="minisblack", extratags=[(42113, 2, 0, "none", True)])
-    assert (info_of(path).nodata, info_of(path).fill) == (None, 0)
+    assert (info_of(path).nodata, info_of(path).fill) == (None, (0,))
 
 
 SCALING = [([0.5, 2e-4, 3], [1.5, 0, -7]), ([0.5, 1, 1], [0, 0, 0]), ([1, 1, 1], [0, 100, 0])]

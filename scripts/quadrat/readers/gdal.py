@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -16,13 +17,15 @@ from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
 from quadrat.readers.budget import MB, require_memory
-from quadrat.readers.drivers import open_local
+from quadrat.readers.drivers import VRT, open_local
+from quadrat.readers.nodata import declared_nodata
 from quadrat.readers.reader import CONVERT, FileReader, ImageInfo
 from quadrat.readers.selection import channel_indices, check_level, complex_error
 from quadrat.readers.stripes import StripePipeline
 from quadrat.sources import LOCAL_HINT, find_sources
 
 MIN_CACHE_BYTES = 64 * MB
+ALPHA = 4  # the channel of an expanded palette, counted from 1
 OPTIONS = {
     # Nothing is written beside the images, and no file (.aux.xml, .ovr) is read that is not watched.
     "GDAL_PAM_ENABLED": "NO",
@@ -87,7 +90,6 @@ class GdalReader(FileReader):
         dataset = self._dataset
         block_height, block_width = dataset.block_shapes[0]
         crs = dataset.crs
-        nodata = _nodata(dataset.nodata, self._dtype()) if self._palette is None else None
         return ImageInfo(
             format=dataset.driver,
             height=dataset.height,
@@ -101,8 +103,7 @@ class GdalReader(FileReader):
             level_count=levels,
             downsample=full_width / dataset.width,
             compression=dataset.compression.name.lower() if dataset.compression else "",
-            fill=nodata or 0,
-            nodata=nodata,
+            nodata=self._nodata(),
             alpha=self._alpha(),
             crs=crs.to_string() if crs else None,
             # GDAL reads the world file of a BMP whatever it is told, and that is not watched.
@@ -122,9 +123,24 @@ class GdalReader(FileReader):
             "offsets": tuple(self._offsets[channel] for channel in self._channels),
         }
 
+    def _nodata(self) -> tuple[int | float | None, ...] | None:
+        """Return the nodata value of each channel; None where no sample can have one."""
+        dtype, values = self._dtype(), self._dataset.nodatavals
+        if self._palette is not None:
+            return None
+        if dtype.kind in "iu" and dtype.itemsize == 8 and self._dataset.driver == VRT:
+            # rasterio gives them as float64, which does not have them all.
+            bands = ElementTree.parse(self._path).getroot().iterfind("VRTRasterBand")
+            values = [band.findtext("NoDataValue") for band in bands]
+        found = tuple(
+            None if values[one] is None else declared_nodata(str(values[one]), dtype)
+            for one in self._channels
+        )
+        return None if set(found) == {None} else found
+
     def _alpha(self) -> int | None:
         if self._palette is not None:
-            return 4 if self._palette.shape[1] == 4 else None
+            return ALPHA if self._palette.shape[1] == ALPHA else None
         colors = self._dataset.colorinterp
         return colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None
 
@@ -151,7 +167,7 @@ class GdalReader(FileReader):
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
     ) -> Iterator[np.ndarray]:
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
-        bands = None if self._palette is not None else [channel + 1 for channel in self._channels]
+        bands = [channel + 1 for channel in self._channels]
         options = OPTIONS | {"GDAL_CACHEMAX": self._cache_bytes(), "GDAL_NUM_THREADS": threads}
         palette = None if self._palette is None else self._palette[:, list(self._channels)]
         # GDAL takes the number of threads from when it opens a file.
@@ -166,7 +182,7 @@ class GdalReader(FileReader):
 class _Rows:
     """Rows of a rasterio dataset."""
 
-    def __init__(self, dataset, bands: list[int] | None, palette: np.ndarray | None, options: dict):
+    def __init__(self, dataset, bands: list[int], palette: np.ndarray | None, options: dict):
         self._dataset, self._bands, self._palette, self._options = dataset, bands, palette, options
 
     def read_rows(self, top: int, bottom: int, left: int, right: int, out: np.ndarray) -> None:
@@ -174,10 +190,12 @@ class _Rows:
         window = RasterWindow(left, top, right - left, bottom - top)
         doing = f"rows {top:,} to {bottom:,} cannot be decoded"
         with _gdal_errors(doing, self._dataset.name), rasterio.Env(**self._options):
-            if self._palette is not None:
-                out[...] = self._palette[self._dataset.read(1, window=window)]
-            else:
+            if self._palette is None:
                 out[...] = self._dataset.read(self._bands, window=window).transpose(1, 2, 0)
+                return
+            out[...] = self._palette[self._dataset.read(1, window=window)]
+            if self._dataset.count == 2 and ALPHA in self._bands:
+                out[..., np.equal(self._bands, ALPHA)] = self._dataset.read(2, window=window)[..., None]
 
 
 def _checked_blocks(path: str) -> tuple[int, int]:
@@ -231,8 +249,9 @@ def _gdal_errors(doing: str, path: str) -> Iterator[None]:
 
 
 def _palette(dataset) -> np.ndarray | None:
-    """Return the colours of a palette image as (index, 3 or 4) uint8 array: 4 where some are transparent."""
-    if dataset.count != 1:
+    """Return the colours of a palette image as (index, 3 or 4) uint8 array: 4 where alpha is told."""
+    has_alpha_band = dataset.count == 2 and dataset.colorinterp[1] == ColorInterp.alpha
+    if dataset.count != 1 and not (has_alpha_band and dataset.dtypes[1] == "uint8"):
         return None
     try:
         colors = dataset.colormap(1)
@@ -240,13 +259,5 @@ def _palette(dataset) -> np.ndarray | None:
         return None
     table = np.zeros((max(256, max(colors) + 1), 4), np.uint8)
     table[list(colors)] = list(colors.values())
-    is_opaque = all(color[3] == 255 for color in colors.values())
+    is_opaque = not has_alpha_band and all(color[3] == 255 for color in colors.values())
     return table[:, :3] if is_opaque else table
-
-
-def _nodata(nodata: float | None, dtype: np.dtype) -> int | float | None:
-    """Return the value of samples that are no data; None where no sample can have it."""
-    if nodata is None or dtype.kind == "f":
-        return nodata
-    limits = np.iinfo(dtype)
-    return int(nodata) if limits.min <= nodata <= limits.max else None

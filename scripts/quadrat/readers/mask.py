@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 import rasterio
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
@@ -21,12 +21,20 @@ from quadrat.readers.stripes import StripePipeline
 
 
 def has_mask(path: str) -> bool:
-    """Whether a file that GDAL opens holds a mask, and not only a nodata value or an alpha channel."""
+    """Whether GDAL has a mask of a file that neither alpha nor the nodata values of samples tell.
+
+    The nodata value of a palette image is an index, which the colours do not show any more.
+    """
     with warnings.catch_warnings(), rasterio.Env(**OPTIONS):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             with open_local(os.path.abspath(path)) as image:
-                return bool(image.count) and image.mask_flag_enums[0] == [MaskFlags.per_dataset]
+                if not image.count:
+                    return False
+                flags = image.mask_flag_enums[0]
+                if flags == [MaskFlags.nodata]:
+                    return ColorInterp.palette in image.colorinterp[:1]
+                return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         except RasterioError:
             return False
 

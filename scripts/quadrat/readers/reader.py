@@ -38,10 +38,9 @@ class ImageInfo:
         Level-0 pixels per pixel of the level that is read, along an axis; 1.0 at level 0.
     compression : str
         How segments are compressed, in lower case; empty where the format says it all.
-    fill : int or float
-        Value of pixels that the file does not hold: its nodata value, or 0.
-    nodata : int, float or None
-        Value of samples that the file declares to be no data.
+    nodata : tuple of (int, float or None), or None
+        Of each channel that is read: the value of samples that the file declares to be no data. None where it
+        declares none.
     alpha : int or None
         The file's channel, counted from 1 and read or not, that is 0 where a pixel is transparent.
     crs : str or None
@@ -76,8 +75,7 @@ class ImageInfo:
     level_count: int = 1
     downsample: float = 1.0
     compression: str = ""
-    fill: int | float = 0
-    nodata: int | float | None = None
+    nodata: tuple[int | float | None, ...] | None = None
     alpha: int | None = None
     crs: str | None = None
     transform: tuple[float, ...] | None = None
@@ -88,6 +86,11 @@ class ImageInfo:
     bounds: Window | None = None
     scanned: tuple[Window, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def fill(self) -> tuple[int | float, ...]:
+        """Value of each channel in pixels that the file does not hold: its nodata value, or 0."""
+        return tuple(value or 0 for value in self.nodata or (0,) * self.channels)
 
 
 class Reader(Protocol):

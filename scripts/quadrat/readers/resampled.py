@@ -11,6 +11,7 @@ import numpy as np
 
 from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
+from quadrat.readers.nodata import is_nodata
 from quadrat.readers.reader import ImageInfo, Reader
 from quadrat.readers.stripes import StripePipeline, fresh_rows
 
@@ -117,10 +118,7 @@ class _Rows:
         while done < bottom:
             (done, strip_bottom), pixels = next(self._strips)
             down = _shares(done, strip_bottom, self._ratio)
-            means = _means(pixels, down, across, self._info.nodata)
-            if self._info.dtype.kind in "iub":
-                np.rint(means, out=means)
-            out[done - top : strip_bottom - top] = means
+            _write_means(pixels, down, across, self._info.nodata, out[done - top : strip_bottom - top])
             done = strip_bottom
 
 
@@ -149,16 +147,31 @@ def _shares(start: int, stop: int, ratio: Fraction) -> _Shares:
     return _Shares(np.minimum(places, last) - first[0], np.maximum(weights, 0).astype(np.float64))
 
 
-def _means(pixels: np.ndarray, down: _Shares, across: _Shares, nodata: float | None) -> np.ndarray:
-    """Give the mean of each resampled pixel as (height, width, channel) float64 array."""
+def _write_means(
+    pixels: np.ndarray,
+    down: _Shares,
+    across: _Shares,
+    nodata: tuple[float | None, ...] | None,
+    out: np.ndarray,
+) -> None:
+    """Write the mean of each resampled pixel to a (height, width, channel) array."""
     if nodata is None:
         whole = down.weights[0].sum() * across.weights[0].sum()
-        return _sums(pixels, down, across) / np.float64(whole)
-    is_data = ~np.isnan(pixels) if np.isnan(nodata) else pixels != nodata
-    sums = _sums(np.where(is_data, pixels, 0), down, across)
-    covered = _sums(is_data, down, across)
-    means = np.full(sums.shape, nodata, np.float64)
-    return np.divide(sums, covered, out=means, where=covered > 0, dtype=np.float64)
+        means = _sums(pixels, down, across) / np.float64(whole)
+    else:
+        is_data = np.ones(pixels.shape, bool)
+        for channel, value in enumerate(nodata):
+            if value is not None:
+                is_data[..., channel] = ~is_nodata(pixels[..., channel], value)
+        sums = _sums(np.where(is_data, pixels, 0), down, across)
+        covered = _sums(is_data, down, across)
+        means = np.divide(sums, covered, out=np.zeros(sums.shape), where=covered > 0, dtype=np.float64)
+    out[...] = np.rint(means, out=means) if out.dtype.kind in "iub" else means
+    if nodata is not None:
+        for channel, value in enumerate(nodata):
+            # Not by way of float64, which does not have all integers.
+            if value is not None:
+                out[..., channel][covered[..., channel] == 0] = value
 
 
 def _sums(pixels: np.ndarray, down: _Shares, across: _Shares) -> np.ndarray:

@@ -18,17 +18,19 @@ from quadrat.readers.selection import channel_indices
 from quadrat.readers.stripes import StripePipeline
 from quadrat.readers.tiff_coded import CodedSegments
 from quadrat.readers.tiff_metadata import (
+    alpha_of,
     crs_of,
     gdal_crs,
     has_own_crs,
     mpp_of,
+    nodata_of,
     sample_notes,
     scaling_of,
     transform_of,
 )
 from quadrat.readers.tiff_pages import PALETTE, TiffLevel, level_of, open_tiff
 from quadrat.readers.tiff_raw import RawSegments, is_raw
-from quadrat.readers.tiff_segments import GDAL_NODATA, OpenLevel, available_channels
+from quadrat.readers.tiff_segments import OpenLevel, available_channels
 
 # Deflate segments that decode to more are decoded row by row: on one thread, but in little memory.
 STREAM_BYTES = 1 << 27
@@ -116,7 +118,7 @@ class TiffReader(FileReader):
 
 
 def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> ImageInfo:
-    page, base = level.page, level.base
+    page, base, nodata = level.page, level.base, nodata_of(level.base, level.page.dtype)
     return ImageInfo(
         format="TIFF",
         height=page.imagelength,
@@ -130,9 +132,8 @@ def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> I
         level_count=level.level_count,
         downsample=level.downsample,
         compression=tifffile.COMPRESSION(page.compression).name.lower().removeprefix("adobe_"),
-        fill=segments.outside,
-        nodata=_nodata(base),
-        alpha=_alpha(base),
+        nodata=None if nodata is None or page.photometric == PALETTE else (nodata,) * len(channels),
+        alpha=alpha_of(base),
         crs=crs_of(base) if not has_own_crs(base) else gdal_crs(path),
         transform=transform_of(base),
         mpp=mpp_of(base),
@@ -140,28 +141,3 @@ def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> I
         decoders={"tifffile": tifffile.__version__, "imagecodecs": imagecodecs.__version__},
         notes=(*level.notes, *sample_notes(page), *segments.notes),
     )
-
-
-def _nodata(page: tifffile.TiffPage) -> int | float | None:
-    """Return the value that a page declares to be no data; None where no sample can have it."""
-    text = page.tags.valueof(GDAL_NODATA)
-    if text is None or page.photometric == PALETTE:
-        return None
-    try:
-        declared = float(text.replace(",", "."))
-    except ValueError:
-        return None
-    is_nan = page.nodata != page.nodata and declared != declared
-    return page.nodata if is_nan or page.nodata == declared else None
-
-
-def _alpha(page: tifffile.TiffPage) -> int | None:
-    """Return the channel, counted from 1, that a page declares to be its opacity.
-
-    References
-    ----------
-    TIFF 6.0, section 18: ExtraSamples 1 is associated alpha, 2 is unassociated.
-    """
-    extra = page.extrasamples
-    found = [number for number, kind in enumerate(extra) if kind in (1, 2)]
-    return page.samplesperpixel - len(extra) + found[0] + 1 if found else None

@@ -5,11 +5,14 @@ import os
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import tifffile
 from tifffile import TiffPage
 
+from quadrat.readers.nodata import declared_nodata
 from quadrat.readers.tiff_pages import JPEG_2000, JPEG_FAMILY, PALETTE
 
+GDAL_NODATA = 42113  # the tag
 YCBCR_CONVERTED, YCBCR_STORED = "YCbCr converted to RGB", "YCbCr samples are as stored, not RGB"
 MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1024, 1025, 2048, 3072
 PIXEL_IS_POINT, USER_DEFINED = 2, 32767
@@ -78,6 +81,24 @@ def transform_of(page: TiffPage) -> tuple[float, ...] | None:
     if geo_keys(page).get(RASTER_TYPE) == PIXEL_IS_POINT:
         c, f = c - (a + b) / 2, f - (d + e) / 2
     return tuple(float(value) for value in (a, b, c, d, e, f))
+
+
+def nodata_of(page: TiffPage, dtype: np.dtype) -> int | float | None:
+    """Return the value that a page declares for samples without data; of a palette image it is an index."""
+    text = page.tags.valueof(GDAL_NODATA)
+    return declared_nodata(text, dtype) if isinstance(text, str) else None
+
+
+def alpha_of(page: TiffPage) -> int | None:
+    """Return the channel, counted from 1, that a page declares to be its opacity.
+
+    References
+    ----------
+    TIFF 6.0, section 18: ExtraSamples 1 is associated alpha, 2 is unassociated.
+    """
+    extra = page.extrasamples
+    colors = 3 if page.photometric == PALETTE else page.samplesperpixel - len(extra)
+    return next((colors + place for place, kind in enumerate(extra, start=1) if kind in (1, 2)), None)
 
 
 def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, tuple[float, ...]]:

@@ -287,7 +287,7 @@ def _channel_pages(
     """
     axes, shape = _leading_axes(series, page)
     channels, notes = shape[axes.index("C")] if "C" in axes else 1, []
-    if channels > 1 and prod(page.shaped[:1] + page.shaped[-1:]) > 1:
+    if channels > 1 and (page.photometric == PALETTE or prod(page.shaped[:1] + page.shaped[-1:]) > 1):
         notes.append(f"axis C has {channels} planes of several samples: the first is read")
         channels = 1
     step = prod(shape[axes.index("C") + 1 :]) if channels > 1 else 1

@@ -9,10 +9,12 @@ import tifffile
 
 from quadrat.errors import ImageError
 from quadrat.readers.blocks import Spans
+from quadrat.readers.reader import CONVERT
 from quadrat.readers.selection import as_slice
+from quadrat.readers.tiff_metadata import GDAL_NODATA, nodata_of
 from quadrat.readers.tiff_pages import PALETTE, TiffLevel
 
-GDAL_NODATA = 42113  # the tag
+# What is left out of a slide was not scanned.
 GLASS = 255
 
 
@@ -54,9 +56,11 @@ class OpenLevel(NamedTuple):
 
 def available_channels(level: TiffLevel) -> int:
     """Return the number of channels of a level, palettes expanded."""
-    if level.page.photometric == PALETTE:
-        return 3
-    return len(level.planes) * level.samples
+    if level.page.photometric != PALETTE:
+        return len(level.planes) * level.samples
+    if len(level.planes) > 1:  # PlanarConfiguration 2
+        raise ImageError("a palette and other samples in planes of their own: cannot be decoded", CONVERT)
+    return 3 + level.samples - 1
 
 
 class TiffSegments:
@@ -82,8 +86,6 @@ class TiffSegments:
         Of a strip or tile in the file, in pixels.
     dtype : numpy.dtype
         Of the samples that `read` returns.
-    outside : int or float
-        Value of pixels outside the image.
     notes : tuple of str
         What a reader of the results should know of the segments.
 
@@ -103,13 +105,11 @@ class TiffSegments:
         self.fd, self.page = opened.fd, page
         self._palette = _palette(page)
         self.dtype = page.dtype if self._palette is None else self._palette.dtype
-        nodata = level.base.nodata
-        self.fill = bool(nodata) if page.dtype == bool else nodata
-        self.outside = 0 if self._palette is not None else self.fill
+        self.fill = nodata_of(level.base, page.dtype) or 0
         is_slide = level.base.is_svs or level.base.is_philips
         if is_slide and page.dtype == np.uint8 and page.samplesperpixel == 3:
-            self.fill = GLASS  # which such a scanner leaves out
-        self.planar = len(level.planes) > 1 and self._palette is None
+            self.fill = GLASS
+        self.planar = len(level.planes) > 1
         if self.planar:
             wanted = tuple(dict.fromkeys(channels))
             self.planes = tuple(tuple(np.flatnonzero(np.equal(channels, one)).tolist()) for one in wanted)
@@ -127,11 +127,21 @@ class TiffSegments:
 
     def finished(self, pixels: np.ndarray | None) -> np.ndarray | None:
         """Return stored pixels with their palette applied and their channels selected."""
-        if self._palette is None:
-            return pixels if pixels is None else pixels[..., self._pick]
+        if self._palette is not None:
+            pixels = self._expanded(pixels)
+        return pixels if pixels is None else pixels[..., self._pick]
+
+    def _expanded(self, pixels: np.ndarray | None) -> np.ndarray:
+        """Return the colours of stored pixels, and what is stored beside their indices in the same range."""
         if pixels is None:
-            pixels = np.full((self.stored_height, self.stored_width, 1), self.fill)
-        return self._palette[pixels[..., 0].astype(np.intp)][..., self._pick]
+            pixels = np.full(
+                (self.stored_height, self.stored_width, self.samples), self.fill, self.page.dtype
+            )
+        colors = self._palette[pixels[..., 0].astype(np.intp)]
+        if self.samples == 1:
+            return colors
+        gain = np.iinfo(colors.dtype).max // ((1 << self.page.bitspersample) - 1)
+        return np.concatenate([colors, pixels[..., 1:].astype(colors.dtype) * gain], axis=2)
 
     def place(self, plane: int, row: int, col: int) -> Place:
         """Return where a stored segment lies; `row` counts stored segments."""
@@ -211,6 +221,8 @@ def _palette(page: tifffile.TiffPage) -> np.ndarray | None:
     if colors is None or not isinstance(bits, int) or bits > 16 or np.size(colors) < 3 << bits:
         raise ImageError("its palette is missing or too short")
     colors = np.array(colors, np.uint16).reshape(3, -1).T[: 1 << bits]
+    if bits > 8 and page.shaped[-1] > 1:  # other samples have as many bits
+        return np.ascontiguousarray(colors)
     if colors.max() < 256:
         return colors.astype(np.uint8)
     low, high = colors & 255, colors >> 8

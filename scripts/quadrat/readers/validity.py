@@ -81,6 +81,7 @@ def _without_last(info: ImageInfo) -> ImageInfo:
     return replace(
         info,
         channels=info.channels - 1,
+        nodata=info.nodata and info.nodata[:-1],
         scales=info.scales and info.scales[:-1],
         offsets=info.offsets and info.offsets[:-1],
     )
@@ -121,7 +122,8 @@ class MaskedReader:
 
     def __init__(self, reader: Reader, mask: Reader):
         self._reader, self._mask = reader, mask
-        self.info = replace(reader.info, channels=reader.info.channels + 1)
+        nodata = reader.info.nodata and (*reader.info.nodata, None)
+        self.info = replace(reader.info, channels=reader.info.channels + 1, nodata=nodata)
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None

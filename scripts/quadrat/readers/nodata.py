@@ -1,0 +1,73 @@
+"""Nodata: the value that a file declares for samples without data, and which samples have it."""
+
+import re
+from decimal import Decimal
+
+import numpy as np
+
+# A number at the start of a text; old Windows writers have 1.#QNAN, 1.#IND and 1.#INF.
+NUMBER = re.compile(r"[+-]?(?:nan|inf|1\.#(?:[qs]?nan|ind|inf)|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,9})?)", re.I)
+
+
+def declared_nodata(text: str, dtype: np.dtype) -> int | float | None:
+    """Return the sample that a text names, as GDAL reads it: the number it begins with, cut to a whole one.
+
+    Parameters
+    ----------
+    text : str
+        Of GDAL's TIFF tag 42113, or of NoDataValue in a VRT.
+    dtype : numpy.dtype
+        Of the samples.
+
+    Returns
+    -------
+    int, float or None
+        A value of the dtype. None where the text begins with no number, or where the dtype cannot hold it.
+    """
+    found = NUMBER.match(text.strip().replace(",", "."))
+    if found is None:
+        return None
+    number = found[0].lower().replace("1.#inf", "inf")
+    value = Decimal("nan" if "#" in number else number)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return float(dtype.type(float(value)))
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return int(value) if value == value and low <= value <= high else None
+
+
+def is_nodata(samples: np.ndarray, value: float) -> np.ndarray:
+    """Tell which samples have the nodata value, as GDAL's mask has it.
+
+    Parameters
+    ----------
+    samples : array
+    value : int or float
+        Of their dtype.
+
+    Returns
+    -------
+    bool array
+        Of the shape of the samples.
+    """
+    if value != value:
+        return np.isnan(samples)
+    if samples.dtype.kind == "f" and samples.dtype.itemsize >= 4:
+        limits = np.finfo(samples.dtype)
+        if limits.tiny <= abs(value) < np.inf:
+            low, high = _range(value, float(limits.max))
+            return (samples > low) & (samples < high)
+    return samples == value
+
+
+def _range(value: float, most: float) -> tuple[float, float]:
+    """Return between which floats samples count as equal to a value; `most` is the largest of their type.
+
+    GDAL allows for texts of too few digits: a sample x is nodata where |x - value| < 2 epsilon |x + value|,
+    with the epsilon of float32. Where that sum overflows, all large samples of the sign are nodata.
+    """
+    size, near = abs(value), 2.0**-22
+    low, high = size * (1 - near) / (1 + near), size * (1 + near) / (1 - near)
+    if size > most / 2:
+        low, high = min(low, most - size + most * 2.0**-25), np.inf
+    return (low, high) if value > 0 else (-high, -low)
