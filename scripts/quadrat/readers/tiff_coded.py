@@ -14,6 +14,7 @@ from quadrat.readers.codestreams import claimed_size, is_subsampled
 from quadrat.readers.reader import CONVERT
 from quadrat.readers.segment_plan import segments_together
 from quadrat.readers.tiff_bytes import DEFLATE, ByteDecoder
+from quadrat.readers.tiff_lerc import LERC, LercDecoder
 from quadrat.readers.tiff_lzw import LZW, LzwDecoder
 from quadrat.readers.tiff_metadata import YCBCR_CONVERTED, YCBCR_STORED
 from quadrat.readers.tiff_pages import JPEG_2000, JPEG_FAMILY, tifffile_errors
@@ -26,7 +27,7 @@ EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, LZW: 4096}
 EXPANSION_OF_OTHERS = 1_000_000
 SLACK_BYTES = 4096
 JPEG_XL, JPEG_XR = (50002, 52546), (22610, 34934)
-WEBP, LERC, PNG = (50001, 34927), 34887, 34933
+WEBP, PNG = (50001, 34927), 34933
 # Codecs that allocate what the header of each segment claims, whatever the TIFF says. Some writers pad.
 SELF_SIZED = {*JPEG_FAMILY, *JPEG_2000, *JPEG_XL, *JPEG_XR, *WEBP, LERC, PNG}
 PADDED_PIXELS = 1 << 20
@@ -60,6 +61,7 @@ class CodedSegments(TiffSegments):
         self._tables = {"jpegheader": page.jpegheader} if page.compression in JPEG_FAMILY else {}
         self._bytes = ByteDecoder(page) if ByteDecoder.can_decode(page) else None
         self._lzw = LzwDecoder(page) if LzwDecoder.can_decode(page) else None
+        self._lerc = LercDecoder(page) if page.compression == LERC else None
         self._is_ycbcr = page.compression == APERIO_YCBCR and self.samples == 3 and page.dtype == np.uint8
         self.notes += self._colour_notes()
         self._check_expansion()
@@ -125,9 +127,11 @@ class CodedSegments(TiffSegments):
 
     def _decoded_alone(self, plane: int, number: int, data: bytes) -> np.ndarray:
         with tifffile_errors(lambda: f"{self.name(plane, number)} cannot be decoded"):
+            data = self._lerc.unwrapped(data) if self._lerc else data
             self._check_claim(data, plane, number)
-            if self._lzw:
-                return self._lzw.decode(data, self._stored_rows(number // len(self.cols)))
+            whole = self._lzw or self._lerc
+            if whole:
+                return whole.decode(data, self._stored_rows(number // len(self.cols)))
             stored = self._stored[plane]
             tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
             pixels = self.page.decode(data, stored.first_index + number, **tables)[0][0]
