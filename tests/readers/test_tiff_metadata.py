@@ -3,11 +3,15 @@ import pytest
 import rasterio
 import tifffile
 from rasterio.transform import Affine
-from traps import GRAY, RGB, written_by_gdal
+from traps import GRAY, RGB, TIFF_TRAPS, written_by_gdal
 
 from quadrat.readers import open_image
+from quadrat.readers.gdal import OPTIONS
 
-TRANSFORMS = [Affine(10, 0, 5e5, 0, -10, 4e6), Affine(8, 3, 5e5, 2, -9, 4e6)]
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+NORTH_UP, ROTATED = Affine(10, 0, 5e5, 0, -10, 4e6), Affine(8, 3, 5e5, 2, -9, 4e6)
+SOUTH_UP, WEST_UP = Affine(10, 0, 5e5, 0, 10, 4e6), Affine(-10, 0, 5e5, 0, -10, 4e6)
+TRANSFORMS = [NORTH_UP, ROTATED]
 
 
 def info_of(path, level=0):
@@ -42,6 +46,115 @@ def test_an_image_that_lies_nowhere_has_neither_crs_nor_transform_nor_mpp(tmp_pa
     tifffile.imwrite(path, GRAY, photometric="minisblack")
     info = info_of(path)
     assert (info.crs, info.transform, info.mpp) == (None, None, None)
+
+
+def assert_lies_where_gdal_has_it(path):
+    """Compare with GDAL, which looks at the file alone as quadrat does."""
+    with rasterio.Env(**OPTIONS), rasterio.open(path) as image:
+        crs = image.crs.to_string() if image.crs else None
+        info = info_of(path)
+        assert info.crs == crs
+        assert (info.transform or Affine.identity()[:6]) == pytest.approx(
+            tuple(image.transform)[:6], abs=1e-9
+        )
+        nodata = (info.nodata or (None,))[0]
+        assert (nodata is None) == (image.nodata is None)
+        np.testing.assert_array_equal(np.array(nodata, float), np.array(image.nodata, float))
+
+
+# These compressions no GDAL of rasterio decodes.
+BY_GDAL = [name for name in TIFF_TRAPS if not name.startswith(("png", "jpeg2000", "jpegxl"))]
+
+
+@pytest.mark.parametrize("name", BY_GDAL)
+def test_every_tiff_lies_where_gdal_has_it(name, tiff_trap_path):
+    assert_lies_where_gdal_has_it(tiff_trap_path(name))
+
+
+@pytest.mark.parametrize("transform", [NORTH_UP, ROTATED, SOUTH_UP, WEST_UP])
+@pytest.mark.parametrize("point", ["Area", "Point"])
+@pytest.mark.parametrize(
+    "crs", ["EPSG:32612", "EPSG:2263", "EPSG:2154", "EPSG:27700", "ESRI:54009", "EPSG:5514"]
+)
+def test_image_lies_where_gdal_has_it(transform, point, crs, tmp_path):
+    """The second reference system is in feet."""
+    with written_by_gdal(tmp_path / "a.tif", 1, "uint8", (40, 30), crs=crs, transform=transform) as image:
+        image.update_tags(AREA_OR_POINT=point)
+    assert_lies_where_gdal_has_it(tmp_path / "a.tif")
+
+
+def doubles(tag, *values):
+    return tag, 12, len(values), tuple(map(float, values)), True
+
+
+def keys(*entries):
+    directory = 1, 1, 0, len(entries), *(part for key, value in entries for part in (key, 0, 1, value))
+    return 34735, 3, len(directory), directory, True
+
+
+UTM = keys((1024, 1), (1025, 1), (3072, 32612))
+UTM_POINT = keys((1024, 1), (1025, 2), (3072, 32612))
+SCALE, TIE = doubles(33550, 10, 20, 0), doubles(33922, 3, 4, 0, 5e5, 4e6, 0)
+TIES = doubles(33922, 0, 0, 0, 5e5, 4e6, 0, 30, 0, 0, 5.003e5, 4e6, 0)
+MATRIX = doubles(34264, 8, 3, 0, 5e5, 2, -9, 0, 4e6, 0, 0, 0, 0, 0, 0, 0, 1)
+PLACED = {
+    "a tie point and a scale": [UTM, SCALE, TIE],
+    "the same for the pixels' centres": [UTM_POINT, SCALE, TIE],
+    "a matrix": [UTM, MATRIX],
+    "the same for the pixels' centres of a matrix": [UTM_POINT, MATRIX],
+    "a scale and a matrix": [UTM, SCALE, TIE, MATRIX],
+    "several tie points and a scale": [UTM, SCALE, TIES],
+    "a scale below 0": [UTM, doubles(33550, -10, -20, 0), TIE],
+    "a scale along two axes": [UTM, doubles(33550, 10, 20), TIE],
+    "no keys": [SCALE, TIE],
+    "keys alone": [UTM],
+    "a unit of its own": [keys((1024, 1), (1025, 1), (3072, 32612), (3076, 9003)), SCALE, TIE],
+    "a code that is none": [keys((1024, 1), (1025, 1), (3072, 999)), SCALE, TIE],
+    "a code of ESRI": [keys((1024, 1), (1025, 1), (3072, 54009)), SCALE, TIE],
+    "no type of model": [keys((1025, 1), (3072, 32612)), SCALE, TIE],
+    "another type of model": [keys((1024, 2), (1025, 1), (3072, 32612)), SCALE, TIE],
+    "degrees": [keys((1024, 2), (1025, 1), (2048, 4326)), SCALE, TIE],
+    "degrees and a height": [keys((1024, 2), (1025, 1), (2048, 4326), (4096, 5773)), SCALE, TIE],
+    "coordinates from the centre of the Earth": [keys((1024, 3), (2048, 4978)), SCALE, TIE],
+}
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_image_lies_where_gdal_has_it_by_its_tags(name, tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=PLACED[name]
+    )
+    assert_lies_where_gdal_has_it(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("points", [1, 4])
+def test_control_points_are_no_transform(points, tmp_path):
+    """GDAL has a reference system of the points, which quadrat gives for the image."""
+    corners = [(0, 0), (30, 0), (0, 40), (30, 40)][:points]
+    ties = doubles(33922, *(n for x, y in corners for n in (x, y, 0, 5e5 + x, 4e6 - y, 0)))
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=[UTM, ties])
+    with rasterio.open(tmp_path / "a.tif") as image:
+        assert image.transform.is_identity
+        told = image.gcps[1].to_string()
+    assert (info_of(tmp_path / "a.tif").crs, info_of(tmp_path / "a.tif").transform) == (told, None)
+
+
+def test_height_is_left_out_of_the_reference_system(tmp_path):
+    """Places need none: GDAL has both systems in one."""
+    for both, flat in (("EPSG:7415", "EPSG:28992"), ("EPSG:4979", "EPSG:4326")):
+        with written_by_gdal(tmp_path / "a.tif", 1, "uint8", (40, 30), crs=both, transform=NORTH_UP):
+            pass
+        with rasterio.open(tmp_path / "a.tif") as image:
+            assert image.crs.to_string() == both
+        assert info_of(tmp_path / "a.tif").crs == flat
+
+
+def test_world_file_beside_an_image_is_not_read(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None)
+    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    with rasterio.open(tmp_path / "a.tif") as image:
+        assert tuple(image.transform)[:6] == (10, 0, 5e5, 0, -10, 4e6)
+    assert info_of(tmp_path / "a.tif").transform is None
 
 
 def test_crs_and_transform_of_an_overview_are_those_of_level_0(tmp_path):

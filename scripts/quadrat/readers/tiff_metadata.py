@@ -16,6 +16,8 @@ GDAL_NODATA = 42113  # the tag
 YCBCR_CONVERTED, YCBCR_STORED = "YCbCr converted to RGB", "YCbCr samples are as stored, not RGB"
 MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1024, 1025, 2048, 3072
 PIXEL_IS_POINT, USER_DEFINED = 2, 32767
+PROJECTED_UNIT, METRE = 3076, 9001
+EPSG_CODES = range(1024, USER_DEFINED)
 MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "pm": 1e-6}
 # Resolutions outside are no microscope's: 300 dpi for print is 85 micrometres, 96 dpi is 265.
 PLAUSIBLE_MPP = 0.01, 50.0
@@ -36,17 +38,19 @@ def geo_keys(page: TiffPage) -> dict[int, int]:
 def crs_of(page: TiffPage) -> str | None:
     """Return the coordinate reference system as 'EPSG:n' where the keys name one, else None."""
     keys = geo_keys(page)
-    code = keys.get({1: PROJECTED_CRS, 2: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE)))
-    return f"EPSG:{code}" if code and code != USER_DEFINED else None
+    code = keys.get({1: PROJECTED_CRS, 2: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE)), USER_DEFINED)
+    has_own_unit = keys.get(PROJECTED_UNIT, METRE) != METRE
+    return f"EPSG:{code}" if code in EPSG_CODES and not has_own_unit else None
 
 
 def has_own_crs(page: TiffPage) -> bool:
-    """Whether the keys describe a coordinate reference system that has no EPSG code."""
-    return MODEL_TYPE in geo_keys(page) and crs_of(page) is None
+    """Whether it takes GDAL to tell which coordinate reference system the keys describe."""
+    has_keys = not geo_keys(page).keys().isdisjoint((MODEL_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS))
+    return has_keys and crs_of(page) is None
 
 
 def gdal_crs(path: str) -> str | None:
-    """Return the coordinate reference system that GDAL composes of keys that name none, as WKT."""
+    """Return the coordinate reference system that GDAL composes of keys, with its code or as WKT."""
     # Few images need GDAL.
     import rasterio
 
@@ -65,17 +69,16 @@ def transform_of(page: TiffPage) -> tuple[float, ...] | None:
 
     References
     ----------
-    OGC GeoTIFF 1.1 (19-008r4), 7.3 and Annex B.6: ModelTransformation, or one tie point and a scale. In
-    PixelIsPoint rasters both refer to the pixels' centres.
+    OGC GeoTIFF 1.1 (19-008r4), 7.3 and Annex B.6: a tie point and a scale, or ModelTransformation. In
+    PixelIsPoint rasters both refer to the pixels' centres. GDAL takes the first of several tie points, and
+    leaves out the sign of the scale along y.
     """
-    matrix, scale, tie = (page.tags.valueof(tag) for tag in (34264, 33550, 33922))
-    if matrix is not None and len(matrix) == 16:
-        a, b, _, c, d, e, _, f = matrix[:8]
-    elif (
-        scale is not None and tie is not None and len(tie) == 6 and len(scale) >= 2 and scale[0] and scale[1]
-    ):
+    matrix, scale, tie = (page.tags.valueof(tag) or () for tag in (34264, 33550, 33922))
+    if len(tie) >= 6 and len(scale) >= 2 and scale[0] and scale[1]:
         a, b, c = scale[0], 0.0, tie[3] - tie[0] * scale[0]
-        d, e, f = 0.0, -scale[1], tie[4] + tie[1] * scale[1]
+        d, e, f = 0.0, -abs(scale[1]), tie[4] + tie[1] * abs(scale[1])
+    elif len(matrix) == 16:
+        a, b, _, c, d, e, _, f = matrix[:8]
     else:
         return None
     if geo_keys(page).get(RASTER_TYPE) == PIXEL_IS_POINT:
