@@ -529,6 +529,9 @@ def test_changed_vector_file_reruns_all_and_is_named_as_the_cause(study, tmp_pat
     study.config["regions"] = str(path)
     assert study.run() == (NAMES, True)
     path.write_text(f'{{"type": "FeatureCollection", {crs}, "name": "other", "features": []}}')
+    assert study.run() == ([], False)  # the same regions
+    drawn = '{"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}'
+    path.write_text(f'{{"type": "FeatureCollection", {crs}, "features": [{drawn}]}}')
     assert study.run() == (NAMES, True)
     assert "regions changed since the last run" in "\n".join(study.lines)
 

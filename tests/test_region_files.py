@@ -5,6 +5,7 @@ import shapely
 from quadrat.contents import hash_file
 from quadrat.errors import ConfigError
 from quadrat.region_files import RegionFiles
+from quadrat.vector_files import read_vectors
 
 
 @pytest.fixture
@@ -15,8 +16,8 @@ def folder(tmp_path):
     return folder
 
 
-def write_vector(path, crs):
-    geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=crs).to_file(path)
+def write_vector(path, crs, **options):
+    geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=crs).to_file(path, **options)
     return str(path)
 
 
@@ -36,9 +37,8 @@ def test_vector_file_is_that_of_all_images(tmp_path):
     path = write_vector(tmp_path / "a.gpkg", "EPSG:3857")
     files = RegionFiles(path)
     files.check()
-    assert files.hash_each(["a.tif", "b.tif"], hash_file) == dict.fromkeys(
-        ["a.tif", "b.tif"], hash_file(path)
-    )
+    expected = read_vectors(path).hash
+    assert files.hash_each(["a.tif", "b.tif"], hash_file) == {"a.tif": expected, "b.tif": expected}
     assert files.task("a.tif", "ab") == {"path": path, "hash": "ab", "in_pixels": False}
 
 
@@ -57,6 +57,12 @@ def test_what_no_job_could_use_is_refused_in_one_line(tmp_path):
         missing: "no such file or folder",
         str(text): "cannot be read",
         write_vector(tmp_path / "a.gpkg", None): "has no coordinate reference system",
+    }
+    two_layers = write_vector(tmp_path / "b.gpkg", "EPSG:3857")
+    write_vector(two_layers, "EPSG:3857", layer="more")
+    told |= {
+        two_layers: "has several layers: b, more; name one of them, as FILE.gpkg:LAYER",
+        f"{two_layers}:less": "has no layer less: b, more; name one of them, as FILE.gpkg:LAYER",
     }
     for path, reason in told.items():
         with pytest.raises(ConfigError, match=reason) as caught:

@@ -1,17 +1,20 @@
 import json
+import sqlite3
 
 import geopandas
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from rasterio.transform import Affine
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box, mapping
 
 from quadrat.contents import hash_file
-from quadrat.errors import ImageError
+from quadrat.errors import FileChangedError, ImageError
 from quadrat.grid import PatchGrid
 from quadrat.readers.reader import ImageInfo
 from quadrat.regions import lies_inside
+from quadrat.vector_files import read_vectors
 
 GRID = PatchGrid(80, 120, 10, 10)  # centres at 5, 15, 25 ...
 
@@ -116,7 +119,7 @@ def on_earth(tmp_path):
     def find(polygons, name, crs="EPSG:32612", **told):
         path = tmp_path / name
         geopandas.GeoDataFrame(geometry=polygons, crs="EPSG:32612").to_crs(crs).to_file(path)
-        regions = {"path": str(path), "hash": "ab", "in_pixels": False}
+        regions = {"path": str(path), "hash": read_vectors(str(path)).hash, "in_pixels": False}
         placed = {"crs": "EPSG:32612", "transform": tuple(Affine(30, 0, 400_000, 0, -30, 4_500_000))[:6]}
         return cells(lies_inside(regions, GRID, info(**placed | told)))
 
@@ -160,3 +163,142 @@ def test_file_that_cannot_be_read_is_refused_by_name(tmp_path):
     regions = {"path": str(tmp_path / "a.tif.geojson"), "hash": "ab", "in_pixels": True}
     with pytest.raises(ImageError, match=r"^its regions a\.tif\.geojson cannot be read: Is a directory$"):
         lies_inside(regions, GRID, info())
+
+
+def write_regions(path, polygons, crs):
+    geopandas.GeoDataFrame(geometry=polygons, crs=crs).to_file(path)
+    return {"path": str(path), "hash": read_vectors(str(path)).hash, "in_pixels": False}
+
+
+def scene(crs, west, north, pixel):
+    """Describe an image of GRID whose patches are 10 pixels wide."""
+    return info(crs=crs, transform=tuple(Affine(pixel, 0, west, 0, -pixel, north))[:6])
+
+
+def by_pyproj(image, crs, contains):
+    """Return the cells whose centre is in a region, each brought to the reference system of the region."""
+    to_region = pyproj.Transformer.from_crs(image.crs, crs, always_xy=True)
+    to_ground = Affine(*image.transform)
+    return {
+        (row, col)
+        for row in range(8)
+        for col in range(12)
+        if contains(*to_region.transform(*(to_ground @ (10 * col + 5, 10 * row + 5))))
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "crs", "region", "count"),
+    [
+        # By its vertices alone the first box would leave out the north of Greenland, where the scene lies.
+        (scene("EPSG:3413", -60_000, -700_000, 500), "EPSG:4326", box(-75, 59, -10, 84), 96),
+        (scene("EPSG:5070", -300_000, 260_000, 300), "EPSG:4326", box(-125, 24.5, -66.5, 49.5), 96),
+        (scene("EPSG:5070", -300_000, 3_250_000, 300), "EPSG:4326", box(-125, 24.5, -66.5, 49.5), 0),
+        # Scenes that a side of the box crosses.
+        (scene("EPSG:5070", -2_300_000, 3_400_000, 40_000), "EPSG:4326", box(-125, 24.5, -66.5, 49.5), None),
+        (scene("EPSG:4326", -180, 90, 3), "EPSG:3413", box(-2e6, -3e6, 1e6, 1e6), None),
+        (scene("EPSG:4326", -180, 90, 3), "EPSG:4326", box(-180, -90, 180, 90), 72),
+        (scene("EPSG:3413", -2.4e6, 1.6e6, 40_000), "EPSG:4326", box(-180, 80, 180, 90), None),
+        (scene("EPSG:32645", 300_000, 5_000_000, 300), "EPSG:4326", box(-25, 10, 180, 80), 96),
+        (scene("EPSG:2193", 1_500_000, 5_500_000, 3000), "EPSG:4167", box(173, -42, 175, -40.5), None),
+        (scene("EPSG:27572", 500_000, 2_500_000, 3000), "EPSG:4326", box(2, 48, 3, 50), None),
+    ],
+)
+def test_centre_is_looked_for_in_the_system_of_the_regions(image, crs, region, count, tmp_path):
+    found = cells(lies_inside(write_regions(tmp_path / "a.gpkg", [region], crs), GRID, image))
+    expected = by_pyproj(image, crs, lambda x, y: region.intersects(Point(x, y)))
+    assert found == expected
+    assert len(found) == count or (count is None and 0 < len(found) < 96)
+
+
+# Fiji lies on both sides of the antimeridian; meridians and parallels are straight in its system.
+FIJI = scene("EPSG:3832", 3_280_000, -1_800_000, 1000)
+FIJI_REGION = box(3_302_000, -1_848_000, 3_368_000, -1_822_000)
+FIJI_CELLS = {(row, col) for row in range(2, 5) for col in range(2, 9)}
+
+
+def fiji(crs="EPSG:4326", shift=lambda x: x):
+    moved = geopandas.GeoSeries([FIJI_REGION], crs=FIJI.crs).to_crs(crs)[0]
+    return shapely.transform(moved, lambda places: np.column_stack([shift(places[:, 0]), places[:, 1]]))
+
+
+def split(region):
+    """Cut a region in two at the antimeridian, as RFC 7946 wants it."""
+    west, south, east, north = region.bounds
+    return MultiPolygon([box(west, south, 180, north), box(-180, south, east - 360, north)])
+
+
+@pytest.mark.parametrize(
+    ("crs", "region"),
+    [
+        ("EPSG:4326", fiji()),  # from 179.6 to -179.8
+        ("EPSG:4326", fiji(shift=lambda x: x % 360)),
+        ("EPSG:4326", fiji(shift=lambda x: x % -360)),
+        ("EPSG:4326", split(fiji(shift=lambda x: x % 360))),
+        ("EPSG:3857", fiji("EPSG:3857")),
+        ("EPSG:3857", fiji("EPSG:3857", lambda x: x % 40_075_016.68557849)),
+        ("EPSG:3832", FIJI_REGION),
+        # One with a hole that is on one side of it.
+        ("EPSG:4326", Polygon(fiji().exterior, [box(-179.99, -16.3, -179.98, -16.29).exterior])),
+    ],
+)
+def test_region_across_the_antimeridian_is_found_however_it_is_written(crs, region, tmp_path):
+    assert cells(lies_inside(write_regions(tmp_path / "a.gpkg", [region], crs), GRID, FIJI)) == FIJI_CELLS
+
+
+def test_image_of_longitudes_up_to_360_and_regions_down_to_minus_180_meet(tmp_path):
+    image = scene("EPSG:4326", 170, 40, 0.25)  # 170 to 200
+    regions = write_regions(tmp_path / "a.gpkg", [box(-178, 25, -173, 30)], "EPSG:4326")
+    assert cells(lies_inside(regions, GRID, image)) == {(row, col) for row in (4, 5) for col in (5, 6)}
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3413", "EPSG:4326"])
+def test_region_around_a_pole_holds_the_pole(crs, tmp_path):
+    image = scene("EPSG:3413", -1_200_000, 800_000, 20_000)
+    ring = Point(100_000, 50_000).buffer(640_000, 64) - Point(0, 0).buffer(310_000, 64)
+    drawn = geopandas.GeoSeries([ring], crs="EPSG:3413").to_crs(crs).tolist()
+    found = cells(lies_inside(write_regions(tmp_path / "a.gpkg", drawn, crs), GRID, image))
+    assert found == by_pyproj(image, "EPSG:3413", lambda x, y: ring.intersects(Point(x, y)))
+
+
+def test_centre_without_a_place_in_the_system_of_the_regions_is_outside(tmp_path):
+    disc = "+proj=geos +h=35785831 +lon_0=-75 +sweep=x +ellps=GRS80"  # a weather satellite sees it
+    image = scene(disc, -6_000_000, 6_000_000, 100_000)
+    found = cells(
+        lies_inside(write_regions(tmp_path / "a.gpkg", [box(-180, -90, 180, 90)], 4326), GRID, image)
+    )
+    expected = by_pyproj(image, "EPSG:4326", lambda x, y: np.isfinite(x))
+    assert found == expected
+    assert 0 < len(found) < 96
+
+
+def test_overlapping_parts_of_a_region_add_up(inside):
+    overlapping = MultiPolygon([box(0, 0, 20, 10), box(10, 0, 30, 10)])
+    assert inside([feature(overlapping)]) == {(0, 0), (0, 1), (0, 2)}
+
+
+def test_regions_that_changed_since_planning_are_refused(tmp_path):
+    regions = write_regions(tmp_path / "a.gpkg", [box(0, 0, 1, 1)], "EPSG:4326")
+    image = scene("EPSG:4326", 0, 8, 0.1)
+    geopackage = sqlite3.connect(tmp_path / "a.gpkg")
+    geopackage.execute("CREATE TABLE other (number)")  # a change of bytes that is none of regions
+    geopackage.commit()
+    lies_inside(regions, GRID, image)
+    write_regions(tmp_path / "a.gpkg", [box(0, 0, 1, 2)], "EPSG:4326")
+    with pytest.raises(FileChangedError, match=r"a\.gpkg: was changed during the run; run again"):
+        lies_inside(regions, GRID, image)
+    (tmp_path / "a.gpkg").write_bytes(b"")
+    with pytest.raises(FileChangedError, match=r"a\.gpkg: cannot be read: .*; run again"):
+        lies_inside(regions, GRID, image)
+
+
+def test_file_of_an_image_that_changed_since_planning_is_refused(tmp_path):
+    path = tmp_path / "a.tif.geojson"
+    regions = {"path": str(path), "hash": "", "in_pixels": True}
+    path.write_text("[]")
+    for planned in ("", "ab"):
+        with pytest.raises(FileChangedError, match="was changed during the run"):
+            lies_inside(regions | {"hash": planned}, GRID, info())
+    path.unlink()
+    with pytest.raises(FileChangedError, match="was changed during the run"):
+        lies_inside(regions | {"hash": "ab"}, GRID, info())

@@ -1,4 +1,6 @@
+import shutil
 import sqlite3
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import geopandas
@@ -8,7 +10,7 @@ import pytest
 import shapely
 
 from quadrat.errors import ImageError, MissingReaderError
-from quadrat.vector_files import CHILD_BYTES, has_crs, read_vectors
+from quadrat.vector_files import CHILD_BYTES, inspect_vectors, read_vectors
 
 SHAPES = [
     shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(1, 1), (2, 1), (2, 2)]]),
@@ -17,8 +19,8 @@ SHAPES = [
 AREA = 81 - 0.5 + 200
 
 
-def write(path, geometry=SHAPES, crs="EPSG:32612"):
-    geopandas.GeoDataFrame(geometry=geometry, crs=crs).to_file(path)
+def write(path, geometry=SHAPES, crs="EPSG:32612", **options):
+    geopandas.GeoDataFrame(geometry=geometry, crs=crs).to_file(path, **options)
     return str(path)
 
 
@@ -35,7 +37,7 @@ def test_geometries_and_system_are_those_that_geopandas_reads(name, crs, tmp_pat
     found = read_vectors(path)
     assert expected.crs == found.crs
     assert expected.geometry.tolist() == found.geometries
-    assert has_crs(path)
+    assert inspect_vectors(path) == (True, read_vectors(path).hash)
 
 
 def test_content_chooses_the_format_and_not_the_ending(geopackage, tmp_path):
@@ -70,7 +72,7 @@ def test_file_of_another_format_is_refused_whatever_its_ending(name, text, tmp_p
     path = tmp_path / name
     path.write_text(text.format(write(tmp_path / "other.geojson")))
     before = sorted(tmp_path.iterdir())
-    for read in (read_vectors, has_crs):
+    for read in (read_vectors, inspect_vectors):
         with pytest.raises(ImageError, match="cannot be read: "):
             read(str(path))
     assert sorted(tmp_path.iterdir()) == before
@@ -113,13 +115,91 @@ def test_nothing_is_written_beside_a_geopackage_that_keeps_a_log(geopackage, tmp
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_geopackage_that_another_program_writes_to_is_refused(geopackage):
-    base = sqlite3.connect(geopackage)
-    base.execute("PRAGMA journal_mode = WAL")
-    base.execute("CREATE TABLE more (a)")
-    with pytest.raises(ImageError, match="another program has it open"):
-        read_vectors(geopackage)
-    base.close()
+@contextmanager
+def editing(path, *statements):
+    """Hold a GeoPackage open as QGIS does, with edits that are saved beside it."""
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("PRAGMA journal_mode = WAL")
+        for statement in statements:
+            base.execute(statement)
+            base.commit()
+        yield base
+
+
+def test_edits_that_another_program_has_saved_are_read_and_hashed(tmp_path):
+    path = write(tmp_path / "a.gpkg", SPATIAL_INDEX="NO")
+    before = read_vectors(path)
+    with editing(path, "DELETE FROM a WHERE fid = 1") as base:
+        base.execute("DELETE FROM a")  # not saved
+        expected, there = geopandas.read_file(path), sorted(tmp_path.iterdir())
+        found = read_vectors(path)
+        assert found.geometries == expected.geometry.tolist() == SHAPES[1:]
+        assert found.hash != before.hash
+        assert inspect_vectors(path) == (True, found.hash)
+        assert sorted(tmp_path.iterdir()) == there
+    assert read_vectors(path) == found
+
+
+def test_geopackage_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.gpkg", SPATIAL_INDEX="NO")
+    copy = shutil.copyfile
+    with editing(path, "DELETE FROM a WHERE fid = 1") as base:
+
+        def copy_while_saving(source, target):
+            copy(source, target)
+            base.execute("DELETE FROM a")
+            base.commit()
+
+        monkeypatch.setattr(shutil, "copyfile", copy_while_saving)
+        with pytest.raises(ImageError, match="another program writes to it; close it there first"):
+            read_vectors(path)
+
+
+def test_edits_that_were_cut_off_are_taken_back(tmp_path):
+    (tmp_path / "whole").mkdir()
+    boxes = [shapely.box(x, 0, x + 1, 1) for x in range(5000)]
+    path = write(tmp_path / "whole/a.gpkg", boxes, SPATIAL_INDEX="NO")
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("PRAGMA cache_size = 10")  # so that some is written before it is committed
+        base.execute("UPDATE a SET geom = zeroblob(200)")
+        for killed in Path(path).parent.iterdir():
+            shutil.copy(killed, tmp_path)
+    assert read_vectors(str(tmp_path / "a.gpkg")).geometries == boxes
+
+
+def test_layer_of_several_is_named(tmp_path):
+    path = write(tmp_path / "a:1.gpkg", SHAPES[:1], layer="fields")
+    assert read_vectors(path).geometries == SHAPES[:1]
+    write(path, SHAPES[1:], layer="roads", crs="EPSG:3857")
+    with pytest.raises(ImageError, match=r"^has several layers: fields, roads$") as caught:
+        read_vectors(path)
+    assert "FILE.gpkg:LAYER" in caught.value.hint
+    for layer in ("fields", "roads"):
+        found, expected = read_vectors(f"{path}:{layer}"), geopandas.read_file(path, layer=layer)
+        assert (found.geometries, found.crs) == (expected.geometry.tolist(), expected.crs)
+    with pytest.raises(ImageError, match=r"^has no layer rivers: fields, roads$"):
+        inspect_vectors(f"{path}:rivers")
+    with pytest.raises(ImageError, match=r"^has no layer fields: only a GeoPackage has layers$"):
+        read_vectors(write(tmp_path / "a.geojson") + ":fields")
+
+
+def test_hash_is_of_the_geometries_and_their_system(tmp_path):
+    path = write(tmp_path / "a.gpkg")
+    before, written = read_vectors(path).hash, Path(path).read_bytes()
+    with editing(path):  # all that QGIS does to a file that it shows
+        pass
+    assert Path(path).read_bytes() != written
+    assert read_vectors(path).hash == before
+    others = [write(tmp_path / "b.gpkg", SHAPES[:1]), write(tmp_path / "c.gpkg", crs="EPSG:32613")]
+    assert len({before, *(read_vectors(other).hash for other in others)}) == 3
+
+
+def test_change_of_a_file_beside_a_shapefile_changes_the_hash(tmp_path):
+    path = write(tmp_path / "a.shp")
+    before = read_vectors(path).hash
+    write(tmp_path / "b.shp", crs="EPSG:32613")
+    (tmp_path / "b.prj").replace(tmp_path / "a.prj")
+    assert read_vectors(path).hash != before
 
 
 def test_file_that_takes_more_memory_than_planning_may_is_refused_in_one_line(tmp_path):
@@ -128,7 +208,7 @@ def test_file_that_takes_more_memory_than_planning_may_is_refused_in_one_line(tm
         file.write(b"{")
         file.truncate(CHILD_BYTES + 1)
     with pytest.raises(ImageError, match=r"^cannot be read with 4 GB in 120 s: MemoryError$"):
-        has_crs(str(path))
+        inspect_vectors(str(path))
 
 
 def test_missing_pyogrio_is_named(tmp_path, monkeypatch):

@@ -152,7 +152,7 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     # A link to a disk that is not mounted is still found, but cannot be opened.
     usable = {image.filename for image in found if not image.problem}
     vanished = _vanished(set(merged.get("images", {})), usable, settings)
-    recipe, predictor_files = _predictor(settings, log)
+    recipe, predictor_files = _predictor(settings, log, regions.hash if regions else "")
     on_disk = folder.list_versions()
     content_ids = identify(
         [image for image in found if not image.problem],
@@ -258,10 +258,12 @@ def _write(plan: Plan, folder: ResultsFolder) -> None:
     write_manifest(folder.manifest, plan.images, folder.path)
 
 
-def _predictor(settings: Settings, log: ContentLog) -> tuple[dict[str, Any], dict[str, list[int]]]:
+def _predictor(
+    settings: Settings, log: ContentLog, regions_hash: str
+) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Give the recipe, and the files whose content it names as they were before they were read."""
     files = {path: mark(path) for path in versions.predictor_files(settings)}
-    return versions.recipe(settings, lambda path: hash_known(path, log)), files
+    return versions.recipe(settings, lambda path: hash_known(path, log), regions_hash), files
 
 
 def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:

@@ -52,7 +52,7 @@ def predict_image(task: ImageTask) -> None:
     show(f"quadrat {__version__} from {os.path.dirname(__file__)}")
     image_files = {task.path: mark(task.path)}
     image_files |= {path: mark(path) for path in find_sources(task.path).files}
-    files = task.predictor_files | image_files | task.image_files | _region_file(task)
+    files = task.predictor_files | image_files | task.image_files
     _refuse_changed(files)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: what one reads, the other finds in the page cache.
@@ -73,17 +73,6 @@ def predict_image(task: ImageTask) -> None:
             _refuse_other_content(task, content_hash)
             failure = {"kind": error.kind, "message": str(error), "hint": error.hint}
             write_failure(task.writer(), task.identity() | {"content_hash": content_hash}, failure)
-
-
-def _region_file(task: ImageTask) -> dict[str, list[int]]:
-    """Give the file that holds the regions of the image, as it is now and was when its version was found."""
-    if task.regions is None:
-        return {}
-    path = task.regions["path"]
-    there = {path: mark(path)} if os.path.exists(path) else {}
-    if task.regions["hash"] != (hash_file(path) if there else ""):
-        raise FileChangedError(f"{path}: was changed during the run; run again")
-    return there
 
 
 def _hash(task: ImageTask, paths: list[str]) -> str | None:

@@ -13,14 +13,20 @@ class RegionFiles:
     Parameters
     ----------
     path : str
-        A folder of `<filename>.geojson`, or one vector file for all images.
+        A folder of `<filename>.geojson`, or one vector file for all images, which may name its layer.
+
+    Attributes
+    ----------
+    hash : str
+        Of what the vector file holds, once it is checked; empty for a folder.
     """
 
     def __init__(self, path: str):
         self._path, self._is_folder = path, os.path.isdir(path)
+        self.hash = ""
 
     def check(self) -> None:
-        """Refuse what no job could use.
+        """Refuse what no job could use, and hash a vector file.
 
         Raises
         ------
@@ -29,16 +35,16 @@ class RegionFiles:
         """
         if self._is_folder:
             return
-        if not os.path.isfile(self._path):
-            raise ConfigError(f"regions {self._path}: no such file or folder (config.yaml: regions)")
-        from quadrat.vector_files import has_crs  # few runs need it
+        from quadrat.vector_files import inspect_vectors, split_layer  # few runs need it
 
+        if not os.path.isfile(split_layer(self._path)[0]):
+            raise ConfigError(f"regions {self._path}: no such file or folder (config.yaml: regions)")
         try:
-            found = has_crs(self._path)
+            has_crs, self.hash = inspect_vectors(self._path)
         except ImageError as error:
             way_out = error.hint or "(config.yaml: regions)"
             raise ConfigError(f"regions {self._path}: {error}; {way_out}") from error
-        if not found:
+        if not has_crs:
             raise ConfigError(
                 f"regions {self._path}: has no coordinate reference system; give it one, or a folder of "
                 "<filename>.geojson in pixels (config.yaml: regions)"
@@ -49,13 +55,18 @@ class RegionFiles:
         return os.path.join(self._path, f"{filename}.geojson") if self._is_folder else self._path
 
     def hash_each(self, filenames: Iterable[str], hash_path: Callable[[str], str]) -> dict[str, str]:
-        """Give the content hash of the file of each image, empty where it is missing.
+        """Return the hash of the regions of each image, empty where it has none.
+
+        That of a vector file is of the geometries that were read: programs that save them write to more
+        files than one, or to bytes that hold no geometry.
 
         Raises
         ------
         ConfigError
             If no image has one.
         """
+        if not self._is_folder:
+            return dict.fromkeys(filenames, self.hash)
         hashes = {}
         for filename in filenames:
             path = self.path_of(filename)

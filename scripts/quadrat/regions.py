@@ -2,20 +2,27 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import shapely
+import xxhash
 
-from quadrat.errors import ImageError
+from quadrat.errors import FileChangedError, ImageError, MissingReaderError
 from quadrat.grid import PatchGrid
 from quadrat.readers.reader import ImageInfo
-from quadrat.vector_files import Vectors, read_geojson, read_vectors
+from quadrat.vector_files import parse_geojson, read_vectors
+
+# Centres are brought to the regions, and looked for in them, so many at a time.
+MOST_POINTS = 1 << 16
 
 
 def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np.ndarray:
-    """Tell of each patch whether its centre lies in a region, or on the border of one.
+    """Return for each patch whether its centre lies in a region, or on the border of one.
+
+    A region is the area that its vertices and the straight sides between them enclose in the reference system
+    of its file. So the centres are brought there: in the system of the image its sides would be curved.
 
     Parameters
     ----------
@@ -28,69 +35,113 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
     Returns
     -------
     (rows, cols) bool array
-        All false for an image that has no file of regions.
+        All false for an image that has no file of regions. A centre that has no place in the reference system
+        of the regions is outside.
 
     Raises
     ------
     ImageError
         If the file is not readable, or the image does not tell where on Earth it lies and the regions do.
+    FileChangedError
+        If the file does not hold what was planned.
     """
     if regions["in_pixels"]:
-        polygons = _read(regions["path"], read_geojson).geometries if regions["hash"] else []
+        polygons, places, turn = _in_pixels(regions), _centres(grid, info.downsample), 0
     else:
-        polygons = _on_earth(regions["path"], info)
-    centres = np.array([(x + width / 2, y + height / 2) for y, x, height, width in grid.windows()])
-    centres = centres.reshape(-1, 2) * info.downsample
-    if regions["in_pixels"] and info.bounds:
-        centres -= info.bounds.x, info.bounds.y  # QuPath counts from there
-    points = shapely.points(centres)
-    hits, _ = shapely.STRtree(_areas(polygons)).query(points, predicate="intersects")
-    inside = np.zeros(len(grid), bool)
-    inside[hits] = True
-    return inside.reshape(grid.rows, grid.cols)
+        polygons, places, turn = _on_earth(regions, grid, info)
+    areas = _polygons(shapely.make_valid(polygons))  # those drawn by hand cross themselves
+    if not len(areas):
+        return np.zeros((grid.rows, grid.cols), bool)
+    shapely.prepare(areas)
+    inside = [np.zeros(0, bool), *(_are_in(areas, points, turn) for points in places)]
+    return np.concatenate(inside).reshape(grid.rows, grid.cols)
 
 
-def _areas(geometries: list) -> np.ndarray:
-    """Give the polygons among geometries, made valid: those drawn by hand cross themselves."""
-    parts = shapely.get_parts(shapely.make_valid(np.array(geometries, object)))
-    parts = shapely.get_parts(parts)  # what a part was made valid to may have parts
-    return parts[shapely.get_dimensions(parts) == 2]
+def _centres(grid: PatchGrid, downsample: float) -> Iterator[np.ndarray]:
+    """Yield the centres of the patches in row-major order, as (n, 2) arrays of x and y in level-0 pixels."""
+    xs = np.array([x + grid.extent(x, grid.width) / 2 for x in grid.xs])
+    ys = np.array([y + grid.extent(y, grid.height) / 2 for y in grid.ys])
+    step = max(1, MOST_POINTS // max(1, len(xs)))
+    for top in range(0, len(ys), step):
+        yield np.stack(np.meshgrid(xs, ys[top : top + step]), axis=-1).reshape(-1, 2) * downsample
 
 
-def _read(path: str, read: Callable[[str], Vectors]) -> Vectors:
-    name = os.path.basename(path)
+def _are_in(areas: np.ndarray, points: np.ndarray, turn: float) -> np.ndarray:
+    """Return for each point whether it is in an area, or would be a turn to the west or east."""
+    found = np.zeros(len(points), bool)
+    west, south, east, north = shapely.total_bounds(areas)
+    for by in {0, -turn, turn}:
+        moved = points + np.array([by, 0.0])
+        near = np.flatnonzero((moved >= [west, south]).all(axis=1) & (moved <= [east, north]).all(axis=1))
+        _, hits = shapely.STRtree(shapely.points(moved[near])).query(areas, predicate="intersects")
+        found[near[hits]] = True
+    return found
+
+
+def _polygons(geometries: np.ndarray) -> np.ndarray:
+    """Return the polygons among geometries and their parts."""
+    parts = shapely.get_parts(shapely.get_parts(geometries))  # of a collection, parts may have parts
+    return parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+
+
+def _in_pixels(regions: dict[str, Any]) -> np.ndarray:
+    """Read the polygons of one image; none where it has no file."""
+    path, content = regions["path"], b"[]"
     try:
-        return read(path)
+        with open(path, "rb") as file:
+            content = file.read()
+        found = xxhash.xxh3_128_hexdigest(content)
+    except FileNotFoundError:
+        found = ""
     except OSError as error:
-        raise ImageError(f"its regions {name} cannot be read: {error.strerror}") from error
+        raise ImageError(f"its regions {os.path.basename(path)} cannot be read: {error.strerror}") from error
+    _refuse_changed(regions, found)
+    try:
+        return _polygons(np.array(parse_geojson(content).geometries, object))
     except ImageError as error:
-        raise type(error)(f"its regions {name} {error}", error.hint) from error
+        raise ImageError(f"its regions {os.path.basename(path)} {error}", error.hint) from error
 
 
-def _on_earth(path: str, info: ImageInfo) -> np.ndarray:
-    """Read a vector file, and return its geometries in level-0 pixels."""
+def _on_earth(
+    regions: dict[str, Any], grid: PatchGrid, info: ImageInfo
+) -> tuple[np.ndarray, Iterator[np.ndarray], float]:
+    """Return the polygons of a vector file, the centres in their reference system, and the turn of that."""
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
-    from rasterio.transform import Affine
-    from rasterio.warp import transform
 
+    from quadrat.earth import project, turn_of, unrolled
+
+    name = os.path.basename(regions["path"])
     if info.crs is None or info.transform is None:
         raise ImageError(
-            f"not georeferenced, which the regions {os.path.basename(path)} need",
+            f"not georeferenced, which the regions {name} need",
             "give a folder of <filename>.geojson in pixels, or leave it out (config.yaml: regions)",
         )
-    crs, geometries = _read(path, read_vectors)
-    # PROJ would look for other texts than these two on disks and servers.
-    code = re.fullmatch(r"(\w+):(\w+)", crs)
     try:
-        source = CRS.from_authority(*code.groups()) if code else CRS.from_wkt(crs)
+        vectors = read_vectors(regions["path"])
+    except ImageError as error:
+        if isinstance(error, MissingReaderError):
+            raise MissingReaderError(f"its regions {name} {error}", error.hint) from error
+        # Planning could read it.
+        raise FileChangedError(f"{regions['path']}: {error}; run again") from error
+    _refuse_changed(regions, vectors.hash)
+    # PROJ would look for other texts than these two on disks and servers.
+    code = re.fullmatch(r"(\w+):(\w+)", vectors.crs)
+    try:
+        crs = CRS.from_authority(*code.groups()) if code else CRS.from_wkt(vectors.crs)
     except CRSError as error:
-        raise ImageError(f"the reference system of its regions {os.path.basename(path)}: {error}") from error
-    to_pixels = ~Affine(*info.transform)
+        raise ImageError(f"the reference system of its regions {name}: {error}") from error
+    polygons = _polygons(np.array(vectors.geometries, object))
+    turn = turn_of(crs)
+    of_image, (a, b, c, d, e, f) = CRS.from_string(info.crs), info.transform
 
-    def project(places: np.ndarray) -> np.ndarray:
-        x, y = np.array(transform(source, info.crs, *places.T))
-        a, b, c, d, e, f = to_pixels[:6]
-        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+    def placed() -> Iterator[np.ndarray]:
+        for x, y in (points.T for points in _centres(grid, info.downsample)):
+            yield project(of_image, crs, np.column_stack([a * x + b * y + c, d * x + e * y + f]))
 
-    return shapely.transform(np.array(geometries, object), project)
+    return unrolled(polygons, turn) if turn else polygons, placed(), turn
+
+
+def _refuse_changed(regions: dict[str, Any], found: str) -> None:
+    if found != regions["hash"]:
+        raise FileChangedError(f"{regions['path']}: was changed during the run; run again")

@@ -7,9 +7,11 @@ Here the content chooses one of four formats; GDAL reads two of them, with no ot
 import json
 import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
@@ -18,12 +20,16 @@ from typing import Any, NamedTuple
 
 import orjson
 import shapely
+import xxhash
 
+from quadrat.contents import mark
 from quadrat.errors import ImageError, MissingReaderError
 
 HINT = "convert it: ogr2ogr OUT.gpkg IN (config.yaml: regions)"
 WGS_84 = "EPSG:4326"
 SQLITE = b"SQLite format 3\0"
+# What lies beside a SQLite file while it is written to: changes that are not in it yet, or that it may lose.
+SQLITE_LOGS = ("-wal", "-journal")
 BY_GDAL = {b"fgb": "FlatGeobuf", b"\0\0\x27\x0a": "ESRI Shapefile"}
 # Identifiers that stand for no reference system: those of the standard, and GDAL's own.
 UNDEFINED = (-1, 0, 99999)
@@ -46,24 +52,48 @@ class Vectors(NamedTuple):
     crs: str | None
     geometries: list[Any]
 
+    @property
+    def hash(self) -> str:
+        """32 hex digits that name the geometries, in their order, and their reference system."""
+        digest = xxhash.xxh3_128(f"{self.crs}\n".encode())
+        for geometry in self.geometries:
+            digest.update(shapely.to_wkb(geometry, output_dimension=2, byte_order=1) or b"")
+        return digest.hexdigest()
 
-def read_vectors(path: str) -> Vectors:
-    """Read the geometries of GeoJSON, of the first layer of a GeoPackage, of FlatGeobuf or of a Shapefile.
+
+def split_layer(name: str) -> tuple[str, str | None]:
+    """Split `FILE:LAYER` into the path of the file and the layer; None where no layer is named."""
+    ends = (index for index, character in enumerate(name) if character == ":")
+    end = None if os.path.exists(name) else next((end for end in ends if os.path.isfile(name[:end])), None)
+    return (name, None) if end is None else (name[:end], name[end + 1 :])
+
+
+def read_vectors(name: str) -> Vectors:
+    """Read the geometries of GeoJSON, of a layer of a GeoPackage, of FlatGeobuf or of a Shapefile.
+
+    Parameters
+    ----------
+    name : str
+        Path of the file; `FILE:LAYER` for a GeoPackage with several layers.
 
     Raises
     ------
     ImageError
-        If the file is of no such format, or broken. The message does not name the file.
+        If the file is of no such format, or broken, or has several layers and none or another is named. The
+        message does not name the file.
     MissingReaderError
         If pyogrio, which reads FlatGeobuf and Shapefiles, is not installed.
     """
+    path, layer = split_layer(name)
     try:
         with open(path, "rb") as file:
             start = file.read(1024)
-        if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-            return read_geojson(path, is_placed=True)
-        if start.startswith(SQLITE):
-            return _read_geopackage(path)
+            if start.startswith(SQLITE):
+                return _read_geopackage(path, layer)
+            if layer is not None:
+                raise ImageError(f"has no layer {layer}: only a GeoPackage has layers", HINT)
+            if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+                return parse_geojson(start + file.read(), is_placed=True)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     for magic, driver in BY_GDAL.items():
@@ -72,8 +102,8 @@ def read_vectors(path: str) -> Vectors:
     raise ImageError("cannot be read: neither GeoJSON, GeoPackage, FlatGeobuf nor Shapefile", HINT)
 
 
-def has_crs(path: str) -> bool:
-    """Return whether a vector file has a coordinate reference system, as a process with limits reads it.
+def inspect_vectors(name: str) -> tuple[bool, str]:
+    """Return whether a vector file has a reference system, and its hash, as a process with limits reads it.
 
     Raises
     ------
@@ -83,7 +113,7 @@ def has_crs(path: str) -> bool:
     library = str(Path(__file__).parents[1])
     paths = os.pathsep.join([library, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-P", "-m", __name__, path],
+        [sys.executable, "-P", "-m", __name__, name],
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
@@ -95,32 +125,32 @@ def has_crs(path: str) -> bool:
     if "problem" in found:
         kind = MissingReaderError if found["is_missing"] else ImageError
         raise kind(found["problem"], found["hint"])
-    return found["has_crs"]
+    return found["has_crs"], found["hash"]
 
 
-def _main(path: str) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (CHILD_BYTES, CHILD_BYTES))
+def _main(name: str) -> None:
+    for limited in (resource.RLIMIT_DATA, resource.RLIMIT_FSIZE):
+        resource.setrlimit(limited, (CHILD_BYTES, CHILD_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CHILD_SECONDS, CHILD_SECONDS))
     try:
-        found = {"has_crs": read_vectors(path).crs is not None}
+        vectors = read_vectors(name)
+        found = {"has_crs": vectors.crs is not None, "hash": vectors.hash}
     except ImageError as error:
         is_missing = isinstance(error, MissingReaderError)
         found = {"problem": str(error), "hint": error.hint, "is_missing": is_missing}
     print(json.dumps(found))
 
 
-def read_geojson(path: str, is_placed: bool = False) -> Vectors:
-    """Read GeoJSON, wrapped in any way; `is_placed` says whether its coordinates are of a reference system.
+def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
+    """Parse GeoJSON, wrapped in any way; `is_placed` says whether its coordinates are of a reference system.
 
     References
     ----------
     QuPath, "Exporting annotations": a FeatureCollection, or the bare list of its features. RFC 7946, 4:
     coordinates are longitude and latitude of WGS 84; GeoJSON of before may name another system in `crs`.
     """
-    with open(path, "rb") as file:
-        text = file.read().removeprefix(b"\xef\xbb\xbf")
     try:
-        content = orjson.loads(text)
+        content = orjson.loads(text.removeprefix(b"\xef\xbb\xbf"))
         features = content.get("features", [content]) if isinstance(content, dict) else content
         drawn = [feature.get("geometry", feature) for feature in features]
         geometries = [shapely.geometry.shape(geometry) for geometry in drawn if geometry]
@@ -146,27 +176,20 @@ def _named_crs(content: dict[str, Any] | list[Any]) -> str | None:
     return f"EPSG:{code}"
 
 
-def _read_geopackage(path: str) -> Vectors:
-    """Read the first layer; nothing is written beside the file, and its SQL may only read columns.
+def _read_geopackage(path: str, layer: str | None) -> Vectors:
+    """Read a layer; nothing is written beside the file, and its SQL may only read columns.
 
     References
     ----------
     OGC GeoPackage 1.3 (12-128r18), 2.1: tables gpkg_geometry_columns and gpkg_spatial_ref_sys, and a header
     before the WKB of each geometry.
     """
-    if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
-        raise ImageError("cannot be read: another program has it open; close it there first")
     try:
-        with closing(
-            sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        ) as base:
+        with _as_saved(path) as address, closing(sqlite3.connect(address, uri=True)) as base:
             base.execute("PRAGMA trusted_schema = OFF")
             base.set_authorizer(_only_columns)
-            table, column, srs_id = base.execute(
-                "SELECT table_name, column_name, srs_id FROM gpkg_geometry_columns"
-            ).fetchone() or (None, None, None)
-            if table is None:
-                raise ImageError("cannot be read: it has no layer", HINT)
+            columns = "SELECT table_name, column_name, srs_id FROM gpkg_geometry_columns"
+            table, column, srs_id = _chosen(base.execute(columns).fetchall(), layer)
             quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in (column, table)]
             rows = base.execute("SELECT {} FROM {}".format(*quoted))
             geometries = [shapely.from_wkb(_wkb(blob)) for (blob,) in rows if blob is not None]
@@ -188,6 +211,43 @@ def _read_geopackage(path: str) -> Vectors:
         return Vectors(None, geometries)
     organization, code, definition = system
     return Vectors(f"EPSG:{code}" if str(organization).upper() == "EPSG" else definition, geometries)
+
+
+@contextmanager
+def _as_saved(path: str) -> Iterator[str]:
+    """Give the address of a SQLite file that holds all that was saved in another, as a copy where need be.
+
+    References
+    ----------
+    SQLite, "Write-Ahead Logging" and "Temporary Files Used By SQLite": what a program that has the file open
+    saves lies in FILE-wal; FILE-journal takes back what was half written.
+    """
+    parts = [
+        path,
+        *(path + log for log in SQLITE_LOGS if os.path.exists(path + log) and os.path.getsize(path + log)),
+    ]
+    if len(parts) == 1:
+        yield f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy, before = os.path.join(folder, "copy"), [mark(part) for part in parts]
+        for part in parts:
+            shutil.copyfile(part, copy + part.removeprefix(path))
+        if [mark(part) for part in parts] != before:
+            raise ImageError("cannot be read: another program writes to it; close it there first")
+        yield f"{Path(copy).as_uri()}?mode=rw"
+
+
+def _chosen(layers: list[tuple], name: str | None) -> tuple:
+    """Return the row of the layer of a name, or of the only one."""
+    if not layers:
+        raise ImageError("cannot be read: it has no layer", HINT)
+    chosen = [layer for layer in layers if name in (None, layer[0])]
+    if len(chosen) == 1:
+        return chosen[0]
+    found = "has several layers" if name is None else f"has no layer {name}"
+    names = ", ".join(sorted(str(layer[0]) for layer in layers))
+    raise ImageError(f"{found}: {names}", "name one of them, as FILE.gpkg:LAYER (config.yaml: regions)")
 
 
 def _only_columns(action: int, *_: object) -> int:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -41,7 +40,7 @@ def digest(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=VERSION_DIGITS // 2).hexdigest()
 
 
-def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any]:
+def recipe(settings: Settings, hash_path: Callable[[str], str], regions_hash: str = "") -> dict[str, Any]:
     """Give all that predictions are made from but the images themselves.
 
     Threads, memory, profiles and the places of files are not part of it: they do not change results.
@@ -51,6 +50,8 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
     settings : Settings
     hash_path : callable
         Gives the content hash of the file at a path.
+    regions_hash : str, optional
+        Of the vector file of all images; empty where each has its own.
 
     Returns
     -------
@@ -69,18 +70,13 @@ def recipe(settings: Settings, hash_path: Callable[[str], str]) -> dict[str, Any
         predictor |= {key: hashes[0] if key == "path" else hashes}
     if predictor["kind"] == "python":
         predictor.setdefault("options", {})
-    made_from = settings.reading.as_dict() | {"regions": _regions(settings.regions, hash_path)}
+    regions = settings.regions and (regions_hash or "of each image")
+    made_from = settings.reading.as_dict() | {"regions": regions}
     return {
         "results_version": RESULTS_VERSION,
         **{key: value for key, value in made_from.items() if value is not None},
         "predictor": predictor,
     }
-
-
-def _regions(path: str | None, hash_path: Callable[[str], str]) -> str | None:
-    if path is None:
-        return None
-    return "of each image" if os.path.isdir(path) else hash_path(path)
 
 
 def predictor_files(settings: Settings) -> list[str]:
