@@ -275,6 +275,8 @@ BAD_IN_PREDICTOR = [
     ({"kind": "statistics", "of": ["mean", "histogram"]}, "bins and range: must be given with histogram"),
     (STATISTICS | {"range": [0.5]}, "range [0.5]: must be the lower end of the first bin"),
     (STATISTICS | {"range": [2.5, 0.5]}, "range [2.5, 0.5]: must be the lower end of the first bin"),
+    (STATISTICS | {"range": [0, float("inf")]}, "range [0.0, inf]: must be the lower end of the first bin"),
+    (STATISTICS | {"range": [float("nan"), 1]}, "range [nan, 1.0]: must be the lower end of the first bin"),
     (STATISTICS | {"bins": 0}, "bins 0: must be a whole number, from 1 to 65536"),
     ({"kind": "python", "path": "my_model.py"}, "name: is missing: must be predict_patch"),
     (ONNX | {"split": True}, "reduce: is missing: must be mean, fraction or max"),

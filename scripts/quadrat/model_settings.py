@@ -1,5 +1,6 @@
 """The configuration of a predictor: what its keys must not say together, and what they need."""
 
+import math
 import os
 from importlib.util import find_spec
 from typing import Any
@@ -47,7 +48,7 @@ def _refuse_missing_ends(bins: int | None, ends: list[float] | None) -> None:
             "predictor: bins and range: must be given with histogram, such as bins: 16 and range: [0, 256] "
             "(config.yaml: predictor: bins, range)"
         )
-    if ends[0] >= ends[1]:
+    if not -math.inf < ends[0] < ends[1] < math.inf:
         raise ConfigError(
             f"predictor: range {ends}: must be the lower end of the first bin and the upper end of the last, "
             "such as [0, 256] (config.yaml: predictor: range)"

@@ -124,6 +124,29 @@ def test_fraction_of_a_map_of_class_numbers_has_a_share_for_each_label():
         predictions(output, reduce="fraction")
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+@pytest.mark.parametrize("number", [5, 100, -1])
+def test_class_number_without_a_label_is_refused(dtype, number):
+    if number < 0 and dtype is np.uint8:
+        number = 255  # as ignored pixels are often written
+    output = RNG.integers(0, 5, (4, 6, 7)).astype(dtype)
+    output[2, 3, 4] = number
+    expected = rf"outputs class number {number}, and the 5 labels name the numbers 0 to 4: .*: labels\)$"
+    with pytest.raises(PredictorError, match=expected):
+        predictions(output, reduce="fraction", labels=NAMES)
+
+
+@pytest.mark.parametrize("classes", [1, 5])
+def test_pixel_of_nan_is_of_no_class(classes):
+    output = MAPS[:, :classes].copy()
+    output[2, 0, 3, 4] = np.nan
+    values = predictions(output, reduce="fraction").reshape(4, classes)
+    assert np.isnan(values).all(axis=1).tolist() == [False, False, True, False]
+    np.testing.assert_array_equal(
+        values[[0, 1, 3]], predictions(MAPS[:, :classes], reduce="fraction").reshape(4, classes)[[0, 1, 3]]
+    )
+
+
 def test_fractions_of_a_patch_add_up_to_1():
     output = RNG.normal(size=(2, 3, 300, 300)).astype(np.float32)
     shares = predictions(output, 2, activation="softmax", reduce="mean")
@@ -159,6 +182,14 @@ def test_argmax_of_reduced_maps_is_the_class_of_the_patch():
 def test_argmax_of_maps_that_are_not_reduced_is_refused():
     with pytest.raises(PredictorError, match=r"gives \(6, 7, 5\) for a patch: reduce maps first"):
         predictions(MAPS, argmax=True)
+
+
+def test_argmax_of_nan_is_refused():
+    output = SCORES.copy()
+    output[1, 3] = np.nan
+    for labels in (None, NAMES):
+        with pytest.raises(PredictorError, match="outputs NaN for a patch, so that no class is the largest"):
+            predictions(output, argmax=True, labels=labels)
 
 
 @pytest.mark.parametrize("configuration", [{}, {"reduce": "mean"}, {"argmax": True}])

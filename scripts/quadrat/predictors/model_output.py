@@ -92,7 +92,10 @@ class ModelOutput:
             return values.max(axis=1)
         shares = self._chosen(values) if self._reduce == "fraction" else values
         # Summed as float64: in float32 the fractions of a patch would miss 1 by 0.0001.
-        return shares.mean(axis=1, dtype=np.float64).astype(np.float32)
+        means = shares.mean(axis=1, dtype=np.float64).astype(np.float32)
+        if self._reduce == "fraction":
+            means[np.isnan(values).any(axis=(1, 2))] = np.nan  # a pixel of NaN is of no class
+        return means
 
     def _chosen(self, values: np.ndarray) -> np.ndarray:
         """Give which class each pixel is of, as (patch, pixels, class) bool array."""
@@ -105,13 +108,28 @@ class ModelOutput:
                 "the model gives a map of class numbers: reduce: fraction needs to know how many there are "
                 "(config.yaml: predictor: labels)"
             )
+        self._refuse_numbers_without_label(values)
         return values == np.arange(len(self._labels))
+
+    def _refuse_numbers_without_label(self, numbers: np.ndarray) -> None:
+        count = len(self._labels)
+        without = numbers[(numbers < 0) | (numbers >= count)]
+        if without.size:
+            raise PredictorError(
+                f"the model outputs class number {without[0]}, and the {count} labels name the numbers 0 to "
+                f"{count - 1}: each number needs a label (config.yaml: predictor: labels)"
+            )
 
     def _named(self, values: np.ndarray) -> np.ndarray:
         if values.ndim != 2 or values.shape[1] == 1:
             raise PredictorError(
                 f"argmax needs one value a class, and the model gives {values.shape[1:]} for a patch: reduce "
                 "maps first (config.yaml: predictor: argmax, reduce)"
+            )
+        if np.isnan(values).any():
+            raise PredictorError(
+                "the model outputs NaN for a patch, so that no class is the largest: if "
+                "the pixels are nodata, skip the patch (config.yaml: predictor: argmax, skip)"
             )
         classes = values.argmax(axis=1)
         return classes if self._labels is None else np.array(self._labels, dtype=str)[classes]
