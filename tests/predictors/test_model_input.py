@@ -123,6 +123,12 @@ def test_patch_is_resized_to_the_models_size(identity, predict, configuration):
     np.testing.assert_allclose(given, expected, atol=1e-3)
 
 
+def test_integer_model_is_given_the_nearest_integers_of_a_resized_patch(identity, predict):
+    given = predict(PATCHES, path=identity(("n", 3, 4, 6), "uint8"), resize="area")
+    areas = PATCHES.reshape(3, 4, 2, 6, 2, 3).mean(axis=(2, 4)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(given, np.rint(areas).astype(np.uint8), strict=True)
+
+
 @pytest.mark.parametrize("shape", [("n", 3, 4, 4), ("n", 4, 4, 3), (1, 3, 4, 4), (4, 3, 4, 4)])
 def test_split_patch_is_the_mean_over_all_of_its_blocks(identity, predict, shape):
     means = predict(PATCHES, path=identity(shape), split=True, reduce="mean")

@@ -1,3 +1,5 @@
+from statistics import fmean, median, pstdev
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,7 +44,8 @@ def integer_patches(draw):
 
 
 def numpy_means(patches):
-    return np.array([np.mean(np.ascontiguousarray(patch)) for patch in patches], np.float64)
+    wide = {"dtype": np.float64} if patches.dtype.kind == "f" else {}
+    return np.array([np.mean(np.ascontiguousarray(patch), **wide) for patch in patches], np.float64)
 
 
 @given(integer_patches())
@@ -79,6 +82,32 @@ def test_mean_of_floats_is_that_of_numpy(dtype, special):
     np.testing.assert_array_equal(
         load_predictor({"kind": "mean"}).predict(patches), numpy_means(patches), strict=True
     )
+
+
+@pytest.mark.parametrize("of", ["mean", "std", "p50"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_statistics_of_finite_floats_are_finite_and_not_rounded_to_their_type(dtype, of):
+    largest = float(np.finfo(dtype).max) if dtype.itemsize < 8 else 1e150
+    patches = np.empty((2, 64, 64, 1), dtype)
+    patches[0] = largest
+    patches[0, ::2] = largest / 4
+    patches[1] = 100
+    patches[1, :2] = 101  # a mean of 100.03125, which float16 does not have
+    values = [[float(value) for value in patch.ravel()] for patch in patches]
+    truth = {"mean": fmean, "std": pstdev, "p50": median}[of]
+    found = statistics(patches, of)
+    # numpy's median of float16 and float32 is of two neighbours in float64.
+    np.testing.assert_allclose(found, [truth(of_patch) for of_patch in values], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("per_channel", [False, True], ids=["over all", "per channel"])
+def test_mean_of_floats_does_not_depend_on_the_batch_or_on_how_patches_lie_in_memory(dtype, per_channel):
+    patches = (np.random.default_rng(4).random((5, 100, 100, 3)) * 1000).astype(dtype)
+    together = statistics(patches, ["mean", "std"], per_channel=per_channel)
+    for lying in (patches, np.asfortranarray(patches), patches[:, :, :, ::-1].copy()[:, :, :, ::-1]):
+        alone = [statistics(lying[n : n + 1], ["mean", "std"], per_channel=per_channel)[0] for n in range(5)]
+        assert np.array(alone).tobytes() == together.tobytes()
 
 
 def test_mean_asks_for_no_batches():

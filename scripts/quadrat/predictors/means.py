@@ -1,4 +1,4 @@
-"""Means of patches, exactly as numpy computes them and several times as fast."""
+"""Means of patches, exactly as numpy computes them in float64, and of integers several times as fast."""
 
 import numpy as np
 
@@ -12,8 +12,9 @@ BYTE_ROWS = (2**16 - 1) // 255
 def means(patches: np.ndarray, per_channel: bool) -> np.ndarray:
     """Give the mean of each patch, or of each channel of each patch.
 
-    The result is exactly ``numpy.mean`` of the contiguous patch or channel. Integers are summed as
-    integers, down the columns of all patches at once, which gives the same bits, since no sum is rounded.
+    The result is exactly ``numpy.mean(..., dtype=float64)`` of the contiguous patch or channel: of floats in
+    their own type finite pixels may add up to infinity. Integers are summed as integers, down the columns of
+    all patches at once, which gives the same bits, since no sum is rounded.
 
     Parameters
     ----------
@@ -29,7 +30,9 @@ def means(patches: np.ndarray, per_channel: bool) -> np.ndarray:
     size = patches[0].size // channels
     largest = _largest(patches.dtype)
     if largest is None or largest * size > EXACT:
-        each = [np.mean(values) for patch in patches for values in samples(patch, per_channel)]
+        each = [
+            np.mean(values, dtype=np.float64) for patch in patches for values in samples(patch, per_channel)
+        ]
         return np.array(each, np.float64).reshape(count, channels)
     columns = _column_sums(patches, largest)
     return columns.reshape(count, -1, channels).sum(axis=1, dtype=np.int64) / size

@@ -201,6 +201,8 @@ class ModelInput:
         if self._resize and self.axes.size != (height, width):
             patches = Resampling.of(self._resize, (height, width), self.axes.size).apply(patches)
             height, width = self.axes.size
+            if self._dtype.kind != "f":
+                np.rint(patches, out=patches)  # what follows would cut it off
         # (n, row of blocks, y, column of blocks, x, channel)
         cut = patches.reshape(n, rows, height // rows, cols, width // cols, channels)
         cut = (

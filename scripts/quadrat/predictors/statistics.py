@@ -12,7 +12,7 @@ from quadrat.readers.reader import ImageInfo
 class StatisticsPredictor:
     """Predicts statistics over the pixels of a patch, as float64.
 
-    Each is exactly that of numpy: the mean is ``numpy.mean(patch)``, the others are of the pixels as float64.
+    Each is exactly that of numpy in float64, such as ``numpy.mean(patch, dtype=float64)``.
 
     Parameters
     ----------
