@@ -299,16 +299,19 @@ def test_table_has_a_row_for_each_image_found(write_result, merge, image_table):
     assert (table.loc["{a}.tif"].message, table.loc["{a}.tif"].hint) == ("braces", "rename")
 
 
-def test_table_holds_no_formula_but_in_the_columns_of_the_user(write_result, merge, image_table):
-    formula = '=HYPERLINK("x")'
-    bad = write_result(formula, failure={"kind": "data", "message": "+1\x1b[2J", "hint": "-"})
-    good = write_result("@a.tif", [1.0])
-    merge(good, bad, images=[planned("@a.tif", shift="-3.5"), planned(formula, shift="0")])
+def test_names_in_the_table_are_those_of_the_files(write_result, merge, image_table):
+    names = ["'=a.tif", "+b.tif", "-dash.tif", "=1+1.tif", "@a.tif", "a\tb.tif", 'two  "spaces" .tif']
+    merge(
+        *(write_result(name, [1.0]) for name in names), images=[planned(name, shift="-1") for name in names]
+    )
     table = image_table()
-    assert list(table.index) == [f"'{formula}", "'@a.tif"]
-    assert table["message"].tolist() == [r"'+1\x1b[2J", ""]
-    assert table["hint"].tolist() == ["'-", ""]
-    assert table["shift"].tolist() == ["0", "-3.5"]
+    assert list(table.index) == names
+    assert set(table["shift"]) == {"-1"}
+
+
+def test_message_in_the_table_is_one_line_that_does_nothing(write_result, merge, image_table):
+    merge(write_result("a.tif", failure={"kind": "data", "message": "+1\x1b[2J\n", "hint": "-"}))
+    assert image_table().loc["a.tif", ["message", "hint"]].tolist() == [r"+1\x1b[2J", "-"]
 
 
 def test_only_images_with_patches_are_in_the_dictionary(write_result, merge, dictionary):

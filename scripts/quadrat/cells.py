@@ -1,12 +1,8 @@
-"""Text of strangers where a person sees it: on a terminal, in a log, in a table that a spreadsheet opens."""
+"""Text of strangers where a person sees it: on a terminal, in a log, in a message of a table."""
 
 import re
 import sys
 from typing import TextIO
-
-# What makes a cell a formula in Excel, LibreOffice or Google Sheets (OWASP, "CSV Injection").
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
 
 # What breaks lines, makes a terminal do something or turns the direction of text (Unicode UAX #9), so that it
 # reads as other text. The tab stays, which tables quote.
@@ -34,21 +30,3 @@ def show(line: str, stream: TextIO | None = None) -> None:
         Default: stderr.
     """
     print(visible(line), file=stream or sys.stderr, flush=True)
-
-
-def harmless(text: str) -> str:
-    """Give a text that no spreadsheet takes for a formula: one that might be has an apostrophe before it.
-
-    Only for text: a negative number is none.
-    """
-    return f"'{text}" if _might_be_formula(text) else text
-
-
-def original(cell: str) -> str:
-    """Give the text that `harmless` made a cell of."""
-    return cell[1:] if cell.startswith("'") and _might_be_formula(cell) else cell
-
-
-def _might_be_formula(text: str) -> bool:
-    # Also where it has apostrophes before it, so that no two texts make one cell.
-    return text.lstrip("'").startswith(FORMULA_STARTS)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from quadrat.cells import harmless
 from quadrat.config import Settings
 from quadrat.errors import ImageError
 from quadrat.inventory import FoundImage, find_images
@@ -100,7 +99,7 @@ def inspect_images(
     folder = ResultsFolder(settings.results)
     table = folder.inspected
     header = [field.name for field in fields(Inspected)]
-    rows = ([_cell(getattr(image, name)) for name in header] for image in inspected)
+    rows = ([image.filename, *(_cell(getattr(image, name)) for name in header[1:])] for image in inspected)
     replace_file(table, table_bytes(header, rows), folder.path)
     for line in [*_shown(inspected, table), *_totals(inspected, left_out)]:
         tell(line)
@@ -154,7 +153,7 @@ def _layout(height: int, width: int, image_width: int) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return harmless(" ".join(value.split())) if isinstance(value, str) else value
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def _shown(images: list[Inspected], table: str) -> Iterator[str]:

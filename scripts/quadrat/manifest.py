@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from quadrat.cells import original
 from quadrat.store import replace_file
 
 
@@ -93,11 +92,10 @@ def read_image_table(path: str) -> list[dict[str, str]]:
     Returns
     -------
     list of dict of str to str
-        Column to text, a row each, with filenames, messages and hints as they were before they became cells.
+        Column to text, a row each.
     """
     with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return [row | {name: original(row[name]) for name in ("filename", "message", "hint")} for row in rows]
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def table_bytes(header: list[str], rows: Iterable[list]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from quadrat.cells import harmless, visible
+from quadrat.cells import visible
 from quadrat.dictionary import write_dictionary, write_typed
 from quadrat.inside import remove
 from quadrat.links import link_results
@@ -135,7 +135,7 @@ def _image_table(results: list[Result], columns: dict[str, dict[str, str]]) -> b
         told = [_one_line(failure.get(name, "")) for name in ("kind", "message", "hint")]
         mine = columns.get(result.filename, {})
         rows.append(
-            [harmless(result.filename), result.status, *numbers, dropped, result.content_hash or "", *told]
+            [result.filename, result.status, *numbers, dropped, result.content_hash or "", *told]
             + [mine.get(name, "") for name in own]
         )
     return table_bytes([*TABLE_COLUMNS, *own], rows)
@@ -143,7 +143,7 @@ def _image_table(results: list[Result], columns: dict[str, dict[str, str]]) -> b
 
 def _one_line(text: str) -> str:
     """Give what a decoder said, perhaps in words of its file, as a cell that does nothing but be read."""
-    return harmless(visible(" ".join(text.split())))
+    return visible(" ".join(text.split()))
 
 
 def _summary(results: list[Result]) -> dict[str, Any]:

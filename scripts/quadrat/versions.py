@@ -11,7 +11,7 @@ from quadrat.model_files import files_of
 from quadrat.results import VERSION_DIGITS
 
 # How the merged files are laid out; another number has them written anew.
-LAYOUT = 2
+LAYOUT = 3
 
 
 class StateRow(NamedTuple):
