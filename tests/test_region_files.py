@@ -60,6 +60,10 @@ def test_what_no_job_could_use_is_refused_in_one_line(tmp_path):
     }
     two_layers = write_vector(tmp_path / "b.gpkg", "EPSG:3857")
     write_vector(two_layers, "EPSG:3857", layer="more")
+    files = RegionFiles(f"{two_layers}:more")
+    files.check()
+    assert files.task("a.tif", files.hash)["path"] == f"{two_layers}:more"
+    assert files.hash == read_vectors(f"{two_layers}:more").hash
     told |= {
         two_layers: "has several layers: b, more; name one of them, as FILE.gpkg:LAYER",
         f"{two_layers}:less": "has no layer less: b, more; name one of them, as FILE.gpkg:LAYER",

@@ -198,6 +198,12 @@ def by_pyproj(image, crs, contains):
         (scene("EPSG:5070", -2_300_000, 3_400_000, 40_000), "EPSG:4326", box(-125, 24.5, -66.5, 49.5), None),
         (scene("EPSG:4326", -180, 90, 3), "EPSG:3413", box(-2e6, -3e6, 1e6, 1e6), None),
         (scene("EPSG:4326", -180, 90, 3), "EPSG:4326", box(-180, -90, 180, 90), 72),
+        (
+            scene("EPSG:3857", -6e6, 4e6, 100_000),
+            "EPSG:3857",
+            box(*[-20037508.34] * 2, *[20037508.34] * 2),
+            96,
+        ),
         (scene("EPSG:3413", -2.4e6, 1.6e6, 40_000), "EPSG:4326", box(-180, 80, 180, 90), None),
         (scene("EPSG:32645", 300_000, 5_000_000, 300), "EPSG:4326", box(-25, 10, 180, 80), 96),
         (scene("EPSG:2193", 1_500_000, 5_500_000, 3000), "EPSG:4167", box(173, -42, 175, -40.5), None),
@@ -270,6 +276,15 @@ def test_centre_without_a_place_in_the_system_of_the_regions_is_outside(tmp_path
     expected = by_pyproj(image, "EPSG:4326", lambda x, y: np.isfinite(x))
     assert found == expected
     assert 0 < len(found) < 96
+
+
+def test_image_on_no_body_of_the_regions_is_refused(tmp_path):
+    regions = write_regions(tmp_path / "a.gpkg", [box(0, 0, 1, 1)], "EPSG:4326")
+    for crs in ("+proj=longlat +R=3396190", 'LOCAL_CS["a plan",UNIT["metre",1]]'):
+        with pytest.raises(ImageError, match=r"^no operation leads from its reference system .*, EPSG:4326$"):
+            lies_inside(regions, GRID, scene(crs, 0, 8, 0.1))
+    with pytest.raises(ImageError, match=r"^its reference system, or that of its regions a\.gpkg: "):
+        lies_inside(regions, GRID, scene("EPSG:99999", 0, 8, 0.1))
 
 
 def test_overlapping_parts_of_a_region_add_up(inside):

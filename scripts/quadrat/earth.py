@@ -12,8 +12,9 @@ from shapely.affinity import translate
 
 from quadrat.errors import ImageError
 
-# A side over a larger share of the way round crosses the antimeridian; a box of Eurasia takes up to 0.6.
-MOST_OF_A_TURN = 0.7
+# A side over a larger share of the way round crosses the antimeridian, unless it is all of the way: a box of
+# Eurasia takes up to 0.6, and one of the world is rounded.
+MOST_OF_A_TURN, ALL_OF_A_TURN = 0.7, 1 - 1e-7
 
 
 def project(source: CRS, target: CRS, points: np.ndarray) -> np.ndarray:
@@ -93,10 +94,9 @@ def _unrolled_ring(ring: shapely.LinearRing, turn: float) -> shapely.Polygon:
     """Return what a ring encloses whose long sides go the short way round; around a pole, all up to it."""
     places = shapely.get_coordinates(ring)
     sides = np.diff(places[:, 0]) / turn
-    # A side as long as the way round is one of a box of all longitudes.
-    crossing = (np.abs(sides) > MOST_OF_A_TURN) & (np.abs(sides) < 1)
-    if crossing.any():
-        places[1:, 0] -= turn * np.cumsum(np.where(np.abs(sides) < 1, np.round(sides), 0))
+    is_part = np.abs(sides) < ALL_OF_A_TURN
+    if (is_part & (np.abs(sides) > MOST_OF_A_TURN)).any():
+        places[1:, 0] -= turn * np.cumsum(np.where(is_part, np.round(sides), 0))
         (start, _), (end, y) = places[0], places[-1]
         if start != end:
             pole = math.copysign(turn, y)  # or beyond

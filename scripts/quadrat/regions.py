@@ -14,8 +14,8 @@ from quadrat.grid import PatchGrid
 from quadrat.readers.reader import ImageInfo
 from quadrat.vector_files import parse_geojson, read_vectors
 
-# Centres are brought to the regions, and looked for in them, so many at a time.
-MOST_POINTS = 1 << 16
+# Centres are looked for in regions, so many at a time: all may lie in all.
+MOST_POINTS, MOST_AREAS = 1 << 16, 64
 
 
 def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np.ndarray:
@@ -73,8 +73,10 @@ def _are_in(areas: np.ndarray, points: np.ndarray, turn: float) -> np.ndarray:
     for by in {0, -turn, turn}:
         moved = points + np.array([by, 0.0])
         near = np.flatnonzero((moved >= [west, south]).all(axis=1) & (moved <= [east, north]).all(axis=1))
-        _, hits = shapely.STRtree(shapely.points(moved[near])).query(areas, predicate="intersects")
-        found[near[hits]] = True
+        tree = shapely.STRtree(shapely.points(moved[near]))
+        for start in range(0, len(areas), MOST_AREAS):
+            _, hits = tree.query(areas[start : start + MOST_AREAS], predicate="intersects")
+            found[near[hits]] = True
     return found
 
 
@@ -129,11 +131,12 @@ def _on_earth(
     code = re.fullmatch(r"(\w+):(\w+)", vectors.crs)
     try:
         crs = CRS.from_authority(*code.groups()) if code else CRS.from_wkt(vectors.crs)
+        of_image = CRS.from_string(info.crs)
     except CRSError as error:
-        raise ImageError(f"the reference system of its regions {name}: {error}") from error
+        raise ImageError(f"its reference system, or that of its regions {name}: {error}") from error
     polygons = _polygons(np.array(vectors.geometries, object))
     turn = turn_of(crs)
-    of_image, (a, b, c, d, e, f) = CRS.from_string(info.crs), info.transform
+    a, b, c, d, e, f = info.transform
 
     def placed() -> Iterator[np.ndarray]:
         for x, y in (points.T for points in _centres(grid, info.downsample)):
