@@ -190,8 +190,8 @@ def by_pyproj(image, crs, contains):
 @pytest.mark.parametrize(
     ("image", "crs", "region", "count"),
     [
-        # By its vertices alone the first box would leave out the north of Greenland, where the scene lies.
-        (scene("EPSG:3413", -60_000, -700_000, 500), "EPSG:4326", box(-75, 59, -10, 84), 96),
+        # By its vertices alone the first box would leave out the south of Greenland, where the scene lies.
+        (scene("EPSG:3413", 0, -3_120_000, 500), "EPSG:4326", box(-75, 59, -10, 84), 96),
         (scene("EPSG:5070", -300_000, 260_000, 300), "EPSG:4326", box(-125, 24.5, -66.5, 49.5), 96),
         (scene("EPSG:5070", -300_000, 3_250_000, 300), "EPSG:4326", box(-125, 24.5, -66.5, 49.5), 0),
         # Scenes that a side of the box crosses.
