@@ -1,5 +1,6 @@
 import shutil
 import sqlite3
+import struct
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -181,6 +182,14 @@ def test_layer_of_several_is_named(tmp_path):
         inspect_vectors(f"{path}:rivers")
     with pytest.raises(ImageError, match=r"^has no layer fields: only a GeoPackage has layers$"):
         read_vectors(write(tmp_path / "a.geojson") + ":fields")
+
+
+def test_curves_are_refused_in_one_line(tmp_path):
+    path = write(tmp_path / "a.gpkg", SPATIAL_INDEX="NO")
+    curve = b"GP\0\1" + bytes(4) + struct.pack("<BII6d", 1, 8, 3, 0, 0, 1, 1, 2, 0)
+    change(path, f"UPDATE a SET geom = x'{curve.hex()}'")
+    with pytest.raises(ImageError, match=r"^cannot be read: not a readable GeoPackage: Nonlinear"):
+        read_vectors(path)
 
 
 def test_hash_is_of_the_geometries_and_their_system(tmp_path):

@@ -15,6 +15,8 @@ from quadrat.errors import ImageError
 # A side over a larger share of the way round crosses the antimeridian, unless it is all of the way: a box of
 # Eurasia takes up to 0.6, and one of the world is rounded.
 MOST_OF_A_TURN, ALL_OF_A_TURN = 0.7, 1 - 1e-7
+# In Earth radii: some projections lay the far side of the Earth over the near one.
+SAME_PLACE = 0.01
 
 
 def project(source: CRS, target: CRS, points: np.ndarray) -> np.ndarray:
@@ -29,20 +31,30 @@ def project(source: CRS, target: CRS, points: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n, 2) float array
-        Not finite where a point has no place in the other system.
+        Not finite where a point has no place in the other system, or one that stands for another point.
 
     Raises
     ------
     ImageError
         If no way leads from one system to the other.
     """
+    places = _transformed(source, target, points)
+    lonlat = _lonlat(target)
+    if lonlat and lonlat != target:
+        with np.errstate(invalid="ignore"):  # of places that are not finite
+            found, meant = (_on_sphere(*of, lonlat) for of in ((target, places), (source, points)))
+            places[~(np.linalg.norm(found - meant, axis=1) < SAME_PLACE)] = np.inf
+    return places
+
+
+def _transformed(source: CRS, target: CRS, points: np.ndarray) -> np.ndarray:
     try:
         return np.column_stack(transform(source, target, *points.T))
     except CPLE_AppDefinedError:
         # One point without a place fails all.
         if len(points) == 1:
             return np.full((1, 2), np.inf)
-        return np.concatenate([project(source, target, half) for half in np.array_split(points, 2)])
+        return np.concatenate([_transformed(source, target, half) for half in np.array_split(points, 2)])
     except CPLE_BaseError as error:
         raise ImageError(
             f"no operation leads from its reference system {source} to that of its regions, {target}",
@@ -50,17 +62,29 @@ def project(source: CRS, target: CRS, points: np.ndarray) -> np.ndarray:
         ) from error
 
 
+def _on_sphere(crs: CRS, points: np.ndarray, lonlat: CRS) -> np.ndarray:
+    lon, lat = lonlat.units_factor[1] * _transformed(crs, lonlat, points).T
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
+def _lonlat(crs: CRS) -> CRS | None:
+    """Return the geographic system that a reference system is made from, if it is a simple one."""
+    if crs.is_geographic:
+        return crs
+    base = crs.to_dict(projjson=True).get("base_crs")
+    return CRS.from_string(json.dumps(base)) if base and base["type"] == "GeographicCRS" else None
+
+
 def turn_of(crs: CRS) -> float:
     """Return the distance in x after which a reference system comes round; 0 where it does not."""
-    if crs.is_geographic:
-        return 2 * math.pi / crs.units_factor[1]
-    base = crs.to_dict(projjson=True).get("base_crs")
-    if base is None:
+    lonlat = _lonlat(crs)
+    if lonlat is None:
         return 0
-    lonlat = CRS.from_string(json.dumps(base))
+    turn = 2 * math.pi / lonlat.units_factor[1]
+    if crs.is_geographic:
+        return turn
     lons, lats = np.meshgrid([0.5, 1.5, 90.5, 91.5], [0.0, 60.0])
-    degree = turn_of(lonlat) / 360
-    xs = project(lonlat, crs, degree * np.column_stack([lons.ravel(), lats.ravel()]))[:, 0]
+    xs = _transformed(lonlat, crs, turn / 360 * np.column_stack([lons.ravel(), lats.ravel()]))[:, 0]
     # A degree is as long everywhere in systems that come round, such as Mercator's.
     degrees = xs[1::2] - xs[::2] if np.isfinite(xs).all() else np.arange(4)
     return abs(360 * degrees[0]) if np.allclose(degrees, degrees[0]) else 0

@@ -82,8 +82,9 @@ def _are_in(areas: np.ndarray, points: np.ndarray, turn: float) -> np.ndarray:
 
 def _polygons(geometries: np.ndarray) -> np.ndarray:
     """Return the polygons among geometries and their parts."""
-    parts = shapely.get_parts(shapely.get_parts(geometries))  # of a collection, parts may have parts
-    return parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    while (shapely.get_type_id(geometries) > shapely.GeometryType.POLYGON).any():
+        geometries = shapely.get_parts(geometries)  # of a collection, parts may have parts
+    return geometries[shapely.get_type_id(geometries) == shapely.GeometryType.POLYGON]
 
 
 def _in_pixels(regions: dict[str, Any]) -> np.ndarray:

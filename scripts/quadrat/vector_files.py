@@ -204,6 +204,7 @@ def _read_geopackage(path: str, layer: str | None) -> Vectors:
         TypeError,
         AttributeError,
         IndexError,
+        NotImplementedError,  # curves
         shapely.errors.ShapelyError,
     ) as error:
         raise ImageError(f"cannot be read: not a readable GeoPackage: {error}", HINT) from error
