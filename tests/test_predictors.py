@@ -121,11 +121,12 @@ def test_numpy_mean_as_user_code_equals_the_built_in_mean(load, dtype, channels)
     assert user.predict(patches).tobytes() == load_predictor({"kind": "mean"}).predict(patches).tobytes()
 
 
-def test_numpy_mean_as_user_code_equals_the_built_in_mean_on_float32(load):
-    patches = np.random.default_rng(2).random((3, 33, 33, 3), np.float32)
-    user = load("import numpy as np\ndef predict_patch(patch):\n    return np.mean(patch)\n").predict(patches)
-    assert user.dtype == np.float32
-    np.testing.assert_array_equal(user, load_predictor({"kind": "mean"}).predict(patches))
+@pytest.mark.parametrize("dtype", [np.float16, np.float32], ids=["float16", "float32"])
+def test_numpy_mean_in_float64_as_user_code_equals_the_built_in_mean(load, dtype):
+    patches = np.random.default_rng(2).random((3, 33, 33, 3)).astype(dtype)
+    mean = "np.mean(patch, dtype=np.float64)"
+    user = load(f"import numpy as np\ndef predict_patch(patch):\n    return {mean}\n").predict(patches)
+    assert user.tobytes() == load_predictor({"kind": "mean"}).predict(patches).tobytes()
 
 
 # python: the size of a batch

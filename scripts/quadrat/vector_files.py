@@ -28,8 +28,9 @@ from quadrat.errors import ImageError, MissingReaderError
 HINT = "convert it: ogr2ogr OUT.gpkg IN (config.yaml: regions)"
 WGS_84 = "EPSG:4326"
 SQLITE = b"SQLite format 3\0"
-# What lies beside a SQLite file while it is written to: changes that are not in it yet, or that it may lose.
-SQLITE_LOGS = ("-wal", "-journal")
+WRITTEN_TO = (
+    "cannot be read: another program writes to it, or was stopped while it did: open and close it there"
+)
 BY_GDAL = {b"fgb": "FlatGeobuf", b"\0\0\x27\x0a": "ESRI Shapefile"}
 # Identifiers that stand for no reference system: those of the standard, and GDAL's own.
 UNDEFINED = (-1, 0, 99999)
@@ -216,26 +217,27 @@ def _read_geopackage(path: str, layer: str | None) -> Vectors:
 
 @contextmanager
 def _as_saved(path: str) -> Iterator[str]:
-    """Give the address of a SQLite file that holds all that was saved in another, as a copy where need be.
+    """Yield the address of a SQLite file, or of a copy with what another program has saved beside it.
 
     References
     ----------
-    SQLite, "Write-Ahead Logging" and "Temporary Files Used By SQLite": what a program that has the file open
-    saves lies in FILE-wal; FILE-journal takes back what was half written.
+    SQLite, "Write-Ahead Logging": what a program that has FILE open saves lies in FILE-wal. "Atomic Commit In
+    SQLite": FILE-journal has a header where FILE may be half written.
     """
-    parts = [
-        path,
-        *(path + log for log in SQLITE_LOGS if os.path.exists(path + log) and os.path.getsize(path + log)),
-    ]
-    if len(parts) == 1:
+    wal, journal = f"{path}-wal", f"{path}-journal"
+    if os.path.isfile(journal):
+        with open(journal, "rb") as file:
+            if file.read(1) not in (b"", b"\0"):
+                raise ImageError(WRITTEN_TO)  # not taken back: it can name a file that SQLite then deletes
+    if not (os.path.isfile(wal) and os.path.getsize(wal)):
         yield f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
         return
     with tempfile.TemporaryDirectory() as folder:
-        copy, before = os.path.join(folder, "copy"), [mark(part) for part in parts]
-        for part in parts:
-            shutil.copyfile(part, copy + part.removeprefix(path))
-        if [mark(part) for part in parts] != before:
-            raise ImageError("cannot be read: another program writes to it; close it there first")
+        copy, before = os.path.join(folder, "copy"), [mark(path), mark(wal)]
+        shutil.copyfile(path, copy)
+        shutil.copyfile(wal, f"{copy}-wal")
+        if [mark(path), mark(wal)] != before:
+            raise ImageError(WRITTEN_TO)
         yield f"{Path(copy).as_uri()}?mode=rw"
 
 
@@ -276,9 +278,9 @@ def _read_by_gdal(path: str, driver: str) -> Vectors:
     with _only_driver(driver):
         try:
             told, _, geometries, _ = pyogrio.raw.read(os.path.abspath(path), columns=[])
-        except (DataSourceError, DataLayerError) as error:
+            return Vectors(told["crs"], [*shapely.from_wkb(geometries)])
+        except (DataSourceError, DataLayerError, NotImplementedError) as error:
             raise ImageError(f"cannot be read: {str(error).splitlines()[0]}", HINT) from error
-    return Vectors(told["crs"], [*shapely.from_wkb(geometries)])
 
 
 @contextmanager
