@@ -47,6 +47,9 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
     """
     if regions["in_pixels"]:
         polygons, places, turn = _in_pixels(regions), _centres(grid, info.downsample), 0
+        if info.bounds:  # from whose corner QuPath counts
+            corner = info.bounds.x, info.bounds.y
+            polygons = shapely.transform(polygons, lambda places: places + np.array(corner))
     else:
         polygons, places, turn = _on_earth(regions, grid, info)
     areas = _polygons(shapely.make_valid(polygons))  # those drawn by hand cross themselves
