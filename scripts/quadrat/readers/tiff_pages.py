@@ -15,12 +15,16 @@ from tifffile import TiffFile, TiffPage, TiffPageSeries
 from quadrat.errors import ImageError
 from quadrat.readers.reader import CONVERT
 from quadrat.readers.selection import check_level, complex_error, plane_index
+from quadrat.readers.tiff_bytes import BYTE_CODECS
+from quadrat.readers.tiff_lzw import LZW
 from quadrat.readers.tiff_planes import Plane, planes_of
+from quadrat.readers.tiff_tags import DESCRIPTION, check_tags
 
 logger = logging.getLogger(__name__)
 
 OLD_JPEG = 6
 JPEG_FAMILY, JPEG_2000 = (7, 34892, 33007), (33003, 33004, 33005, 34712)
+CCITT = (2, 3, 4)
 PALETTE = 3
 NDPI_FORMAT_TAG = 65420
 XMP_TAG, BIF_ROOT = 700, b"<iScan"
@@ -169,8 +173,7 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
     start, plane_notes = _start_of(chosen, _page_of(chosen, 0, tif), plane)
     # One page may stand for all planes, stored one after the other.
     page = _page_of(chosen, 0 if chosen.dataoffset is not None else start, tif)
-    if page.compression in JPEG_2000:
-        page.subsampling = (1, 1)  # the tag is for JPEG: a codestream says it itself
+    check_tags(base)
     _check_decodable(page)
     page.init_decode()  # it reads tags, and must not first run on several threads
     pages, channel_notes = _channel_pages(chosen, page, start)
@@ -185,6 +188,8 @@ def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSer
     found = [series for series in tif.series if "Y" in series.axes]  # an empty directory may be a series too
     if not found:
         raise ImageError(HOLDS_NOTHING)
+    if len(tif.pages) > 1:  # what the pages mean may be written there
+        check_tags(tif.pages.first, {DESCRIPTION})
     index = plane_index(plane, "series", len(found))
     if "series" not in (plane or {}) and tif.is_scn:  # Leica puts the overview of the slide first
         sizes = [_page_of(series, 0, tif).size for series in found]
@@ -254,6 +259,15 @@ def _start_of(series: TiffPageSeries, page: TiffPage, plane: dict[str, int] | No
 
 
 def _check_decodable(page: TiffPage) -> None:
+    check_tags(page)
+    if page.samplesperpixel < 1:
+        raise ImageError(f"broken: it has {page.samplesperpixel} samples per pixel")
+    if page.planarconfig not in (1, 2):
+        raise ImageError(f"broken: its planar configuration is {page.planarconfig}, 1 or 2 expected")
+    if page.compression not in (LZW, *BYTE_CODECS):  # for which alone libtiff and GDAL obey the tag
+        page.predictor = 1
+    if page.compression in JPEG_2000:
+        page.subsampling = (1, 1)  # the tag is for JPEG: a codestream says it itself
     if 0 in page.shaped:
         raise ImageError(f"its size is {page.imagewidth:,} x {page.imagelength:,} px")
     if page.sampleformat in (5, 6):
@@ -261,6 +275,8 @@ def _check_decodable(page: TiffPage) -> None:
     codec = _name(tifffile.COMPRESSION, page.compression)
     if page.compression == OLD_JPEG or page.compression not in tifffile.TIFF.DECOMPRESSORS:
         raise ImageError(f"compression {codec}: cannot be decoded", CONVERT)
+    if page.compression in CCITT and page.bitspersample != 1:
+        raise ImageError(f"broken: compression {codec} of samples of {page.bitspersample} bit, 1 expected")
     if page.is_subsampled and (page.compression not in JPEG_FAMILY or page.planarconfig == 2):
         raise ImageError(f"subsampled YCbCr with compression {codec}: cannot be decoded", CONVERT)
     if page.predictor != 1 and page.predictor not in tifffile.TIFF.UNPREDICTORS:
@@ -269,6 +285,12 @@ def _check_decodable(page: TiffPage) -> None:
         raise ImageError(
             f"samples of {page.bitspersample} bit in format {page.sampleformat}: cannot be decoded", CONVERT
         )
+
+
+def _layout(page: TiffPage) -> tuple:
+    """Return what pages must have in common to be decoded alike."""
+    segment = page.rowsperstrip, page.tilelength, page.tilewidth, page.fillorder
+    return page.shaped, page.dtype, page.bitspersample, page.compression, page.predictor, *segment
 
 
 def _name(enumeration: type, value: int) -> str:
@@ -297,4 +319,8 @@ def _channel_pages(
     pages = [series[index] for index in indices]
     if any(one is None or one.parent is not page.parent for one in pages):
         raise ImageError("some of its channels are missing or lie in other files")
+    for one in (one for one in pages[1:] if not one.is_virtual):
+        _check_decodable(stored := one.aspage())
+        if _layout(stored) != _layout(page):
+            raise ImageError("its channels are not stored in the same way", CONVERT)
     return [(0, one) for one in pages], notes

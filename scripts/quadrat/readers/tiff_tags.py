@@ -1,0 +1,75 @@
+"""TIFF tags: those that decide what the pixels are must be readable.
+
+tifffile leaves a tag out that it cannot read, and takes the default: BitsPerSample would be 1.
+"""
+
+import struct
+
+import tifffile
+from tifffile import DATATYPE, TiffPage
+
+from quadrat.errors import ImageError
+
+# Sizes of image, tiles and strips; NewSubfileType, Compression, PhotometricInterpretation, FillOrder,
+# SamplesPerPixel, PlanarConfiguration, Predictor.
+SINGLE = {256, 257, 278, 322, 323, 32997, 32998, 254, 259, 262, 266, 277, 284, 317}
+# BitsPerSample and SampleFormat: of each sample, or once where all are alike.
+OF_SAMPLES = {258, 339}
+# Offsets and byte counts of strips and tiles; SubIFDs, ExtraSamples, YCbCrSubSampling.
+LISTS = {273, 279, 324, 325, 330, 338, 530}
+JPEG_TABLES, DESCRIPTION, GDAL_NODATA = 347, 270, 42113
+DECISIVE = SINGLE | OF_SAMPLES | LISTS | {JPEG_TABLES, GDAL_NODATA}
+NO_INTEGERS = {
+    DATATYPE.ASCII,
+    DATATYPE.UNDEFINED,
+    DATATYPE.RATIONAL,
+    DATATYPE.SRATIONAL,
+    DATATYPE.FLOAT,
+    DATATYPE.DOUBLE,
+}
+
+
+def check_tags(page: TiffPage, codes: set[int] = DECISIVE) -> None:
+    """Refuse a page on which one of these tags is present and cannot be read.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+    codes : set of int, optional
+        All that decide about pixels by default.
+
+    Raises
+    ------
+    ImageError
+        If a tag lies beyond the end of the file, or is not of a type or number that it can have.
+    """
+    for code, offset in _directory(page).items():
+        if code in codes and not _is_readable(page, code, offset):
+            raise ImageError(f"broken: its tag {tifffile.TIFF.TAGS.get(code)} cannot be read")
+
+
+def _directory(page: TiffPage) -> dict[int, int]:
+    """Return where in the file the entry of each tag of a page lies: the first, as tifffile takes it."""
+    tiff, file, start = page.parent.tiff, page.parent.filehandle, page.offset + page.parent.tiff.tagnosize
+    file.seek(page.offset)
+    (number,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
+    entries = file.read(number * tiff.tagsize)
+    found = {}
+    for place in range(0, len(entries), tiff.tagsize):
+        (code,) = struct.unpack_from(tiff.byteorder + "H", entries, place)
+        found.setdefault(code, start + place)
+    return found
+
+
+def _is_readable(page: TiffPage, code: int, offset: int) -> bool:
+    tag = page.tags.get(code)
+    if tag is None or tag.offset != offset:
+        return False
+    if code in (DESCRIPTION, GDAL_NODATA):
+        return isinstance(tag.value, str)
+    if code == JPEG_TABLES:
+        return isinstance(tag.value, bytes)
+    if code in SINGLE:
+        return isinstance(tag.value, int)
+    is_complete = code in LISTS or tag.count == 1 or tag.count >= page.samplesperpixel
+    return is_complete and tag.dtype not in NO_INTEGERS
