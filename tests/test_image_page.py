@@ -9,7 +9,7 @@ from quadrat.map_picture import class_colours
 from quadrat.patch_map import PatchMap
 from quadrat.thumbnail import Thumbnail, blank_thumbnail
 
-PICTURE = Thumbnail(np.full((50, 50, 3), 128, np.uint8), 4.0)
+PICTURE = Thumbnail(np.full((50, 50, 3), 128, np.uint8), (4.0, 4.0))
 
 
 @pytest.fixture

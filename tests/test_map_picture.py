@@ -7,7 +7,7 @@ from quadrat.map_picture import CLASS_COLOURS, MOST_PANELS, OTHER_COLOUR, class_
 from quadrat.patch_map import PatchMap
 from quadrat.thumbnail import Thumbnail, blank_thumbnail
 
-GREY = Thumbnail(np.full((200, 300, 3), 128, np.uint8), 2.0)
+GREY = Thumbnail(np.full((200, 300, 3), 128, np.uint8), (2.0, 2.0))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from quadrat.grid import PatchGrid
 from quadrat.patch_map import read_patch_map
 from quadrat.store import FOOTER_KEY, PredictionWriter
 
-IMAGE = {"height": 100, "width": 140, "downsample": 1, "mpp": None}
+IMAGE = {"full_size": [100, 140], "mpp": None}
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_gaps_between_patches_and_what_is_padded_are_shown_on_nothing(write_grid
 
 
 def test_sizes_are_level_0_pixels_and_millimetres(write_grid):
-    image = {"height": 1000, "width": 2000, "downsample": 4.0, "mpp": [0.5, 0.25]}
+    image = {"full_size": [4000, 8000], "mpp": [0.5, 0.25]}
     found = read_patch_map(write_grid(lambda row, col: 0.5, image=image))
     assert (found.height, found.width) == (4000, 8000)
     assert found.size_text == "8,000 x 4,000 px, 2 x 2 mm"

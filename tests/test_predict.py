@@ -185,7 +185,9 @@ def test_windows_of_a_pyramid_level_are_told_in_pixels_of_level_0(
     make_task, run, array_reader, monkeypatch, write_tiff
 ):
     image = write_tiff("a.tif")
-    reader = array_reader(np.zeros((70, 100, 1), np.uint8), level=1, level_count=2, downsample=4.0)
+    reader = array_reader(
+        np.zeros((70, 100, 1), np.uint8), level=1, level_count=2, downsample=(4.0, 4.0), full_size=(280, 400)
+    )
     monkeypatch.setattr(resolution, "open_image", lambda *_, **__: reader)
     table, footer = run(image.path, level=1)
     assert table[["row", "col", "y", "x", "height", "width"]].to_numpy().tolist()[-1] == [
@@ -196,7 +198,21 @@ def test_windows_of_a_pyramid_level_are_told_in_pixels_of_level_0(
         128,
         128,
     ]
-    assert (footer["image"]["level"], footer["image"]["downsample"]) == (1, 4.0)
+    assert (footer["image"]["level"], footer["image"]["downsample"]) == (1, [4.0, 4.0])
+
+
+def test_rows_of_a_level_of_a_narrow_image_lie_where_its_pixels_come_from(images, run):
+    height, width = 3000, 70
+    pixels = np.repeat(np.arange(height, dtype=np.uint16)[:, None], width, axis=1)
+    with tifffile.TiffWriter(images / "a.tif") as tif:
+        tif.write(pixels, tile=(64, 64), subifds=2, photometric="minisblack")
+        for factor in (4, 16):
+            level = pixels[: height // factor * factor : factor, : width // factor * factor : factor]
+            tif.write(level, tile=(64, 64), subfiletype=1, photometric="minisblack")
+    table, footer = run(images / "a.tif", level=2, patch_size=1, stride=1)
+    assert (table["y"] == table["prediction"]).all()  # each row's value is its number
+    assert table["y"].max() == 2976
+    assert footer["image"]["full_size"] == [height, width]
 
 
 def test_windows_of_resampled_pixels_are_told_in_pixels_of_level_0(write_tiff, run):
@@ -210,7 +226,7 @@ def test_windows_of_resampled_pixels_are_told_in_pixels_of_level_0(write_tiff, r
     ]
     expected = [np.rint(halves[y : y + SIZE, x : x + SIZE]).mean() for y in ys for x in xs]
     assert table["prediction"].tolist() == expected
-    assert footer["image"]["downsample"] == 2.0
+    assert footer["image"]["downsample"] == [2.0, 2.0]
 
 
 def test_nan_and_infinite_predictions_are_kept_and_counted(write_tiff, run, user_code):

@@ -80,7 +80,7 @@ def test_polygons_add_up_and_what_has_no_area_is_no_region(inside):
 
 def test_pixels_are_those_of_level_0_whatever_is_read(inside):
     drawn = [feature(box(0, 0, 390, 200))]
-    assert inside(drawn, PatchGrid(20, 30, 10, 10), downsample=16.0) == {(0, 0), (0, 1)}
+    assert inside(drawn, PatchGrid(20, 30, 10, 10), downsample=(16.0, 16.0)) == {(0, 0), (0, 1)}
 
 
 def test_random_polygons_hold_the_centres_that_shapely_says(inside):

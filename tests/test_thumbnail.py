@@ -47,7 +47,7 @@ def test_small_image_is_shown_as_it_is(write_tiff):
     image = write_tiff("a.tif")
     thumbnail = read_thumbnail(image.path, None, None, 1, None)
     np.testing.assert_array_equal(thumbnail.pixels, image.pixels)
-    assert thumbnail.step == 1
+    assert thumbnail.steps == (1, 1)
 
 
 def test_picture_of_a_large_image_has_at_most_so_many_pixels(images, noise):
@@ -56,7 +56,7 @@ def test_picture_of_a_large_image_has_at_most_so_many_pixels(images, noise):
     thumbnail = read_thumbnail(images / "a.png", None, None, 1, None)
     assert thumbnail.pixels.shape == (400, 782, 3)
     assert max(thumbnail.pixels.shape) <= SIDE
-    assert thumbnail.step == 3
+    assert thumbnail.steps == (3, 3)
     np.testing.assert_allclose(thumbnail.pixels, means_of_squares(pixels, 3), atol=0.5)
 
 
@@ -68,7 +68,7 @@ def test_coarsest_level_that_is_large_enough_is_read(images):
             tif.write(np.full((2000 // level, 4000 // level, 3), value, np.uint8), subfiletype=1, **options)
     thumbnail = read_thumbnail(images / "a.tif", None, None, 1, None)
     assert np.unique(thumbnail.pixels).tolist() == [40]
-    assert (thumbnail.pixels.shape, thumbnail.step) == ((500, 1000, 3), 4)
+    assert (thumbnail.pixels.shape, thumbnail.steps) == ((500, 1000, 3), (4, 4))
 
 
 def test_level_that_cannot_be_decoded_is_passed_over(images):
@@ -134,4 +134,4 @@ def test_what_is_not_an_image_has_no_picture(images):
 def test_blank_picture_has_the_proportions_of_the_image():
     blank = blank_thumbnail(5000, 10_000, "why")
     assert blank.pixels.shape == (500, 1000, 3)
-    assert (blank.step, blank.problem) == (10, "why")
+    assert (blank.steps, blank.problem) == ((10, 10), "why")

@@ -86,6 +86,24 @@ def test_grid_of_a_coarser_level_finds_the_same_tissue(slide):
     np.testing.assert_array_equal(shares, expected)
 
 
+def test_tissue_of_a_narrow_slide_is_where_it_lies(tmp_path):
+    pixels = np.full((6000, 140, 3), GLASS, np.uint8)
+    stained = np.zeros(6000, bool)
+    stained[400:528] = stained[5120:5248] = stained[5700:5828] = True
+    pixels[stained] = STAIN
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        options = {"photometric": "rgb", "tile": (64, 64)}
+        tif.write(pixels, subifds=2, **options)
+        for factor in (4, 16):
+            cut = pixels[: 6000 // factor * factor : factor, : 140 // factor * factor : factor]
+            tif.write(cut, subfiletype=1, **options)
+    grid = PatchGrid(6000, 140, 128, 128)
+    shares, opened = shares_of(tmp_path / "a.tif", grid)
+    assert opened == [2]
+    expected = [stained[y : y + 128].mean() for y in grid.ys]
+    np.testing.assert_allclose(shares[:, 0], expected, atol=0.13)  # a pixel of the level is an eighth
+
+
 def test_finer_level_is_taken_where_a_patch_is_a_few_pixels(slide):
     _, opened = shares_of(slide, PatchGrid(512, 768, 64, 64))
     assert opened == [2, 1]

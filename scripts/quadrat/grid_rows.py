@@ -6,6 +6,7 @@ from itertools import groupby
 import numpy as np
 
 from quadrat.grid import PatchGrid, Window
+from quadrat.readers.reader import ImageInfo
 from quadrat.skipping import Skips
 from quadrat.store import PredictionWriter
 
@@ -17,16 +18,18 @@ class GridRows:
     ----------
     writer : PredictionWriter
     grid : PatchGrid
-    downsample : float
-        Level-0 pixels per pixel of the grid.
+    info : ImageInfo
+        Of the image, as the grid was laid over it.
     skips : Skips
         Known, when rows are added, for all patches up to the last of them.
     """
 
-    def __init__(self, writer: PredictionWriter, grid: PatchGrid, downsample: float, skips: Skips):
-        self._writer, self._grid, self._downsample, self._skips = writer, grid, downsample, skips
-        self._ys, self._xs = grid.ys, grid.xs
-        self._next = skips.rows.start * len(self._xs)
+    def __init__(self, writer: PredictionWriter, grid: PatchGrid, info: ImageInfo, skips: Skips):
+        self._writer, self._skips = writer, skips
+        height, width = info.full_size or (grid.height, grid.width)
+        self._down = _spans(grid, grid.ys, grid.height, info.downsample[0], height)
+        self._across = _spans(grid, grid.xs, grid.width, info.downsample[1], width)
+        self._next = skips.rows.start * len(self._across)
 
     def add(self, positions: list[tuple[int, int, Window]], predictions: np.ndarray) -> None:
         """Write predictions, and the skipped patches before and between them.
@@ -39,7 +42,7 @@ class GridRows:
         """
         row, col, _ = positions[-1]
         done = 0
-        for is_skipped, cells, reasons in self._runs(row * len(self._xs) + col + 1):
+        for is_skipped, cells, reasons in self._runs(row * len(self._across) + col + 1):
             if is_skipped:
                 self._writer.skip(cells, reasons)
             else:
@@ -48,7 +51,7 @@ class GridRows:
 
     def finish(self) -> None:
         """Write the skipped patches after the last prediction."""
-        for _, cells, reasons in self._runs(self._skips.rows.stop * len(self._xs)):
+        for _, cells, reasons in self._runs(self._skips.rows.stop * len(self._across)):
             self._writer.skip(cells, reasons)
 
     def _runs(self, stop: int) -> Iterator[tuple[bool, list[tuple[int, int, Window]], list[str | None]]]:
@@ -61,8 +64,22 @@ class GridRows:
             yield is_skipped, [self._cell(index) for index in indices], list(reasons)
 
     def _cell(self, index: int) -> tuple[int, int, Window]:
-        """Give row, column and window in level-0 pixels of a patch."""
-        row, col = divmod(index, len(self._xs))
-        y, x = self._ys[row], self._xs[col]
-        sizes = y, x, self._grid.extent(y, self._grid.height), self._grid.extent(x, self._grid.width)
-        return row, col, Window(*(round(size * self._downsample) for size in sizes))
+        """Return row, column and window in level-0 pixels of a patch."""
+        row, col = divmod(index, len(self._across))
+        (y, height), (x, width) = self._down[row], self._across[col]
+        return row, col, Window(y, x, height, width)
+
+
+def _spans(
+    grid: PatchGrid, origins: list[int], length: int, scale: float, full_length: int
+) -> list[tuple[int, int]]:
+    """Return where each patch begins along an axis, and its size, in level-0 pixels.
+
+    A level whose size was rounded up covers more than the image; a padded patch alone may reach past it.
+    """
+    spans = []
+    for origin in origins:
+        extent, start = grid.extent(origin, length), round(origin * scale)
+        size = round(extent * scale)
+        spans.append((start, min(size, full_length - start) if origin + extent <= length else size))
+    return spans

@@ -149,8 +149,8 @@ def _canvas(patch_map: PatchMap, thumbnail: Thumbnail) -> figure:
         url=[f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"],
         x=0,
         y=0,
-        w=width * thumbnail.step,
-        h=height * thumbnail.step,
+        w=width * thumbnail.steps[1],
+        h=height * thumbnail.steps[0],
         anchor="top_left",
     )
     return plot

@@ -50,7 +50,7 @@ def known_skips(task: ImageTask, grid: PatchGrid, info: ImageInfo, memory_mb: fl
 
 def _is_scanned(grid: PatchGrid, info: ImageInfo) -> np.ndarray:
     """Tell of each patch whether a pixel of it was scanned, as (rows, cols) bool array."""
-    windows = np.array([*grid.windows()]).reshape(grid.rows, grid.cols, 4) * info.downsample
+    windows = np.array([*grid.windows()]).reshape(grid.rows, grid.cols, 4) * (2 * info.downsample)
     top, left, height, width = np.moveaxis(windows, -1, 0)
     found = np.zeros((grid.rows, grid.cols), bool)
     for part in info.scanned:

@@ -113,7 +113,8 @@ def _picture(axes: Axes, patch_map: PatchMap, thumbnail: Thumbnail) -> None:
 def _extent(thumbnail: Thumbnail) -> tuple[float, float, float, float]:
     """Give left, right, bottom and top of a picture in level-0 pixels; it may reach past the image."""
     height, width = thumbnail.pixels.shape[:2]
-    return 0, width * thumbnail.step, height * thumbnail.step, 0
+    down, across = thumbnail.steps
+    return 0, width * across, height * down, 0
 
 
 def _pale(pixels: np.ndarray) -> np.ndarray:
@@ -126,7 +127,7 @@ def _predictions(figure: Figure, axes: list[Axes], patch_map: PatchMap, thumbnai
     """Draw the panels of the predictions, and what their colours mean."""
     scale, pale = _scale(patch_map), _pale(thumbnail.pixels)
     for panel, place in zip(axes, panels(patch_map), strict=True):
-        pixels = _laid_over(pale, patch_map, place, scale, thumbnail.step)
+        pixels = _laid_over(pale, patch_map, place, scale, thumbnail.steps)
         _picture(panel, patch_map, replace(thumbnail, pixels=pixels))
         _hatch(panel, patch_map)
         panel.set(xticks=[], yticks=[])
@@ -146,11 +147,11 @@ def _scale(patch_map: PatchMap) -> ScalarMappable:
 
 
 def _laid_over(
-    pale: np.ndarray, patch_map: PatchMap, place: int, scale: ScalarMappable, step: float
+    pale: np.ndarray, patch_map: PatchMap, place: int, scale: ScalarMappable, steps: tuple[float, float]
 ) -> np.ndarray:
     """Lay predictions over a picture, each where its patch is."""
-    rows = _grid_index(patch_map.row_spans, pale.shape[0], step)
-    cols = _grid_index(patch_map.col_spans, pale.shape[1], step)
+    rows = _grid_index(patch_map.row_spans, pale.shape[0], steps[0])
+    cols = _grid_index(patch_map.col_spans, pale.shape[1], steps[1])
     colours = scale.to_rgba(patch_map.values[..., place], bytes=True)[..., :3]
     is_shown = np.isfinite(patch_map.values[..., place])
     cells = np.ix_(np.maximum(rows, 0), np.maximum(cols, 0))

@@ -114,8 +114,8 @@ def read_patch_map(path: str) -> PatchMap | None:
     image = footer["image"]
     return PatchMap(
         filename=footer["filename"],
-        height=round(image["height"] * image["downsample"]),
-        width=round(image["width"] * image["downsample"]),
+        height=image["full_size"][0],
+        width=image["full_size"][1],
         mpp=image["mpp"],
         plane=footer["plane"],
         ys=_along(row, y),

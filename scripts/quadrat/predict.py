@@ -112,7 +112,7 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
         predictor = load_predictor(task.predictor, task.threads)
         predictor.check(info)
         skips = known_skips(task, grid, info, memory_mb)
-        rows = GridRows(writer, grid, info.downsample, skips)
+        rows = GridRows(writer, grid, info, skips)
         counts = {"patches": len(skips.rows) * grid.cols, "nan": 0, "infinite": 0}
         for run in _runs(opened, grid, predictor, skips, task):
             predictions = _predict(predictor, run)
@@ -173,6 +173,7 @@ def _described(info: ImageInfo) -> dict[str, Any]:
         "dtype": str(info.dtype),
         "level": info.level,
         "downsample": info.downsample,
+        "full_size": info.full_size or (info.height, info.width),
         "crs": info.crs,
         "transform": info.transform,
         "mpp": info.mpp,

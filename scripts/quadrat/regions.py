@@ -60,13 +60,13 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
     return np.concatenate(inside).reshape(grid.rows, grid.cols)
 
 
-def _centres(grid: PatchGrid, downsample: float) -> Iterator[np.ndarray]:
+def _centres(grid: PatchGrid, downsample: tuple[float, float]) -> Iterator[np.ndarray]:
     """Yield the centres of the patches in row-major order, as (n, 2) arrays of x and y in level-0 pixels."""
     xs = np.array([x + grid.extent(x, grid.width) / 2 for x in grid.xs])
     ys = np.array([y + grid.extent(y, grid.height) / 2 for y in grid.ys])
     step = max(1, MOST_POINTS // max(1, len(xs)))
     for top in range(0, len(ys), step):
-        yield np.stack(np.meshgrid(xs, ys[top : top + step]), axis=-1).reshape(-1, 2) * downsample
+        yield np.stack(np.meshgrid(xs, ys[top : top + step]), axis=-1).reshape(-1, 2) * downsample[::-1]
 
 
 def _are_in(areas: np.ndarray, points: np.ndarray, turn: float) -> np.ndarray:

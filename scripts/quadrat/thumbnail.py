@@ -30,14 +30,14 @@ class Thumbnail:
     ----------
     pixels : (height, width, 3) uint8 array
         Red, green and blue. Mid-grey where the image could not be read.
-    step : float
-        Level-0 pixels per pixel of the picture.
+    steps : tuple of 2 float
+        Level-0 pixels per pixel of the picture along y and x.
     problem : str
         Why the image could not be read; empty where it could.
     """
 
     pixels: np.ndarray
-    step: float
+    steps: tuple[float, float]
     problem: str = ""
 
 
@@ -83,15 +83,17 @@ def read_thumbnail(
         factor = -(-max(reader.info.height, reader.info.width) // SIDE)
         means = box_means(reader, factor, threads)
         is_picture = reader.info.dtype == np.uint8 and info.channels in (1, 3, 4) and not shown
-        step = factor * reader.info.downsample
+        down, across = reader.info.downsample
+    steps = factor * down, factor * across
     picture = np.nan_to_num(means) if is_picture else _stretched(means)
-    return Thumbnail(np.broadcast_to(picture, (*picture.shape[:2], 3)).round().astype(np.uint8), step)
+    return Thumbnail(np.broadcast_to(picture, (*picture.shape[:2], 3)).round().astype(np.uint8), steps)
 
 
 def blank_thumbnail(height: int, width: int, problem: str) -> Thumbnail:
     """Give a grey picture in place of an image of this size that cannot be read."""
     factor = -(-max(height, width) // SIDE)
-    return Thumbnail(np.full((-(-height // factor), -(-width // factor), 3), 160, np.uint8), factor, problem)
+    pixels = np.full((-(-height // factor), -(-width // factor), 3), 160, np.uint8)
+    return Thumbnail(pixels, (factor, factor), problem)
 
 
 def box_means(reader: Reader, factor: int, threads: int) -> np.ndarray:

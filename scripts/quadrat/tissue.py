@@ -47,17 +47,19 @@ def tissue_shares(
             "has no pyramid levels, on which tissue could be seen before the image is read",
             "leave it out, or use std_below or mean_above (config.yaml: skip: background)",
         )
-    patch = grid.patch_size * info.downsample
+    patch = grid.patch_size * min(info.downsample)
     for level in range(info.level_count - 1, 1, -1):
         with open_level(level) as reader:
-            if patch / reader.info.downsample >= LEAST_PIXELS:
+            if patch / max(reader.info.downsample) >= LEAST_PIXELS:
                 return _shares_on(reader, grid, info.downsample, memory_mb)
     with open_level(1) as reader:
         return _shares_on(reader, grid, info.downsample, memory_mb)
 
 
-def _shares_on(reader: Reader, grid: PatchGrid, downsample: float, memory_mb: float | None) -> np.ndarray:
-    """Give the share of each patch of a grid, on whose level pixels are `downsample` large, on another."""
+def _shares_on(
+    reader: Reader, grid: PatchGrid, downsample: tuple[float, float], memory_mb: float | None
+) -> np.ndarray:
+    """Return the share of each patch of a grid, on whose level pixels are `downsample` large, on another."""
     coarse = reader.info
     if coarse.channels < 3:
         raise ImageError(f"has {coarse.channels} channels: saturation, which shows tissue, takes three")
@@ -67,7 +69,8 @@ def _shares_on(reader: Reader, grid: PatchGrid, downsample: float, memory_mb: fl
     saturations = _read_saturations(reader)
     is_scanned = _is_scanned(coarse)
     is_tissue = is_scanned & (saturations > otsu_threshold(saturations[is_scanned]))
-    return _shares(is_tissue, grid, downsample / coarse.downsample)
+    scales = [here / there for here, there in zip(downsample, coarse.downsample, strict=True)]
+    return _shares(is_tissue, grid, scales)
 
 
 def _read_saturations(reader: Reader) -> np.ndarray:
@@ -80,9 +83,10 @@ def _read_saturations(reader: Reader) -> np.ndarray:
 
 def _is_scanned(info: ImageInfo) -> np.ndarray:
     """Return which pixels of a level were scanned, as (height, width) bool array."""
-    is_scanned, scale = np.full((info.height, info.width), not info.scanned), 1 / info.downsample
+    is_scanned = np.full((info.height, info.width), not info.scanned)
+    down, across = (1 / size for size in info.downsample)
     for part in info.scanned:
-        is_scanned[_span(part.y, part.height, scale), _span(part.x, part.width, scale)] = True
+        is_scanned[_span(part.y, part.height, down), _span(part.x, part.width, across)] = True
     return is_scanned
 
 
@@ -131,10 +135,11 @@ def otsu_threshold(values: np.ndarray) -> int:
     return int(np.argmax(between))
 
 
-def _shares(is_tissue: np.ndarray, grid: PatchGrid, scale: float) -> np.ndarray:
-    """Give the share of each patch; `scale` is the size of the grid's pixels in those of the level."""
+def _shares(is_tissue: np.ndarray, grid: PatchGrid, scales: list[float]) -> np.ndarray:
+    """Return the share of each patch; `scales` are the sizes of the grid's pixels in those of the level."""
+    down, across = scales
     shares = [
-        is_tissue[_span(y, height, scale), _span(x, width, scale)] for y, x, height, width in grid.windows()
+        is_tissue[_span(y, height, down), _span(x, width, across)] for y, x, height, width in grid.windows()
     ]
     return np.array([share.mean() if share.size else 0.0 for share in shares]).reshape(grid.rows, grid.cols)
 

@@ -22,13 +22,20 @@ def write_grid(tmp_path):
     def write(predictions, side, filename="north/a.tif", **footer):
         grid = PatchGrid(side * 512, side * 512)
         positions = [(i // side, i % side, window) for i, window in enumerate(grid.windows())]
-        image = {"height": grid.height, "width": grid.width, "downsample": 1, "mpp": None}
+        image = {
+            "height": grid.height,
+            "width": grid.width,
+            "full_size": (grid.height, grid.width),
+            "mpp": None,
+        }
         with PredictionWriter(tmp_path / "result.parquet") as writer:
             writer.append(positions, predictions)
             writer.finish({"filename": filename, "plane": None, "predictor": {}, "image": image} | footer)
         picture = np.full((500, 500, 3), (200, 120, 40), np.uint8)
         page = tmp_path / "page.html"
-        write_page(read_patch_map(tmp_path / "result.parquet"), Thumbnail(picture, side * 512 / 500), page)
+        write_page(
+            read_patch_map(tmp_path / "result.parquet"), Thumbnail(picture, (side * 512 / 500,) * 2), page
+        )
         return page
 
     return write

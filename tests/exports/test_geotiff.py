@@ -2,9 +2,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from affine import Affine
 
 from quadrat.errors import ResultsError
 from quadrat.exports import geotiff
+from quadrat.exports.ground import Ground
 
 ROWS, COLS = 3, 4
 LABELS = ["<b>ice</b>", "=water", "snow"]
@@ -118,3 +120,12 @@ def test_predictions_of_more_values_than_bands_are_refused_with_the_way_out(imag
     result.shape = (70_000,)
     with pytest.raises(ResultsError, match=r"^scene\.tif: .*70,000 values.*snakemake geoparquet$"):
         geotiff.write(result, tmp_path / "out.tif")
+
+
+def test_axes_of_a_level_have_scales_of_their_own():
+    image, steps = Affine(2, 0.5, 100, -0.5, -3, 900), (2.5, 3.0)
+    grid = {"patch_size": 20, "stride": 10}
+    found = Affine(*Ground(tuple(image)[:6], None).of_raster(grid, steps))
+    for row, col in [(0, 0), (4, 7)]:
+        middle = (10 * col + 10) * steps[1], (10 * row + 10) * steps[0]
+        assert found @ (col + 0.5, row + 0.5) == pytest.approx(image @ middle)

@@ -57,7 +57,7 @@ def test_what_is_known_of_a_slide_comes_from_openslide(mrxs):
     with open_image(mrxs, level=1) as reader:
         info = reader.info
         assert (info.format, info.height, info.width, info.channels) == ("mirax", 512, 576, 3)
-        assert (info.level, info.level_count, info.downsample) == (1, 3, 2.0)
+        assert (info.level, info.level_count, info.downsample) == (1, 3, (2.0, 2.0))
         assert info.mpp == (MRXS_MPP, MRXS_MPP)
         assert info.notes == ("what was not scanned is #302010",)
         assert info.decoders["openslide"] == openslide.__library_version__

@@ -82,20 +82,34 @@ def test_nearest_finer_level_is_read_and_averaged(slide, pixels, mpp, level, rat
     info, found = read_whole(slide, mpp=float(mpp))
     stored = pixels[:: LEVELS[level], :: LEVELS[level]]
     assert info.level == level
-    assert info.downsample == LEVELS[level] * ratio
+    assert info.downsample == (LEVELS[level] * ratio,) * 2
     np.testing.assert_array_equal(found, stored if ratio == 1 else block_means(stored, ratio))
 
 
 @pytest.mark.parametrize(("mpp", "downsample"), [(0.2455, 1), (0.2545, 1), (0.26, 1.04)])
 def test_level_within_two_percent_of_what_is_asked_for_is_read_as_it_is(slide, pixels, mpp, downsample):
     info, found = read_whole(slide, mpp=mpp)
-    assert info.downsample == pytest.approx(downsample)
+    assert info.downsample == pytest.approx((downsample, downsample))
     assert np.array_equal(found, pixels) == (downsample == 1)
+
+
+def test_level_whose_pixels_are_not_square_is_passed_over(tmp_path, pixels):
+    path = tmp_path / "a.tif"
+    options = {"photometric": "rgb", "tile": (64, 64), "metadata": None}
+    resolution = {"resolution": (40_000, 40_000), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        size = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+        tif.write(pixels, subifds=1, **options | resolution | {"metadata": size | {"axes": "YXS"}})
+        tif.write(pixels[::2, ::4], subfiletype=1, **options)
+    info, found = read_whole(path, mpp=1.0)
+    assert (info.level, info.downsample) == (0, (4, 4))
+    np.testing.assert_array_equal(found, block_means(pixels, 4))
+    assert open_reading(str(path), Reading(patch_size=64, level=1), None).info.downsample == (2, 4)
 
 
 def test_gsd_is_the_size_of_a_pixel_in_units_of_the_crs(scene, pixels):
     info, found = read_whole(scene("a.tif"), gsd=40.0)
-    assert (info.height, info.width, info.downsample) == (160, 240, 4.0)
+    assert (info.height, info.width, info.downsample) == (160, 240, (4.0, 4.0))
     np.testing.assert_array_equal(found, block_means(pixels, 4))
 
 
@@ -157,7 +171,7 @@ def test_image_without_its_resolution_says_how_to_give_it(scene, pixels):
 
 
 def test_image_that_says_its_resolution_has_not_the_default_one(slide):
-    assert read_whole(slide, mpp=0.5, default_mpp=0.125)[0].downsample == 2
+    assert read_whole(slide, mpp=0.5, default_mpp=0.125)[0].downsample == (2, 2)
 
 
 def test_pixels_that_are_not_square_are_refused(scene):

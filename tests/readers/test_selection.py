@@ -1,7 +1,13 @@
 import pytest
 
 from quadrat.errors import ImageError
-from quadrat.readers.selection import channel_indices, check_level, plane_index, refuse_planes
+from quadrat.readers.selection import (
+    channel_indices,
+    check_level,
+    downsample_of,
+    plane_index,
+    refuse_planes,
+)
 
 
 def test_all_channels_are_read_by_default():
@@ -42,3 +48,18 @@ def test_an_image_that_is_no_stack_has_the_first_plane_only():
     refuse_planes({"z": 1, "t": 1, "series": 1})
     with pytest.raises(ImageError, match="plane t: 2: the image has 1"):
         refuse_planes({"z": 1, "t": 2})
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 16, 64])
+@pytest.mark.parametrize("full", [(30_000, 700), (700, 30_000), (4999, 5001), (1000, 64)])
+@pytest.mark.parametrize(
+    "rounded", [lambda length, number: length // number, lambda *sizes: -(-sizes[0] // sizes[1])]
+)
+def test_level_is_smaller_by_the_whole_number_it_was_made_with(full, number, rounded):
+    level = tuple(rounded(length, number) for length in full)
+    assert downsample_of(full, level) == (number, number)
+
+
+def test_axes_have_scales_of_their_own_where_no_whole_number_fits_both():
+    assert downsample_of((1000, 30), (400, 11)) == (2.5, 30 / 11)
+    assert downsample_of((1000, 2000), (100, 1000)) == (10, 2)

@@ -5,6 +5,7 @@ from collections import deque
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 from comparison import assert_reads, load_tiff, row_blocks, slice_of
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,8 @@ from quadrat.stream import stream_patches
 GRIDS = list(itertools.product((256, 512), (512, 300, 700), ("drop", "pad", "partial", "shift")))
 
 NO_COLORS = np.zeros((3, 256), np.uint16)
+
+BLOCKS = {"blockxsize": 16, "blockysize": 16}
 
 # Uncompressed segments are read a few rows at a time, whatever their size.
 UNCOMPRESSED = {"bilevel_miniswhite", "u8_miniswhite", "4_bit", "12_bit"}
@@ -166,10 +169,24 @@ def test_levels_of_a_pyramid_are_read(name, tiff_trap_path):
         assert image.shape[:2] == (-(-HEIGHT // step), -(-WIDTH // step))
         with open_image(path, level=level) as reader:
             assert (reader.info.level, reader.info.level_count) == (level, 3)
-            assert reader.info.downsample == pytest.approx(step, rel=0.01)
+            assert reader.info.downsample == (step, step)
             assert_reads(reader, image, row_blocks(reader.info, 128, 100, "pad"))
     with pytest.raises(ImageError, match="level 3: the image has levels 0 to 2"):
         open_image(path, level=3)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_scale_of_the_levels_of_a_narrow_image_is_that_of_gdal(tmp_path):
+    path = tmp_path / "a.tif"
+    with rasterio.open(path, "w", "GTiff", 23, 3001, 1, dtype="uint8", tiled=True, **BLOCKS) as image:
+        image.write(np.zeros((1, 3001, 23), np.uint8))
+        image.build_overviews([2, 4, 8], rasterio.enums.Resampling.nearest)
+    with rasterio.open(path) as image:
+        factors = image.overviews(1)
+    for level, factor in enumerate(factors, start=1):
+        with open_image(path, level=level) as reader:
+            assert reader.info.downsample == (factor, factor)
+            assert reader.info.full_size == (3001, 23)
 
 
 def test_channels_stored_as_pages_are_channels(tmp_path):

@@ -79,7 +79,7 @@ def test_resampled_pixel_is_data_where_one_that_it_covers_is(masked, opacity):
         (block,) = opened.reader.read_blocks([Window(0, 0, opened.info.height, opened.info.width)], 1)
         with rasterio.open(masked, overview_level=0) as image:
             mask = image.dataset_mask()
-        assert opened.info.downsample == 5
+        assert opened.info.downsample == (5, 5)
         # Of the overview, in pixels of 2.5: those that are covered wholly or in part.
         for y, x in np.ndindex(block.shape[:2]):
             covered = mask[int(y * 2.5) : -(-(y + 1) * 5 // 2), int(x * 2.5) : -(-(x + 1) * 5 // 2)]

@@ -108,7 +108,12 @@ def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_p
     write_tiles(image, tile, height=18_000, width=36_000)
     grid = PatchGrid(18_000, 36_000)
     positions = [(i // grid.cols, i % grid.cols, window) for i, window in enumerate(grid.windows())]
-    described = {"height": grid.height, "width": grid.width, "downsample": 1, "mpp": None}
+    described = {
+        "height": grid.height,
+        "width": grid.width,
+        "full_size": (grid.height, grid.width),
+        "mpp": None,
+    }
     result = tmp_path / "versions/large.tif.0123456789ab.parquet"
     with PredictionWriter(result) as writer:
         writer.append(positions, np.arange(float(len(grid))))

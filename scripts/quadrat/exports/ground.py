@@ -50,7 +50,7 @@ class Ground(NamedTuple):
         a, b, c, d, e, f = self.transform
         return np.stack([a * col + b * row + c, d * col + e * row + f], axis=2)
 
-    def of_raster(self, grid: dict[str, Any], downsample: float) -> tuple[float, ...]:
+    def of_raster(self, grid: dict[str, Any], downsample: tuple[float, float]) -> tuple[float, ...]:
         """Give the transform of a raster with a pixel for each cell of a grid.
 
         A pixel is as large as the distance between patches, and lies in the middle of its patch.
@@ -59,10 +59,11 @@ class Ground(NamedTuple):
         ----------
         grid : dict
             `patch_size` and `stride` in pixels of the level that was read.
-        downsample : float
-            Level-0 pixels per such pixel.
+        downsample : tuple of 2 float
+            Level-0 pixels per such pixel along y and x.
         """
-        step = grid["stride"] * downsample
-        inset = (grid["patch_size"] - grid["stride"]) * downsample / 2
+        down, across = downsample
+        step, inset = grid["stride"], (grid["patch_size"] - grid["stride"]) / 2
         a, b, c, d, e, f = self.transform
+        a, b, d, e = a * across, b * down, d * across, e * down
         return (a * step, b * step, c + (a + b) * inset, d * step, e * step, f + (d + e) * inset)

@@ -20,7 +20,7 @@ from quadrat.readers.budget import MB, require_memory
 from quadrat.readers.drivers import VRT, open_local
 from quadrat.readers.nodata import declared_nodata
 from quadrat.readers.reader import CONVERT, FileReader, ImageInfo
-from quadrat.readers.selection import channel_indices, check_level, complex_error
+from quadrat.readers.selection import channel_indices, check_level, complex_error, downsample_of
 from quadrat.readers.stripes import StripePipeline
 from quadrat.sources import LOCAL_HINT, find_sources
 
@@ -72,21 +72,21 @@ class GdalReader(FileReader):
                 self._block_height, self._block_bytes = _checked_blocks(path)
                 with open_local(path) as full:
                     levels = 1 + len(full.overviews(1) if full.count else ())
-                    width, transform = full.width, full.transform
+                    size, transform = full.shape, full.transform
                     self._scales, self._offsets = full.scales, full.offsets
                 check_level(level, levels)
                 self._dataset = held.enter_context(self._open())
             self._palette = _palette(self._dataset)
             available = self._dataset.count if self._palette is None else self._palette.shape[1]
             self._channels = channel_indices(channels, available)
-            self.info = self._describe(level, levels, width, transform)
+            self.info = self._describe(level, levels, size, transform)
             require_memory(self._cache_bytes(), memory_mb, "a row of the file's blocks")
             self._held = held.pop_all()
 
     def _open(self) -> DatasetReader:
         return open_local(self._path, **self._options)
 
-    def _describe(self, level: int, levels: int, full_width: int, transform) -> ImageInfo:
+    def _describe(self, level: int, levels: int, full_size: tuple[int, int], transform) -> ImageInfo:
         dataset = self._dataset
         block_height, block_width = dataset.block_shapes[0]
         crs = dataset.crs
@@ -101,7 +101,8 @@ class GdalReader(FileReader):
             seek_height=self._block_height,
             level=level,
             level_count=levels,
-            downsample=full_width / dataset.width,
+            downsample=downsample_of(full_size, dataset.shape),
+            full_size=full_size,
             compression=dataset.compression.name.lower() if dataset.compression else "",
             nodata=self._nodata(),
             alpha=self._alpha(),

@@ -17,7 +17,7 @@ from quadrat.readers.blocks import BlockGrid, Spans
 from quadrat.readers.budget import MB, require_memory
 from quadrat.readers.reader import FileReader, ImageInfo
 from quadrat.readers.segment_pipeline import SegmentPipeline
-from quadrat.readers.selection import as_slice, channel_indices, check_level
+from quadrat.readers.selection import as_slice, channel_indices, check_level, downsample_of
 from quadrat.readers.tiff_pages import open_tiff
 from quadrat.sources import find_sources
 
@@ -207,7 +207,8 @@ def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str
         segment_width=SQUARE,
         level=level,
         level_count=slide.level_count,
-        downsample=slide.level_downsamples[level],
+        downsample=downsample_of(slide.dimensions[::-1], (height, width)),
+        full_size=slide.dimensions[::-1],
         mpp=(float(mpp[0]), float(mpp[1])) if all(mpp) else None,
         bounds=bounds,
         scanned=_regions(slide) or ((bounds,) if bounds else ()),

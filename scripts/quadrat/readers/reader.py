@@ -34,8 +34,10 @@ class ImageInfo:
         where rows can only be read from the top.
     level, level_count : int
         Pyramid level that is read, 0 is full resolution, and how many the file has.
-    downsample : float
-        Level-0 pixels per pixel of the level that is read, along an axis; 1.0 at level 0.
+    downsample : tuple of 2 float
+        Level-0 pixels per pixel of the level that is read, along y and x; 1.0 at level 0.
+    full_size : tuple of 2 int or None
+        Height and width in pixels of level 0; None where that is what is read.
     compression : str
         How segments are compressed, in lower case; empty where the format says it all.
     nodata : tuple of (int, float or None), or None
@@ -73,7 +75,8 @@ class ImageInfo:
     seek_height: int = 1
     level: int = 0
     level_count: int = 1
-    downsample: float = 1.0
+    downsample: tuple[float, float] = (1.0, 1.0)
+    full_size: tuple[int, int] | None = None
     compression: str = ""
     nodata: tuple[int | float | None, ...] | None = None
     alpha: int | None = None

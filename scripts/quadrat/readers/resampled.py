@@ -216,6 +216,7 @@ def _resampled(source: ImageInfo, ratio: Fraction) -> ImageInfo:
         width=width,
         segment_height=1,
         segment_width=width,
-        downsample=source.downsample * float(ratio),
+        downsample=(source.downsample[0] * float(ratio), source.downsample[1] * float(ratio)),
+        full_size=source.full_size or (source.height, source.width),
         notes=(*source.notes, f"each pixel is the mean of {float(ratio):g} x {float(ratio):g} px as stored"),
     )

@@ -66,10 +66,13 @@ def _nearest_finer(path: str, reading: Reading, chosen: dict[str, Any]) -> tuple
         )
     for level in range(1, info.level_count):
         coarser = _info_of(path, level, chosen)
-        if size * coarser.downsample > wanted * (1 + TOLERANCE):
+        low, high = sorted(coarser.downsample)
+        if high - low > SQUARE_TOLERANCE * high:
+            continue  # its pixels are not square
+        if size * high > wanted * (1 + TOLERANCE):
             break
         info = coarser
-    ratio = wanted / (size * info.downsample)
+    ratio = wanted / (size * max(info.downsample))
     if ratio < 1 + TOLERANCE:
         return info, Fraction(1)
     if ratio > min(info.height, info.width):

@@ -46,6 +46,35 @@ def check_level(level: int, level_count: int) -> None:
         raise ImageError(f"level {level}: the image has {has} (config.yaml: level)")
 
 
+def downsample_of(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:
+    """Return how many level-0 pixels make a pixel of a level along y and x.
+
+    Pyramids are made by whole numbers, mostly powers of two, and sizes rounded up or down: a level of 10
+    pixels may show 700, 64 by each, so that the quotient of a narrow slide's widths is far from the truth.
+
+    Parameters
+    ----------
+    full, level : tuple of 2 int
+        Height and width in pixels of level 0, and of the level.
+
+    Returns
+    -------
+    tuple of 2 float
+        The whole number that both axes fit; the quotient of each axis where there is none.
+    """
+    axes = list(zip(full, level, strict=True))
+    whole, part = max(axes)
+    fitting = [
+        number
+        for number in range(max(1, whole // (part + 1)), whole // max(1, part - 1) + 2)
+        if all(size in (length // number, -(-length // number)) for length, size in axes)
+    ]
+    if fitting:
+        number = min(fitting, key=lambda number: (number.bit_count() != 1, abs(number - whole / part)))
+        return float(number), float(number)
+    return full[0] / level[0], full[1] / level[1]
+
+
 def plane_index(plane: dict[str, int] | None, axis: str, available: int) -> int:
     """Return the position, counted from 0, of the plane that is read along an axis.
 

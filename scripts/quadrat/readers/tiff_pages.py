@@ -14,7 +14,7 @@ from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 from quadrat.errors import ImageError
 from quadrat.readers.reader import CONVERT
-from quadrat.readers.selection import check_level, complex_error, plane_index
+from quadrat.readers.selection import check_level, complex_error, downsample_of, plane_index
 from quadrat.readers.tiff_bytes import BYTE_CODECS
 from quadrat.readers.tiff_lzw import LZW
 from quadrat.readers.tiff_planes import Plane, planes_of
@@ -45,8 +45,8 @@ class TiffLevel:
         Holds layout and decoder of all planes.
     planes : tuple of Plane
     level, level_count : int
-    downsample : float
-        Level-0 pixels per pixel along an axis.
+    downsample : tuple of 2 float
+        Level-0 pixels per pixel along y and x.
     base : tifffile.TiffPage
         First page of level 0: the metadata of the image are there.
     notes : tuple of str
@@ -57,7 +57,7 @@ class TiffLevel:
     planes: tuple[Plane, ...]
     level: int
     level_count: int
-    downsample: float
+    downsample: tuple[float, float]
     base: TiffPage
     notes: tuple[str, ...]
 
@@ -178,7 +178,8 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
     page.init_decode()  # it reads tags, and must not first run on several threads
     pages, channel_notes = _channel_pages(chosen, page, start)
     planes = tuple(one for shift, source in pages for one in planes_of(source, page, shift))
-    downsample = base.imagewidth / page.imagewidth
+    sizes = ((one.imagelength, one.imagewidth) for one in (base, page))
+    downsample = downsample_of(*sizes)
     notes = (*plane_notes, *channel_notes, *notes)
     return TiffLevel(page, planes, level, len(series.levels), downsample, base, notes)
 
