@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+import pyvips
 import tifffile
 from comparison import assert_reads, row_blocks
 from traps import GRAY, RGB, TILE
@@ -210,6 +211,174 @@ def test_of_a_leica_slide_the_scan_is_read_and_not_the_overview_before_it(tmp_pa
         assert_reads(reader, RGB[..., :1], row_blocks(reader.info, 256, 256, "drop"))
     with open_image(tmp_path / "a.scn", plane={"series": 1}) as reader:
         assert reader.info.width == 80
+
+
+SCAN, MACRO = GRAY[:200, :300], GRAY[300:390, :80]
+
+
+def write_slide(path, *parts, **options):
+    """Write an OME-TIFF of images of these names and pixels, each with pixels of its own size."""
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for number, (name, pixels) in enumerate(parts, start=1):
+            size = {"PhysicalSizeX": number / 4, "PhysicalSizeY": number / 4}
+            tif.write(
+                pixels, photometric="minisblack", metadata={"Name": name, "axes": "YX"} | size, **options
+            )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "macro image",
+        "Label_Image",
+        "label image",
+        "Overview",
+        "thumbnail",
+        "a.ndpi [macro]",
+        "a.svs - label",
+        "label 387x463",
+    ],
+)
+def test_scan_is_read_where_another_picture_of_the_slide_comes_first(name, tmp_path):
+    write_slide(tmp_path / "a.tif", (name, MACRO), ("field", SCAN[:99]), ("scan", SCAN), ("slide", SCAN[:50]))
+    with open_image(tmp_path / "a.tif") as reader:
+        assert "the file holds 4 series of images: number 3 is read" in reader.info.notes
+        assert reader.info.mpp == (0.75, 0.75)
+        assert_reads(reader, SCAN[..., None], row_blocks(reader.info, 64, 64, "drop"))
+    with pytest.raises(ImageError, match="series 1 is the slide's"):
+        open_image(tmp_path / "a.tif", plane={"series": 1})
+    with open_image(tmp_path / "a.tif", plane={"series": 2}) as reader:
+        assert (reader.info.height, reader.info.mpp) == (99, (0.5, 0.5))
+
+
+@pytest.mark.parametrize("name", ["scan", "Macrophages", "label-free 1", "labels", "", "sub-label"])
+def test_first_image_is_read_where_its_name_is_no_part_of_a_slide(name, tmp_path):
+    write_slide(tmp_path / "a.tif", (name, MACRO), ("scan", SCAN))
+    with open_image(tmp_path / "a.tif") as reader:
+        assert (reader.info.height, reader.info.mpp) == (len(MACRO), (0.25, 0.25))
+
+
+def test_macro_that_is_all_there_is_is_read(tmp_path):
+    write_slide(tmp_path / "a.tif", ("macro image", MACRO))
+    with open_image(tmp_path / "a.tif") as reader:
+        assert_reads(reader, MACRO[..., None], row_blocks(reader.info, 64, 64, "drop"))
+
+
+@pytest.mark.parametrize(("kind", "first"), [(1, MACRO), (4, MACRO > 100)])
+@pytest.mark.parametrize("metadata", [None, {}])
+def test_page_that_says_it_is_a_reduced_image_or_a_mask_is_not_the_image(kind, first, metadata, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for pixels, subfiletype in ((first, kind), (SCAN, 0)):
+            tif.write(pixels, photometric="minisblack", subfiletype=subfiletype, metadata=metadata)
+    with open_image(tmp_path / "a.tif") as reader:
+        assert "the file holds 2 series of images: number 2 is read" in reader.info.notes
+        assert_reads(reader, SCAN[..., None], row_blocks(reader.info, 64, 64, "drop"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Aperio Image Library v11\r\nmacro 80x90", "Label_Image", "Macro -offset=(0,0)-pixelsize=(0.1,0.1)"],
+)
+def test_page_whose_description_is_that_of_a_part_of_a_slide_is_not_the_image(text, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for pixels, description in ((MACRO, text), (SCAN, "scan")):
+            tif.write(pixels, photometric="minisblack", description=description, metadata=None)
+    with open_image(tmp_path / "a.tif") as reader:
+        assert reader.info.height == len(SCAN)
+
+
+@pytest.mark.parametrize("subfiletype", [0, 1, 2])
+def test_first_of_pages_of_one_size_is_read_whatever_they_say(subfiletype, tmp_path):
+    array = stack(3)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for page in array:
+            tif.write(page, photometric="minisblack", subfiletype=subfiletype, metadata=None)
+    pixels, notes = pixels_and_notes(tmp_path / "a.tif")
+    np.testing.assert_array_equal(pixels[..., 0], array[0])
+    assert notes == ("axis I has 3 planes: the first is read",)
+
+
+OME = (
+    '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+    '<Pixels ID="Pixels:0" DimensionOrder="XY{order}" Type="uint8" SizeX="50" SizeY="{height}" '
+    'SizeC="{c}" SizeZ="{z}" SizeT="{t}" PhysicalSizeX="0.5" PhysicalSizeY="0.5"/></Image></OME>'
+)
+
+
+def write_described(path, pages, photometric="minisblack", order="CZT", c=1, z=1, t=1, height=70, **options):
+    """Write pages and an OME-XML that does not say which of its planes they are."""
+    xml = OME.format(order=order, c=c, z=z, t=t, height=height)
+    with tifffile.TiffWriter(path) as tif:
+        for number, page in enumerate(pages):
+            text = None if number else xml
+            tif.write(page, photometric=photometric, description=text, metadata=None, **options)
+
+
+@pytest.mark.parametrize("order", ["CZT", "ZCT", "TZC", "ZTC"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib", "tile": (32, 32)}])
+def test_pages_of_ome_xml_without_tiff_data_are_its_planes_in_their_order(order, options, tmp_path):
+    sizes = {"c": 3, "z": 2, "t": 4}
+    array = stack(*sizes.values())  # C, Z, T
+    slowest_first = [list(sizes).index(axis.lower()) for axis in reversed(order)]
+    pages = array.transpose(*slowest_first, 3, 4).reshape(-1, 70, 50)
+    write_described(tmp_path / "a.tif", pages, order=order, **sizes, **options)
+    for z, t in [(1, 1), (2, 3)]:
+        pixels, _ = pixels_and_notes(tmp_path / "a.tif", plane={"z": z, "t": t})
+        np.testing.assert_array_equal(pixels, array[:, z - 1, t - 1].transpose(1, 2, 0))
+    with open_image(tmp_path / "a.tif") as reader:
+        assert reader.info.mpp == (0.5, 0.5)
+
+
+def test_samples_of_colour_pages_count_as_channels_of_ome_xml(tmp_path):
+    array = np.stack([stack(3)] * 3, -1) + np.arange(3, dtype=np.uint8)
+    write_described(tmp_path / "a.tif", array, photometric="rgb", c=3, z=3)
+    np.testing.assert_array_equal(pixels_and_notes(tmp_path / "a.tif", plane={"z": 3})[0], array[2])
+
+
+@pytest.mark.parametrize(
+    ("pages", "sizes"), [(3, {"c": 4}), (3, {"c": 2}), (1, {"c": 3}), (3, {"height": 71})]
+)
+def test_ome_xml_of_other_planes_than_the_file_holds_is_refused(pages, sizes, tmp_path):
+    write_described(tmp_path / "a.tif", stack(pages), **sizes)
+    with pytest.raises(ImageError, match="its OME-XML describes"):
+        open_image(tmp_path / "a.tif")
+
+
+def test_broken_ome_xml_of_several_pages_is_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for number, page in enumerate(stack(3)):
+            text = None if number else "<OME><Pixels </OME>"
+            tif.write(page, photometric="minisblack", description=text, metadata=None)
+    with pytest.raises(ImageError, match="its OME-XML describes no planes of their size"):
+        open_image(tmp_path / "a.tif")
+
+
+def test_image_that_was_cut_out_of_an_ome_tiff_is_read(tmp_path):
+    array = stack(1)
+    write_described(tmp_path / "a.tif", array, height=700)
+    np.testing.assert_array_equal(pixels_and_notes(tmp_path / "a.tif")[0][..., 0], array[0])
+
+
+@pytest.mark.parametrize("has_pages", [True, False])
+def test_channels_of_a_pyramid_that_libvips_writes_are_channels(has_pages, tmp_path):
+    array, path = np.tile(stack(3), (1, 4, 4)), tmp_path / "a.ome.tif"
+    image = pyvips.Image.new_from_array(array.reshape(-1, 200)).copy()
+    xml = OME.format(order="CZT", c=3, z=1, t=1, height=280).replace('SizeX="50"', 'SizeX="200"')
+    image.set_type(pyvips.GValue.gstr_type, "image-description", xml)
+    if has_pages:
+        image.set_type(pyvips.GValue.gint_type, "page-height", 280)
+    tiles = {"tile": True, "tile_width": 64, "tile_height": 64, "compression": "deflate"}
+    image.tiffsave(str(path), pyramid=True, subifd=True, **tiles)
+    if not has_pages:
+        with pytest.raises(ImageError, match="describes 3 planes, and the file holds 1"):
+            open_image(path)
+        return
+    with open_image(path) as reader:
+        assert (reader.info.channels, reader.info.level_count) == (3, 4)
+        assert_reads(reader, array.transpose(1, 2, 0), row_blocks(reader.info, 64, 64, "drop"))
+    expected = [pyvips.Image.tiffload(str(path), page=page, subifd=0).numpy() for page in range(3)]
+    with open_image(path, level=1) as reader:
+        assert_reads(reader, np.stack(expected, -1), row_blocks(reader.info, 64, 64, "drop"))
 
 
 def test_a_file_without_any_image_is_refused(tmp_path):

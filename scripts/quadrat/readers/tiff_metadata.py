@@ -139,16 +139,24 @@ def mpp_of(page: TiffPage) -> tuple[float, float] | None:
 
 
 def _ome_mpp(page: TiffPage) -> tuple[float, float] | None:
-    if not page.is_ome:
+    first = page.parent.pages.first
+    if not first.is_ome:
         return None
-    # OME-XML can be huge: it is read up to the first image's Pixels.
+    images, pixels = [], None
+    # OME-XML can be huge: it is read up to what names the page, or to its end where nothing does.
     try:
-        events = ElementTree.iterparse(io.BytesIO(page.description.encode()), events=("start",))
-        pixels = next((element for _, element in events if element.tag.rpartition("}")[2] == "Pixels"), None)
-    except ElementTree.ParseError:
+        for _, element in ElementTree.iterparse(io.BytesIO(first.description.encode()), events=("start",)):
+            name = element.tag.rpartition("}")[2]
+            if name == "Pixels":
+                images.append(element)
+            elif name == "TiffData" and int(element.get("IFD", 0)) == page.index:
+                pixels = images[-1]
+                break
+    except (ElementTree.ParseError, IndexError):
         return None
-    if pixels is None:
+    if pixels is None and len(images) != 1:
         return None
+    pixels = images[0] if pixels is None else pixels
     sizes = [
         float(pixels.get(f"PhysicalSize{axis}", "nan"))
         * MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), float("nan"))
@@ -204,7 +212,7 @@ def sample_notes(page: TiffPage) -> list[str]:
     if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in JPEG_2000:
         decoded = page.compression in JPEG_FAMILY
         notes.append(YCBCR_CONVERTED if decoded else YCBCR_STORED)
-    if page.photometric in (5, 8, 9, 10):
+    if page.photometric in (5, 8, 9, 10, 32803, 34892):
         notes.append(f"{tifffile.PHOTOMETRIC(page.photometric).name} samples are as stored")
     if page.imagedepth > 1:
         notes.append(f"the image is {page.imagedepth} planes deep: the first is read")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from quadrat.readers.reader import CONVERT
 from quadrat.readers.selection import check_level, complex_error, downsample_of, plane_index
 from quadrat.readers.tiff_bytes import BYTE_CODECS
 from quadrat.readers.tiff_lzw import LZW
+from quadrat.readers.tiff_ome import Planes, ome_planes
 from quadrat.readers.tiff_planes import Plane, planes_of
 from quadrat.readers.tiff_tags import DESCRIPTION, check_tags
 
@@ -31,7 +33,14 @@ XMP_TAG, BIF_ROOT = 700, b"<iScan"
 SOFTWARE_TAG, TRESTLE_SOFTWARE = 305, "MedScan"
 # Axes that each key of `plane` chooses along; I and Q are pages that the file gives no meaning.
 PLANE_AXES = {"z": "ZIQ", "t": "T"}
-NO_IMAGES = ("label", "macro", "thumbnail")
+# What Bio-Formats and scanners call the other pictures of a slide: "macro image", "Label_Image",
+# "slide.ndpi [macro]", "label 387x463" (Aperio), "Macro -offset=(0,0)-pixelsize=..." (Philips).
+SLIDE_PART = re.compile(
+    r"(?:.*(?: - |[:\[] ?))?(label|macro|overview|thumbnail)"
+    r"(?:[ _-](?:mask|image))*(?: \d+x\d+)?(?: ?-offset.*)?\W*",
+    re.IGNORECASE,
+)
+LONGEST_NAME = 200
 HOLDS_NOTHING = "not a readable TIFF: it holds no image"
 
 
@@ -170,13 +179,14 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
     series, notes = _series_of(tif, plane)
     check_level(level, len(series.levels))
     base, chosen = _page_of(series, 0, tif), series.levels[level]
-    start, plane_notes = _start_of(chosen, _page_of(chosen, 0, tif), plane)
+    check_tags(base)
+    planes = _planes_of(tif, series, base)
+    start, plane_notes = _start_of(planes, base, plane)
     # One page may stand for all planes, stored one after the other.
     page = _page_of(chosen, 0 if chosen.dataoffset is not None else start, tif)
-    check_tags(base)
     _check_decodable(page)
     page.init_decode()  # it reads tags, and must not first run on several threads
-    pages, channel_notes = _channel_pages(chosen, page, start)
+    pages, channel_notes = _channel_pages(chosen, planes, page, start)
     planes = tuple(one for shift, source in pages for one in planes_of(source, page, shift))
     sizes = ((one.imagelength, one.imagewidth) for one in (base, page))
     downsample = downsample_of(*sizes)
@@ -192,15 +202,35 @@ def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSer
     if len(tif.pages) > 1:  # what the pages mean may be written there
         check_tags(tif.pages.first, {DESCRIPTION})
     index = plane_index(plane, "series", len(found))
-    if "series" not in (plane or {}) and tif.is_scn:  # Leica puts the overview of the slide first
-        sizes = [_page_of(series, 0, tif).size for series in found]
-        index = sizes.index(max(sizes))
+    if "series" not in (plane or {}):
+        index = _image_among(found, tif)
     series = found[index]
-    if index and series.name.lower() in NO_IMAGES:
-        raise ImageError(f"series {index + 1} is the slide's {series.name.lower()} (config.yaml: plane)")
     if len(found) == 1:
         return series, []
+    if "series" in (plane or {}) and (name := _slide_part(series)):
+        raise ImageError(f"series {index + 1} is the slide's {name} (config.yaml: plane)")
     return series, [f"the file holds {len(found)} series of images: {_ordinal(index)} is read"]
+
+
+def _image_among(found: list[TiffPageSeries], tif: TiffFile) -> int:
+    """Return the index of the image that is read: the first, or the largest where the first is none."""
+    pages = [series.keyframe for series in found]
+    images = [
+        index
+        for index, (series, page) in enumerate(zip(found, pages, strict=True))
+        if not (page.is_reduced or page.is_mask or _slide_part(series))
+    ]
+    # Leica puts the overview of the slide first, without saying so.
+    if not images or (images[0] == 0 and not tif.is_scn):
+        return 0
+    return max(images, key=lambda index: pages[index].imagelength * pages[index].imagewidth)
+
+
+def _slide_part(series: TiffPageSeries) -> str | None:
+    """Return which part of a slide a series shows by its name or description, None for any other image."""
+    texts = (series.name, *series.keyframe.description[: 2 * LONGEST_NAME].splitlines()[:2])
+    found = (SLIDE_PART.fullmatch(text[:LONGEST_NAME].strip()) for text in texts)
+    return next((one[1].lower() for one in found if one), None)
 
 
 def _ordinal(index: int) -> str:
@@ -227,16 +257,29 @@ def _page_of(series: TiffPageSeries, index: int, tif: TiffFile) -> TiffPage:
     return page.aspage()
 
 
-def _leading_axes(series: TiffPageSeries, page: TiffPage) -> tuple[str, tuple[int, ...]]:
-    """Return letters and sizes of the axes along which the pages of a series follow each other."""
-    axes, shape = series.axes, series.shape
-    lead = axes.index("Y") - page.axes.index("Y")
-    return axes[:lead], shape[:lead]
+def _planes_of(tif: TiffFile, series: TiffPageSeries, page: TiffPage) -> Planes:
+    """Return the axes along which the pages of a series, of which this is the first, follow each other."""
+    lead = series.axes.index("Y") - page.axes.index("Y")
+    planes = Planes(series.axes[:lead], series.shape[:lead])
+    if not tif.is_ome or series.kind not in ("generic", "uniform"):
+        return planes
+    # tifffile makes no use of OME-XML without TiffData; Bio-Formats and QuPath take all pages in their order.
+    described = ome_planes(tif.pages.first.description, page)
+    held = prod(planes.sizes)
+    if described and prod(described.sizes) == held:
+        return described
+    if described or held > 1:
+        expected = f"{prod(described.sizes):,} planes" if described else "no planes of their size"
+        raise ImageError(
+            f"its OME-XML describes {expected}, and the file holds {held:,}",
+            "correct its ImageDescription, or export it anew, such as with QuPath",
+        )
+    return planes
 
 
-def _start_of(series: TiffPageSeries, page: TiffPage, plane: dict[str, int] | None) -> tuple[int, list[str]]:
+def _start_of(planes: Planes, page: TiffPage, plane: dict[str, int] | None) -> tuple[int, list[str]]:
     """Return the index of the page that holds the chosen plane's first channel, and notes."""
-    axes, shape = _leading_axes(series, page)
+    axes, shape = planes
     if page.imagedepth > 1 and (plane or {}).get("z", 1) > 1:
         raise ImageError(
             f"plane z: {plane['z']}: of {page.imagedepth} planes in one page only the first can be read "
@@ -302,13 +345,13 @@ def _name(enumeration: type, value: int) -> str:
 
 
 def _channel_pages(
-    series: TiffPageSeries, page: TiffPage, start: int
+    series: TiffPageSeries, planes: Planes, page: TiffPage, start: int
 ) -> tuple[list[tuple[int, TiffPage]], list[str]]:
     """Return the pages that hold the channels, each with a byte offset to its data, and notes.
 
     Microscopes write each channel as a page of its own.
     """
-    axes, shape = _leading_axes(series, page)
+    axes, shape = planes
     channels, notes = shape[axes.index("C")] if "C" in axes else 1, []
     if channels > 1 and (page.photometric == PALETTE or prod(page.shaped[:1] + page.shaped[-1:]) > 1):
         notes.append(f"axis C has {channels} planes of several samples: the first is read")
