@@ -329,8 +329,9 @@ def test_pages_of_ome_xml_without_tiff_data_are_its_planes_in_their_order(order,
         assert reader.info.mpp == (0.5, 0.5)
 
 
-def test_samples_of_colour_pages_count_as_channels_of_ome_xml(tmp_path):
-    array = np.stack([stack(3)] * 3, -1) + np.arange(3, dtype=np.uint8)
+@pytest.mark.parametrize("samples", [3, 4])
+def test_samples_of_colour_pages_count_as_channels_of_ome_xml(samples, tmp_path):
+    array = np.stack([stack(3)] * samples, -1) + np.arange(samples, dtype=np.uint8)
     write_described(tmp_path / "a.tif", array, photometric="rgb", c=3, z=3)
     np.testing.assert_array_equal(pixels_and_notes(tmp_path / "a.tif", plane={"z": 3})[0], array[2])
 

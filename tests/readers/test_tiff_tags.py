@@ -171,6 +171,20 @@ def test_predictor_of_a_codec_that_has_one_is_undone(codec, path):
     assert np.array_equal(read(path), PIXELS)
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("codec", ["lzw", "deflate", "zstd"])
+@pytest.mark.parametrize(("dtype", "bits", "value"), [("uint16", 12, 2), ("uint8", 4, 2), ("int32", 32, 3)])
+def test_predictor_of_samples_that_it_does_not_fit_is_refused_as_gdal_does(codec, dtype, bits, value, path):
+    layout = {"dtype": dtype, "compress": codec, "nbits": bits}
+    with rasterio.open(path, "w", "GTiff", 48, 64, 1, **layout) as image:
+        image.write(PIXELS[..., 0].astype(dtype) % 16, 1)
+    add(path, 317, 3, value)
+    with pytest.raises(RasterioError):
+        read_by_gdal(path)
+    with pytest.raises(ImageError):
+        read(path)
+
+
 def test_fax_codec_of_samples_that_are_no_bits_is_refused(path):
     write(path, compression="zlib")
     spoil(path, 259, (VALUE, "<H", 3))

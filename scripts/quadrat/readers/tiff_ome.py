@@ -38,8 +38,7 @@ def ome_planes(xml: str, page: TiffPage) -> Planes | None:
             axes = pixels.attrib["DimensionOrder"][:1:-1]
             height, width, *sizes = (int(pixels.attrib[f"Size{axis}"]) for axis in "YX" + axes)
             channel = axes.index("C")
-            if sizes[channel] % page.samplesperpixel == 0:
-                sizes[channel] //= page.samplesperpixel
+            sizes[channel] = -(-sizes[channel] // page.samplesperpixel)
             # Planes may also lie one below the other in a single page, where they cannot be told apart.
             if width == page.imagewidth and page.imagelength in (height, height * prod(sizes)):
                 return Planes(axes, tuple(sizes))

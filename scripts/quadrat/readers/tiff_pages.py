@@ -183,13 +183,11 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
     planes = _planes_of(tif, series, base)
     start, plane_notes = _start_of(planes, base, plane)
     # One page may stand for all planes, stored one after the other.
-    page = _page_of(chosen, 0 if chosen.dataoffset is not None else start, tif)
-    _check_decodable(page)
+    page = _checked(_page_of(chosen, 0 if chosen.dataoffset is not None else start, tif))
     page.init_decode()  # it reads tags, and must not first run on several threads
     pages, channel_notes = _channel_pages(chosen, planes, page, start)
     planes = tuple(one for shift, source in pages for one in planes_of(source, page, shift))
-    sizes = ((one.imagelength, one.imagewidth) for one in (base, page))
-    downsample = downsample_of(*sizes)
+    downsample = downsample_of(*((one.imagelength, one.imagewidth) for one in (base, page)))
     notes = (*plane_notes, *channel_notes, *notes)
     return TiffLevel(page, planes, level, len(series.levels), downsample, base, notes)
 
@@ -228,8 +226,8 @@ def _image_among(found: list[TiffPageSeries], tif: TiffFile) -> int:
 
 def _slide_part(series: TiffPageSeries) -> str | None:
     """Return which part of a slide a series shows by its name or description, None for any other image."""
-    texts = (series.name, *series.keyframe.description[: 2 * LONGEST_NAME].splitlines()[:2])
-    found = (SLIDE_PART.fullmatch(text[:LONGEST_NAME].strip()) for text in texts)
+    texts = (series.name[:LONGEST_NAME], *series.keyframe.description[:LONGEST_NAME].splitlines()[:2])
+    found = (SLIDE_PART.fullmatch(text.strip()) for text in texts)
     return next((one[1].lower() for one in found if one), None)
 
 
@@ -302,7 +300,8 @@ def _start_of(planes: Planes, page: TiffPage, plane: dict[str, int] | None) -> t
     return start, notes
 
 
-def _check_decodable(page: TiffPage) -> None:
+def _checked(page: TiffPage) -> TiffPage:
+    """Return a page if it can be decoded, without a predictor that its codec does not have."""
     check_tags(page)
     if page.samplesperpixel < 1:
         raise ImageError(f"broken: it has {page.samplesperpixel} samples per pixel")
@@ -325,10 +324,13 @@ def _check_decodable(page: TiffPage) -> None:
         raise ImageError(f"subsampled YCbCr with compression {codec}: cannot be decoded", CONVERT)
     if page.predictor != 1 and page.predictor not in tifffile.TIFF.UNPREDICTORS:
         raise ImageError(f"predictor {page.predictor}: cannot be decoded", CONVERT)
+    samples = f"samples of {page.bitspersample} bit in format {page.sampleformat}"
     if page.dtype is None or isinstance(page.sampleformat, tuple):
-        raise ImageError(
-            f"samples of {page.bitspersample} bit in format {page.sampleformat}: cannot be decoded", CONVERT
-        )
+        raise ImageError(f"{samples}: cannot be decoded", CONVERT)
+    # libtiff takes differences of whole bytes only, and byte planes of floating point.
+    if (page.predictor == 2 and page.bitspersample % 8) or (page.predictor == 3 and page.sampleformat != 3):
+        raise ImageError(f"broken: predictor {page.predictor} of {samples}")
+    return page
 
 
 def _layout(page: TiffPage) -> tuple:
@@ -364,7 +366,6 @@ def _channel_pages(
     if any(one is None or one.parent is not page.parent for one in pages):
         raise ImageError("some of its channels are missing or lie in other files")
     for one in (one for one in pages[1:] if not one.is_virtual):
-        _check_decodable(stored := one.aspage())
-        if _layout(stored) != _layout(page):
-            raise ImageError("its channels are not stored in the same way", CONVERT)
+        if _layout(_checked(one.aspage())) != _layout(page):
+            raise ImageError("its channels are not stored in the same way")
     return [(0, one) for one in pages], notes
