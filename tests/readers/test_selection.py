@@ -63,3 +63,5 @@ def test_level_is_smaller_by_the_whole_number_it_was_made_with(full, number, rou
 def test_axes_have_scales_of_their_own_where_no_whole_number_fits_both():
     assert downsample_of((1000, 30), (400, 11)) == (2.5, 30 / 11)
     assert downsample_of((1000, 2000), (100, 1000)) == (10, 2)
+    assert downsample_of((39, 18), (7, 4)) == (5, 5)  # 39 / 5 rounded down, 18 / 5 rounded up
+    assert downsample_of((2**32, 5), (1, 5)) == (2**32, 1)

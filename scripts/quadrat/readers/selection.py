@@ -63,16 +63,16 @@ def downsample_of(full: tuple[int, int], level: tuple[int, int]) -> tuple[float,
         The whole number that both axes fit; the quotient of each axis where there is none.
     """
     axes = list(zip(full, level, strict=True))
-    whole, part = max(axes)
-    fitting = [
-        number
-        for number in range(max(1, whole // (part + 1)), whole // max(1, part - 1) + 2)
-        if all(size in (length // number, -(-length // number)) for length, size in axes)
-    ]
-    if fitting:
-        number = min(fitting, key=lambda number: (number.bit_count() != 1, abs(number - whole / part)))
-        return float(number), float(number)
-    return full[0] / level[0], full[1] / level[1]
+    # length / number, rounded down or up, is the size of the level.
+    low = max(length // (size + 1) for length, size in axes) + 1
+    high = min((-(-length // (size - 1)) - 1 for length, size in axes if size > 1), default=max(full))
+    if low > high:
+        return full[0] / level[0], full[1] / level[1]
+    length, size = max(axes)  # the longer axis says it more exactly
+    nearest = min(max(low, round(length / size)), high)
+    powers = [1 << bit for bit in range((low - 1).bit_length(), high.bit_length())]
+    number = min(powers or [nearest], key=lambda power: abs(power - length / size))
+    return float(number), float(number)
 
 
 def plane_index(plane: dict[str, int] | None, axis: str, available: int) -> int:

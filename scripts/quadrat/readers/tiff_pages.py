@@ -365,7 +365,7 @@ def _channel_pages(
     pages = [series[index] for index in indices]
     if any(one is None or one.parent is not page.parent for one in pages):
         raise ImageError("some of its channels are missing or lie in other files")
-    for one in (one for one in pages[1:] if not one.is_virtual):
-        if _layout(_checked(one.aspage())) != _layout(page):
-            raise ImageError("its channels are not stored in the same way")
+    stored = (_checked(one.aspage()) for one in pages[1:] if not one.is_virtual)
+    if any(_layout(one) != _layout(page) for one in stored):
+        raise ImageError("its channels are not stored in the same way")
     return [(0, one) for one in pages], notes
