@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -64,6 +65,23 @@ def test_mask_in_the_file_is_read_beside_the_pixels(masked, pixels, opacity):
     with open_with_validity(str(masked), Reading(skip=SKIP), None) as opened:
         assert (opened.info.channels, opened.validity) == (3, 3)
         assert_validity(opened, pixels, opacity[..., None] > 0)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_mask_of_the_first_image_of_a_file_is_not_that_of_another(masked, pixels, tmp_path):
+    path = tmp_path / "a.tif"
+    shutil.copy(masked, path)
+    profile = {"driver": "GTiff", "height": 200, "width": 310, "count": 3, "dtype": "uint16"}
+    with rasterio.open(path, "w", APPEND_SUBDATASET=True, **profile) as image:
+        image.write(pixels.transpose(2, 0, 1))
+    with rasterio.open(path) as image:
+        last = image.subdatasets[-1]
+    with rasterio.open(last) as image:
+        assert image.mask_flag_enums[0] == [rasterio.enums.MaskFlags.all_valid]
+    with tifffile.TiffFile(path) as tif:
+        series = len(tif.series)
+    with open_with_validity(str(path), Reading(plane={"series": series}, skip=SKIP), None) as opened:
+        assert (opened.info.channels, opened.info.dtype, opened.validity) == (3, np.uint16, None)
 
 
 def test_mask_of_chosen_channels_and_of_a_level_is_theirs(masked):

@@ -38,6 +38,8 @@ class ImageInfo:
         Level-0 pixels per pixel of the level that is read, along y and x; 1.0 at level 0.
     full_size : tuple of 2 int or None
         Height and width in pixels of level 0; None where that is what is read.
+    is_first : bool
+        Whether it is the first image and plane of its file, to which a mask belongs that GDAL finds there.
     compression : str
         How segments are compressed, in lower case; empty where the format says it all.
     nodata : tuple of (int, float or None), or None
@@ -77,6 +79,7 @@ class ImageInfo:
     level_count: int = 1
     downsample: tuple[float, float] = (1.0, 1.0)
     full_size: tuple[int, int] | None = None
+    is_first: bool = True
     compression: str = ""
     nodata: tuple[int | float | None, ...] | None = None
     alpha: int | None = None

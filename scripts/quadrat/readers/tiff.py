@@ -132,6 +132,7 @@ def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> I
         level_count=level.level_count,
         downsample=level.downsample,
         full_size=(base.imagelength, base.imagewidth),
+        is_first=level.is_first,
         compression=tifffile.COMPRESSION(page.compression).name.lower().removeprefix("adobe_"),
         nodata=None if nodata is None or page.photometric == PALETTE else (nodata,) * len(channels),
         alpha=alpha_of(base),

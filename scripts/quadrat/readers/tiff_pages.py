@@ -58,6 +58,8 @@ class TiffLevel:
         Level-0 pixels per pixel along y and x.
     base : tifffile.TiffPage
         First page of level 0: the metadata of the image are there.
+    is_first : bool
+        Whether it is the first image and plane of the file.
     notes : tuple of str
         What was chosen among the pages.
     """
@@ -68,6 +70,7 @@ class TiffLevel:
     level_count: int
     downsample: tuple[float, float]
     base: TiffPage
+    is_first: bool
     notes: tuple[str, ...]
 
     @property
@@ -189,7 +192,8 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
     planes = tuple(one for shift, source in pages for one in planes_of(source, page, shift))
     downsample = downsample_of(*((one.imagelength, one.imagewidth) for one in (base, page)))
     notes = (*plane_notes, *channel_notes, *notes)
-    return TiffLevel(page, planes, level, len(series.levels), downsample, base, notes)
+    is_first = start == 0 and base.treeindex == (0,)
+    return TiffLevel(page, planes, level, len(series.levels), downsample, base, is_first, notes)
 
 
 def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSeries, list[str]]:

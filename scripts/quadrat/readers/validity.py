@@ -68,11 +68,11 @@ def open_with_validity(path: str, reading: Reading, memory_mb: float | None) -> 
         return Opened(reader, reader.info)
     with open_image(path, plane=reading.plane) as image:
         alpha, channels = image.info.alpha, reading.channels or [*range(1, image.info.channels + 1)]
-    if alpha is None:
+    if alpha is None and image.info.is_first:
         return _open_with_mask(path, reading, memory_mb)
-    if alpha in channels:
+    if alpha is None or alpha in channels:
         reader = open_reading(path, reading, memory_mb)
-        return Opened(reader, reader.info, channels.index(alpha))
+        return Opened(reader, reader.info, None if alpha is None else channels.index(alpha))
     reader = open_reading(path, replace(reading, channels=[*channels, alpha]), memory_mb)
     return Opened(reader, _without_last(reader.info), len(channels))
 
