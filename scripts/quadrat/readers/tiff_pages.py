@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 OLD_JPEG = 6
 JPEG_FAMILY, JPEG_2000 = (7, 34892, 33007), (33003, 33004, 33005, 34712)
-CCITT = (2, 3, 4)
 PALETTE = 3
 NDPI_FORMAT_TAG = 65420
 XMP_TAG, BIF_ROOT = 700, b"<iScan"
@@ -41,6 +40,7 @@ SLIDE_PART = re.compile(
     re.IGNORECASE,
 )
 LONGEST_NAME = 200
+CCITT = (2, 3, 4)
 HOLDS_NOTHING = "not a readable TIFF: it holds no image"
 
 
