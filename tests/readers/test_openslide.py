@@ -109,7 +109,7 @@ def test_regions_of_a_leica_slide_lie_where_they_were_scanned(level, scn):
         np.testing.assert_array_equal(expected[place][: part.shape[0], : part.shape[1]], part)
     with open_image(scn, level=level) as reader:
         info = reader.info
-        assert (info.format, info.level_count, info.downsample) == ("leica", 2, 4.0**level)
+        assert (info.format, info.level_count, info.downsample) == ("leica", 2, (4.0**level,) * 2)
         assert info.mpp == (SCN_NM / 1000, SCN_NM / 1000)
         assert_reads(reader, expected, row_blocks(info, 200, 200, "pad"))
 
@@ -299,7 +299,7 @@ def test_tiff_that_is_read_without_openslide_has_its_frame(level, maker, tmp_pat
         assert slide.properties["openslide.vendor"] == maker
         info = reader.info
         assert (info.width, info.height) == slide.level_dimensions[level]
-        assert info.downsample == slide.level_downsamples[level]
+        assert info.downsample == (slide.level_downsamples[level],) * 2
         assert info.mpp == tuple(float(slide.properties[f"openslide.mpp-{axis}"]) for axis in "yx")
         shown = np.asarray(slide.read_region((0, 0), level, slide.level_dimensions[level]))[..., :3]
         assert_reads(reader, shown, row_blocks(info, 100, 100, "pad"))

@@ -98,7 +98,7 @@ FOOTER = """
     software version
 """
 FOOTER_OF_FAILURE = "content_hash content_id failure filename prediction_shape version"
-FOOTER_IMAGE = "bounds channels crs downsample dtype format height level mpp notes transform width"
+FOOTER_IMAGE = "bounds channels crs downsample dtype format full_size height level mpp notes transform width"
 FOOTER_GRID = "cols edge patch_size rows stride"
 FAILURE = "hint kind message"
 OF_DICTIONARY = "content_hash first_row prediction_shape row_group rows"

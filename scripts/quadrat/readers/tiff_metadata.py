@@ -11,8 +11,8 @@ from tifffile import TiffPage
 
 from quadrat.readers.nodata import declared_nodata
 from quadrat.readers.tiff_pages import JPEG_2000, JPEG_FAMILY, PALETTE
+from quadrat.readers.tiff_tags import GDAL_NODATA
 
-GDAL_NODATA = 42113  # the tag
 YCBCR_CONVERTED, YCBCR_STORED = "YCbCr converted to RGB", "YCbCr samples are as stored, not RGB"
 MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1024, 1025, 2048, 3072
 PIXEL_IS_POINT, USER_DEFINED = 2, 32767

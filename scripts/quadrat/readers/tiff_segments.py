@@ -11,8 +11,9 @@ from quadrat.errors import ImageError
 from quadrat.readers.blocks import Spans
 from quadrat.readers.reader import CONVERT
 from quadrat.readers.selection import as_slice
-from quadrat.readers.tiff_metadata import GDAL_NODATA, nodata_of
+from quadrat.readers.tiff_metadata import nodata_of
 from quadrat.readers.tiff_pages import PALETTE, TiffLevel
+from quadrat.readers.tiff_tags import GDAL_NODATA
 
 # What is left out of a slide was not scanned.
 GLASS = 255
