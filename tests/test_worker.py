@@ -1,4 +1,5 @@
 import os
+import re
 import select
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 
 from quadrat.shard import read_shard
 from quadrat.store import read_footer
@@ -25,7 +27,7 @@ def work():
 {work}
 
 {before}
-ending = run_in_child(work, sys.argv[1])
+ending = run_in_child(work, sys.argv[1], memory_mb=200)
 print(None if ending is None else tuple(ending))
 """
 
@@ -116,6 +118,32 @@ def test_signal_that_ends_the_worker_is_told(ending, name, hint):
         "crash",
         f"the worker was ended by {name}{hint}",
     )
+
+
+def test_worker_that_takes_too_much_memory_is_ended_with_what_it_took_and_might(ending):
+    kind, message, _ = ending("held = b'x' * (1 << 30)\ntime.sleep(60)")
+    assert kind == "memory"
+    taken = re.fullmatch(r"took ([0-9,]+) MB of memory, its job may use 200 MB \(mem_mb\)", message)
+    assert 200 < int(taken[1].replace(",", "")) <= 1100
+
+
+def test_memory_that_is_reserved_or_shared_with_a_file_is_not_counted(ending, tmp_path):
+    file = tmp_path / "file"
+    with file.open("wb") as made:
+        made.truncate(300 << 20)
+    source = f"""
+import mmap
+reserved = mmap.mmap(-1, 1 << 31, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+with open({str(file)!r}, "rb") as opened:
+    pages = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    sum(pages[::4096])
+time.sleep(0.1)
+"""
+    assert ending(source) is None
+
+
+def test_worker_that_is_refused_memory_tells_so(ending):
+    assert ending("b'x' * (1 << 62)")[:2] == ("memory", "MemoryError: ")
 
 
 def test_worker_that_leaves_without_a_word_is_told(ending):
@@ -241,6 +269,28 @@ def test_worker_that_is_killed_on_the_last_attempt_is_recorded(record):
     failure = read_footer(task.output)[0]["failure"]
     assert failure["kind"] == "crash"
     assert failure["message"] == "the worker was ended by SIGKILL; perhaps it ran out of memory"
+
+
+VRT_OF_MEANS = """<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1">
+<SimpleSource resampling="average"><SourceFilename relativeToVRT="1">large.tif</SourceFilename>
+<SourceBand>1</SourceBand><SrcRect xOff="0" yOff="0" xSize="40000" ySize="40000"/>
+<DstRect xOff="0" yOff="0" xSize="64" ySize="64"/></SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_image_that_takes_more_memory_than_its_job_may_is_recorded_with_what_to_change(
+    make_task, images, log
+):
+    layout = {"driver": "GTiff", "tiled": True, "sparse_ok": True, "dtype": "uint8", "count": 1}
+    with rasterio.open(images / "large.tif", "w", height=40_000, width=40_000, **layout):
+        pass  # no tile is stored: all are nodata, and GDAL still holds them at once to average them
+    (images / "a.vrt").write_text(VRT_OF_MEANS)
+    task = make_task(images / "a.vrt", memory_mb=500)
+    assert python(RECORDED, repr(task), log, "last").returncode == 0
+    failure = read_footer(task.output)[0]["failure"]
+    assert failure["kind"] == "memory"
+    assert failure["message"].endswith(" MB of memory, its job may use 600 MB (mem_mb)")
+    assert failure["hint"] == "give the job more memory: --set-resources predict_image:mem_mb=1200"
 
 
 def test_shard_that_fails_on_the_last_attempt_is_recorded_in_its_place_and_then_in_that_of_the_result(

@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from quadrat.cells import show, visible, visible_lines
-from quadrat.errors import QuadratError, WriteError
+from quadrat.errors import MemoryBudgetError, QuadratError, WriteError
 from quadrat.inside import open_file
+from quadrat.model_settings import gpus
 from quadrat.store import write_failure, writing
 from quadrat.task import ImageTask
 from quadrat.urls import masked
@@ -21,6 +25,14 @@ PIPE_BYTES = 1 << 16
 MOST_TOLD = 2000
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+# Between two looks a decoder on four threads was seen to take 42 MB more; a look takes 40 us.
+SECONDS_BETWEEN_LOOKS = 0.02
+# What a process holds alone, proc(5), as a cluster counts it: pages of files can be dropped, and what is only
+# reserved is no memory. Linux alone says it.
+HELD = re.compile(r"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
+# What a small image takes, however little its job was given; as `quadrat.predict` hands it to the reader.
+LEAST_MB = 600
 
 
 class Ending(NamedTuple):
@@ -59,7 +71,9 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 
             predict_image(task)
 
-    ending = run_in_child(work, log, task.results)
+    # The driver of a GPU takes memory that no user can foresee, and the cluster sees.
+    memory_mb = None if task.memory_mb is None or gpus(task.predictor) else max(LEAST_MB, task.memory_mb)
+    ending = run_in_child(work, log, task.results, memory_mb)
     if ending is None:
         return
     line = visible(f"{task.filename}: {ending.message} (log: {log})")
@@ -68,17 +82,22 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     show(line)
     if not os.path.exists(task.path):  # a disk that is not mounted any more is no failure of the image
         raise SystemExit(line)
-    failure = {"kind": ending.kind, "message": ending.message, "hint": ending.hint or f"see {log}"}
+    hint = ending.hint or f"see {log}"
+    if ending.kind == MemoryBudgetError.kind and memory_mb and not ending.hint:
+        hint = f"give the job more memory: --set-resources {task.rule}:mem_mb={2 * memory_mb}"
+    failure = {"kind": ending.kind, "message": ending.message, "hint": hint}
     try:
         write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)
     except WriteError as error:
         raise SystemExit(f"{task.filename}: {error}") from error
 
 
-def run_in_child(work: Callable[[], None], log: str, results: str | None = None) -> Ending | None:
+def run_in_child(
+    work: Callable[[], None], log: str, results: str | None = None, memory_mb: int | None = None
+) -> Ending | None:
     """Do the work in a child process that writes to a log.
 
-    A codec that crashes, or the kernel when memory runs out, ends the child and not the job.
+    A codec that crashes, or takes more memory than it may, ends the child and not the job.
 
     Parameters
     ----------
@@ -88,6 +107,9 @@ def run_in_child(work: Callable[[], None], log: str, results: str | None = None)
         Takes all that the work prints, and the traceback of an error.
     results : str, optional
         The results folder that the log is in; see `quadrat.job_log.telling`.
+    memory_mb : int, optional
+        Memory at which the child is ended, in MB as Slurm counts them (2**20 bytes). A limit by the system
+        would have a codec fail for want of memory, which none of them reports as what it is.
 
     Returns
     -------
@@ -106,10 +128,13 @@ def run_in_child(work: Callable[[], None], log: str, results: str | None = None)
         os.close(receiver)
         _work(work, log, results, sender)
     os.close(sender)
-    _pass_on_signals(child)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    _, status = os.waitpid(child, 0)
+    with _passing_on_signals(child), _watching(child, memory_mb) as too_much:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+        _, status = os.waitpid(child, 0)
     told = _read_what_is_there(receiver)
+    if too_much and os.WIFSIGNALED(status):
+        message = f"took {too_much[0] >> 20:,} MB of memory, its job may use {memory_mb:,} MB (mem_mb)"
+        return Ending(MemoryBudgetError.kind, message)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         hint = "; perhaps it ran out of memory" if name == "SIGKILL" else ""
@@ -144,7 +169,8 @@ def _work(work: Callable[[], None], log: str, results: str | None, sender: int) 
         message = masked(
             str(error) if isinstance(error, QuadratError) else f"{type(error).__name__}: {error}"
         )
-        ending = Ending(getattr(error, "kind", "error"), message[:MOST_TOLD], getattr(error, "hint", ""))
+        kind = MemoryBudgetError.kind if isinstance(error, MemoryError) else getattr(error, "kind", "error")
+        ending = Ending(kind, message[:MOST_TOLD], getattr(error, "hint", ""))
         os.write(sender, json.dumps(ending).encode())
         if not isinstance(error, WriteError):  # which says all, and without a log would say it here
             sys.stderr.write(visible_lines(masked(traceback.format_exc())))
@@ -156,12 +182,41 @@ def _work(work: Callable[[], None], log: str, results: str | None, sender: int) 
             os._exit(status)
 
 
-def _pass_on_signals(child: int) -> None:
+@contextmanager
+def _passing_on_signals(child: int) -> Iterator[None]:
     def pass_on(number: int, _frame: object) -> None:
-        os.kill(child, number)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(child, number)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
+    before = {number: signal.getsignal(number) for number in PASSED_ON}
     for number in PASSED_ON:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
+        if before[number] != signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, pass_on)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@contextmanager
+def _watching(child: int, memory_mb: int | None) -> Iterator[list[int]]:
+    """End the child as soon as it holds more memory, and yield a list that then has the bytes it held."""
+    too_much: list[int] = []
+
+    def look(*_: object) -> None:
+        with suppress(OSError):  # it has just ended, or this system does not say
+            held = 1024 * sum(map(int, HELD.findall(Path(f"/proc/{child}/status").read_text())))
+            if held > memory_mb << 20:
+                os.kill(child, signal.SIGKILL)
+                too_much.append(held)
+
+    if memory_mb is None:
+        yield too_much
+        return
+    # A timer, since a thread would not let this process fork again; a child does not inherit it.
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LOOKS)
+    yield too_much
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)

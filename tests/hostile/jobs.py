@@ -37,14 +37,16 @@ def run(arguments: dict, log: str) -> dict:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT_S, CPU_LIMIT_S))
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_LIMIT_BYTES, ADDRESS_LIMIT_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.alarm(WALL_LIMIT_S)
         try:
             task = ImageTask(reading=Reading(patch_size=32, stride=32), **arguments)
             run_recorded(task, log, is_last_attempt=True)
         except SystemExit:
             os._exit(1)
         os._exit(0)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGTERM))
+    signal.alarm(WALL_LIMIT_S)
     _, status, used = os.wait4(child, 0)
+    signal.alarm(0)
     return {
         "code": os.waitstatus_to_exitcode(status),
         "cpu_s": used.ru_utime + used.ru_stime,
