@@ -1,3 +1,7 @@
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 import tifffile
@@ -35,6 +39,27 @@ def test_image_that_cannot_be_read_any_more_is_drawn_on_grey(draw, write_tiff):
     assert told[0].startswith("a.tif: drawn without its picture: ")
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
     assert b"not an image" in page
+
+
+@pytest.mark.parametrize(
+    ("ends", "why"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGTRAP), "the worker was ended by SIGTRAP"),
+        (lambda: [].pop(), "IndexError: pop from empty list"),
+        (lambda: (b"x" * (2 << 30), time.sleep(10)), "MB of memory, its job may use 1,000 MB (mem_mb)"),
+    ],
+)
+def test_image_whose_decoder_ends_its_process_is_drawn_on_grey(draw, write_tiff, monkeypatch, ends, why):
+    image = write_tiff("a.tif")
+
+    def open_image(*_, **__):
+        ends()
+
+    _, page, told = draw(image.path, lambda: monkeypatch.setattr("quadrat.thumbnail.open_image", open_image))
+    assert len(told) == 1
+    assert told[0].startswith("a.tif: drawn without its picture: ")
+    assert told[0].endswith(why)
+    assert why.encode() in page
 
 
 def test_text_label_and_overview_of_a_slide_reach_neither_map_nor_page(draw, images):

@@ -93,9 +93,12 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 
 
 def run_in_child(
-    work: Callable[[], None], log: str, results: str | None = None, memory_mb: int | None = None
+    work: Callable[[], None],
+    log: str | None = None,
+    results: str | None = None,
+    memory_mb: int | None = None,
 ) -> Ending | None:
-    """Do the work in a child process that writes to a log.
+    """Do the work in a child process that may write to a log.
 
     A codec that crashes, or takes more memory than it may, ends the child and not the job.
 
@@ -103,8 +106,8 @@ def run_in_child(
     ----------
     work : callable
         Takes and returns nothing.
-    log : path
-        Takes all that the work prints, and the traceback of an error.
+    log : path, optional
+        Takes all that the work prints, and the traceback of an error. Default: the streams of this process.
     results : str, optional
         The results folder that the log is in; see `quadrat.job_log.telling`.
     memory_mb : int, optional
@@ -155,14 +158,15 @@ def _read_what_is_there(receiver: int) -> bytes:
         os.close(receiver)
 
 
-def _work(work: Callable[[], None], log: str, results: str | None, sender: int) -> None:
+def _work(work: Callable[[], None], log: str | None, results: str | None, sender: int) -> None:
     """Work, tell how it ended, and leave the process."""
     status = 1
     try:
-        with writing(log):
-            file = open_file(log, results, os.O_WRONLY | os.O_TRUNC)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
+        if log is not None:
+            with writing(log):
+                file = open_file(log, results, os.O_WRONLY | os.O_TRUNC)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
         work()
         status = 0
     except BaseException as error:  # noqa: BLE001  the child ends here whatever comes: all of it is told
