@@ -11,7 +11,8 @@ import pytest
 import shapely
 
 from quadrat.errors import ImageError, MissingReaderError
-from quadrat.vector_files import CHILD_BYTES, inspect_vectors, read_vectors
+from quadrat.limits import MOST_BYTES
+from quadrat.vector_files import inspect_vectors, read_vectors
 
 SHAPES = [
     shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(1, 1), (2, 1), (2, 2)]]),
@@ -221,7 +222,7 @@ def test_file_that_takes_more_memory_than_planning_may_is_refused_in_one_line(tm
     path = tmp_path / "a.geojson"
     with path.open("wb") as file:
         file.write(b"{")
-        file.truncate(CHILD_BYTES + 1)
+        file.truncate(MOST_BYTES + 1)
     with pytest.raises(ImageError, match=r"^cannot be read with 4 GB in 120 s: MemoryError$"):
         inspect_vectors(str(path))
 

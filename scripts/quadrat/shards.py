@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -11,7 +12,9 @@ from quadrat.config import Settings
 from quadrat.contents import mark_of
 from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid
+from quadrat.limits import Ended, answers
 from quadrat.manifest import PlannedImage
+from quadrat.reading import Reading
 from quadrat.results import ResultsFolder
 from quadrat.sources import is_vrt
 from quadrat.store import replace_file
@@ -108,15 +111,17 @@ def plan_shards(
     folder = ResultsFolder(settings.results)
     before = read_shard_plan(folder.shard_plan)
     shapes = {image.filename: before.shapes.get(image.filename) for image in images}
+    results = {image.filename: folder.version_path(image.key, image.version) for image in images}
+    large = [
+        image
+        for image in (images if settings.shard_pixels else [])
+        if results[image.filename] in missing and _may_hold(image, settings.shard_pixels)
+    ]
+    shapes |= _shapes(large, shapes, settings)
     shards = {}
-    for image in images if settings.shard_pixels else []:
-        result = folder.version_path(image.key, image.version)
-        try:
-            if result in missing and _may_hold(image, settings.shard_pixels):
-                shapes[image.filename] = _shape(image, settings, shapes[image.filename])
-                shards[result] = _cut(image, files[image.filename], shapes[image.filename], settings)
-        except (ImageError, OSError):
-            continue  # its job meets the same error, and records it
+    for image in large:
+        if shape := shapes[image.filename]:
+            shards[results[image.filename]] = _cut(image, files[image.filename], shape, settings)
     planned = ShardPlan(
         {result: cut for result, cut in shards.items() if len(cut.paths) > 1},
         {filename: shape for filename, shape in shapes.items() if shape},
@@ -157,29 +162,39 @@ def cut_rows(grid: PatchGrid, seek_height: int, shard_pixels: int) -> list[range
     return [range(first, end) for first, end in pairwise([*starts, grid.rows])]
 
 
+def answer(question: dict[str, Any]) -> dict[str, int] | None:
+    """Return the size of an image and the height of its parts, from its header; None where it is broken."""
+    # A run without large images does not pay for the readers.
+    from quadrat.readers.resolution import open_reading
+
+    try:
+        with open_reading(question["path"], Reading(**question["reading"]), None) as reader:
+            return {name: getattr(reader.info, name) for name in ("height", "width", "seek_height")}
+    except (ImageError, OSError):
+        return None
+
+
 def _may_hold(image: PlannedImage, pixels: int) -> bool:
     """Return whether an image is large enough for so many pixels; a VRT may repeat those of its sources."""
     return is_vrt(image.path) or image.size * PIXELS_PER_BYTE >= pixels
 
 
-def _shape(image: PlannedImage, settings: Settings, known: Shape | None) -> Shape:
-    """Give the shape of an image, reading its header unless that was done before."""
-    # A run without large images does not pay for the readers.
-    from quadrat.readers.resolution import open_reading
-
+def _shapes(
+    images: list[PlannedImage], known: dict[str, Shape | None], settings: Settings
+) -> dict[str, Shape | None]:
+    """Return the shape of each image; None where a reader fails: its job meets the same, and records it."""
     reading = settings.reading
-    looked_at = [
-        image.content_id,
-        reading.level,
-        reading.plane,
-        reading.mpp,
-        reading.gsd,
-        reading.default_mpp,
-    ]
-    if known and known.looked_at == looked_at:
-        return known
-    with open_reading(image.path, reading, None) as reader:
-        return Shape(looked_at, reader.info.height, reader.info.width, reader.info.seek_height)
+    chosen = [reading.level, reading.plane, reading.mpp, reading.gsd, reading.default_mpp]
+    looked_at = {image.filename: [image.content_id, *chosen] for image in images}
+    shapes = {
+        name: shape for name in looked_at if (shape := known[name]) and shape.looked_at == looked_at[name]
+    }
+    new = [image for image in images if image.filename not in shapes]
+    questions = [{"path": image.path, "reading": reading.as_dict()} for image in new]
+    for image, found in zip(new, answers(__name__, questions), strict=True):
+        is_read = found is not None and not isinstance(found, Ended)
+        shapes[image.filename] = Shape(looked_at[image.filename], **found) if is_read else None
+    return shapes
 
 
 def _cut(image: PlannedImage, files: dict[str, os.stat_result], shape: Shape, settings: Settings) -> Shards:

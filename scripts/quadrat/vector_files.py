@@ -4,13 +4,9 @@ GDAL would open a file with any of its drivers, and many use what a file names: 
 Here the content chooses one of four formats; GDAL reads two of them, with no other driver registered.
 """
 
-import json
 import os
-import resource
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,6 +20,7 @@ import xxhash
 
 from quadrat.contents import mark
 from quadrat.errors import ImageError, MissingReaderError
+from quadrat.limits import MOST_BYTES, MOST_SECONDS, Ended, answers
 
 HINT = "convert it: ogr2ogr OUT.gpkg IN (config.yaml: regions)"
 WGS_84 = "EPSG:4326"
@@ -36,7 +33,6 @@ BY_GDAL = {b"fgb": "FlatGeobuf", b"\0\0\x27\x0a": "ESRI Shapefile"}
 UNDEFINED = (-1, 0, 99999)
 # Bytes of the envelope of a geometry in a GeoPackage, by the code in its flags.
 ENVELOPES = (0, 32, 48, 48, 64)
-CHILD_BYTES, CHILD_SECONDS = 4 << 30, 120
 
 
 class Vectors(NamedTuple):
@@ -111,35 +107,24 @@ def inspect_vectors(name: str) -> tuple[bool, str]:
     ImageError, MissingReaderError
         As `read_vectors`; or if the process comes to its limits.
     """
-    library = str(Path(__file__).parents[1])
-    paths = os.pathsep.join([library, *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", __name__, name],
-        env=os.environ | {"PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        last = (done.stderr.splitlines() or [f"status {done.returncode}"])[-1]
-        raise ImageError(f"cannot be read with {CHILD_BYTES >> 30} GB in {CHILD_SECONDS} s: {last}", HINT)
-    found = json.loads(done.stdout)
+    (found,) = answers(__name__, [name])
+    if isinstance(found, Ended):
+        limits = f"{MOST_BYTES >> 30} GB in {MOST_SECONDS} s"
+        raise ImageError(f"cannot be read with {limits}: {found.why}", HINT)
     if "problem" in found:
         kind = MissingReaderError if found["is_missing"] else ImageError
         raise kind(found["problem"], found["hint"])
     return found["has_crs"], found["hash"]
 
 
-def _main(name: str) -> None:
-    for limited in (resource.RLIMIT_DATA, resource.RLIMIT_FSIZE):
-        resource.setrlimit(limited, (CHILD_BYTES, CHILD_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (CHILD_SECONDS, CHILD_SECONDS))
+def answer(name: str) -> dict[str, Any]:
+    """Return whether a vector file has a reference system, and its hash; or its problem: see `inspect_vectors`."""
     try:
         vectors = read_vectors(name)
-        found = {"has_crs": vectors.crs is not None, "hash": vectors.hash}
+        return {"has_crs": vectors.crs is not None, "hash": vectors.hash}
     except ImageError as error:
         is_missing = isinstance(error, MissingReaderError)
-        found = {"problem": str(error), "hint": error.hint, "is_missing": is_missing}
-    print(json.dumps(found))
+        return {"problem": str(error), "hint": error.hint, "is_missing": is_missing}
 
 
 def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
@@ -300,7 +285,3 @@ def _only_driver(name: str) -> Iterator[None]:
     finally:
         pyogrio.set_gdal_config_options({"GDAL_SKIP": before})
         _register_drivers()
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])
