@@ -158,6 +158,12 @@ def test_image_that_is_not_on_earth_is_refused(on_earth):
         on_earth([shapely.box(0, 0, 1, 1)], "a.gpkg", crs="EPSG:32612", transform=None)
 
 
+def test_polygon_with_corners_at_infinity_is_refused_by_name(on_earth):
+    endless = Polygon([(0, 0), (np.inf, 0), (np.inf, np.inf), (0, 0)])
+    with pytest.raises(ImageError, match=r"its regions a\.gpkg"):
+        on_earth([endless], "a.gpkg")
+
+
 def test_file_that_cannot_be_read_is_refused_by_name(tmp_path):
     (tmp_path / "a.tif.geojson").mkdir()
     regions = {"path": str(tmp_path / "a.tif.geojson"), "hash": "ab", "in_pixels": True}

@@ -12,7 +12,7 @@ import shapely
 
 from quadrat.errors import ImageError, MissingReaderError
 from quadrat.limits import MOST_BYTES
-from quadrat.vector_files import inspect_vectors, read_vectors
+from quadrat.vector_files import inspect_vectors, parse_geojson, read_vectors
 
 SHAPES = [
     shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(1, 1), (2, 1), (2, 2)]]),
@@ -105,6 +105,25 @@ def test_sql_of_a_geopackage_that_does_more_than_read_columns_is_not_run(view, g
         "UPDATE gpkg_geometry_columns SET table_name = 'planted'",
     )
     with pytest.raises(ImageError, match="not a readable GeoPackage"):
+        read_vectors(geopackage)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type": "Polygon", "coordinates": ' + "[" * 1000 + "]" * 1000 + "}",
+        '{"type": "Polygon", "coordinates": [[[1e999, 0]]]}',
+        '{"features": [], "a": ' + "[" * 10**6 + "]" * 10**6 + "}",
+    ],
+)
+def test_geojson_nested_or_large_beyond_all_bounds_is_refused(text):
+    with pytest.raises(ImageError, match="not readable GeoJSON"):
+        parse_geojson(text.encode())
+
+
+def test_reference_system_that_is_no_text_is_refused(geopackage):
+    change(geopackage, "UPDATE gpkg_spatial_ref_sys SET organization = 'A', definition = x'ff'")
+    with pytest.raises(ImageError, match="the definition of its reference system is bytes"):
         read_vectors(geopackage)
 
 

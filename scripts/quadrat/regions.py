@@ -45,14 +45,17 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
     FileChangedError
         If the file does not hold what was planned.
     """
-    if regions["in_pixels"]:
-        polygons, places, turn = _in_pixels(regions), _centres(grid, info.downsample), 0
-        if info.bounds:  # from whose corner QuPath counts
-            corner = info.bounds.x, info.bounds.y
-            polygons = shapely.transform(polygons, lambda places: places + np.array(corner))
-    else:
-        polygons, places, turn = _on_earth(regions, grid, info)
-    areas = _polygons(shapely.make_valid(polygons))  # those drawn by hand cross themselves
+    try:
+        if regions["in_pixels"]:
+            polygons, places, turn = _in_pixels(regions), _centres(grid, info.downsample), 0
+            if info.bounds:  # from whose corner QuPath counts
+                corner = info.bounds.x, info.bounds.y
+                polygons = shapely.transform(polygons, lambda places: places + np.array(corner))
+        else:
+            polygons, places, turn = _on_earth(regions, grid, info)
+        areas = _polygons(shapely.make_valid(polygons))  # those drawn by hand cross themselves
+    except shapely.errors.ShapelyError as error:  # such as of corners beyond all numbers
+        raise ImageError(f"its regions {os.path.basename(regions['path'])}: {error}") from error
     if not len(areas):
         return np.zeros((grid.rows, grid.cols), bool)
     shapely.prepare(areas)

@@ -118,7 +118,7 @@ def inspect_vectors(name: str) -> tuple[bool, str]:
 
 
 def answer(name: str) -> dict[str, Any]:
-    """Return whether a vector file has a reference system, and its hash; or its problem: see `inspect_vectors`."""
+    """Return what `inspect_vectors` returns or raises, as JSON can say it."""
     try:
         vectors = read_vectors(name)
         return {"has_crs": vectors.crs is not None, "hash": vectors.hash}
@@ -141,7 +141,14 @@ def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
         drawn = [feature.get("geometry", feature) for feature in features]
         geometries = [shapely.geometry.shape(geometry) for geometry in drawn if geometry]
         return Vectors(_named_crs(content) if is_placed else None, geometries)
-    except (ValueError, TypeError, AttributeError, KeyError, shapely.errors.ShapelyError) as error:
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+        shapely.errors.ShapelyError,
+    ) as error:
         raise ImageError(
             f"cannot be read: not readable GeoJSON: {error}", "export them again (config.yaml: regions)"
         ) from error
@@ -184,6 +191,8 @@ def _read_geopackage(path: str, layer: str | None) -> Vectors:
                 "WHERE srs_id = ?"
             )
             system = None if srs_id in UNDEFINED else base.execute(query, (srs_id,)).fetchone()
+            if system and not isinstance(system[2], str | None):
+                raise ValueError(f"the definition of its reference system is {type(system[2]).__name__}")
     except (
         sqlite3.Error,
         ValueError,
