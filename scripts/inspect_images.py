@@ -1,15 +1,24 @@
 """Tell what each image is and will need, from its header alone."""
 
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
+from quadrat import inspection
 from quadrat.config import Settings
-from quadrat.inspection import inspect_images
 from quadrat.job_log import telling
+from quadrat.limits import answers
 
-# Images that a process gets at once.
-CHUNK = 16
+
+def ask(questions, threads):
+    """Have as many processes as threads answer the questions, each every so many-th of them."""
+    answered = [None] * len(questions)
+
+    def ask_some(first):
+        answered[first::threads] = answers(inspection.__name__, questions[first::threads])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(ask_some, range(threads)))
+    return answered
 
 
 def main(job):
@@ -19,14 +28,9 @@ def main(job):
     ----------
     job : snakemake.script.Snakemake
     """
-    # Forked before the decoders are imported, which start threads. Processes that are not forked would run
-    # this script again; threads would share one interpreter, which is what reading headers keeps busy.
     settings = Settings(**job.params.settings)
-    with (
-        telling(job.log[0], settings.results) as tell,
-        ProcessPoolExecutor(job.threads, get_context("fork")) as pool,
-    ):
-        inspect_images(settings, partial(pool.map, chunksize=CHUNK), tell)
+    with telling(job.log[0], settings.results) as tell:
+        inspection.inspect_images(settings, partial(ask, threads=job.threads), tell)
 
 
 main(snakemake)

@@ -1,6 +1,8 @@
 import csv
 import errno
+import io
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +14,25 @@ from rasterio.transform import Affine
 
 from quadrat.errors import ConfigError, MemoryBudgetError
 from quadrat.grid import Window
-from quadrat.inspection import inspect_images
+from quadrat.inspection import answer, inspect_images
+from quadrat.job_log import JobLog
+from quadrat.limits import Ended
 from quadrat.readers import open_image, resolution
 from quadrat.readers.budget import REST_MB
+
+ASK = partial(map, answer)
 
 
 @pytest.fixture
 def inspect(make_settings, results):
     """Give a function that inspects the images of a test, and gives rows by filename and what was told."""
 
-    def run(**config):
-        told = []
-        inspect_images(make_settings(**({"patch_size": 32} | config)), map, told.append)
+    def run(ask=ASK, **config):
+        log = io.BytesIO()
+        inspect_images(make_settings(**({"patch_size": 32} | config)), ask, JobLog(log))
         with Path(results.inspected).open(encoding="utf-8", newline="") as file:
             rows = {row["filename"]: row for row in csv.DictReader(file, delimiter="\t")}
-        return rows, "\n".join(told)
+        return rows, log.getvalue().decode()
 
     return run
 
@@ -183,6 +189,25 @@ def test_image_that_the_disk_does_not_give_is_told(inspect, write_tiff, monkeypa
 
     monkeypatch.setattr(resolution, "open_image", fail)
     assert inspect()[0]["a.tif"]["problem"] == "cannot be read: Input/output error"
+
+
+def test_image_at_which_a_reader_fails_is_one_row_and_its_traceback_is_in_the_log(inspect, write_tiff):
+    for name in ("a.tif", "b.tif", "c.tif"):
+        write_tiff(name)
+    ended = Ended(
+        "IndexError: tuple index out of range", "Traceback:\n  in reader\nIndexError: tuple index\n"
+    )
+
+    def ask(questions):
+        return [ended if question["path"].endswith("b.tif") else answer(question) for question in questions]
+
+    rows, told = inspect(ask)
+    assert [rows[name]["problem"] for name in ("a.tif", "c.tif")] == ["", ""]
+    assert rows["b.tif"]["problem"] == "cannot be read: IndexError: tuple index out of range"
+    assert rows["b.tif"]["hint"].startswith("see ")
+    assert rows["b.tif"]["bytes"] == rows["a.tif"]["bytes"]
+    assert "b.tif:\nTraceback:\n  in reader\n" in told
+    assert told.splitlines()[-1].endswith("; 1 images cannot be read")
 
 
 def test_long_list_of_images_that_cannot_be_read_is_cut_on_the_terminal(inspect, images):

@@ -3,6 +3,7 @@
 Each operation is tried with each component of its file's path planted in turn.
 """
 
+import io
 import os
 import shutil
 import signal
@@ -18,8 +19,8 @@ from quadrat.drawings import DrawingsFolder
 from quadrat.errors import QuadratError, WriteError
 from quadrat.exports import FORMATS, export_results
 from quadrat.inside import remove
-from quadrat.inspection import inspect_images
-from quadrat.job_log import telling
+from quadrat.inspection import answer, inspect_images
+from quadrat.job_log import JobLog, telling
 from quadrat.links import link_results
 from quadrat.locks import RunLock, merging_alone
 from quadrat.manifest import write_manifest
@@ -117,6 +118,10 @@ def log(study):
         tell("a line")
 
 
+def inspect(study):
+    inspect_images(study.settings, partial(map, answer), JobLog(io.BytesIO()))
+
+
 def work(study):
     ending = run_in_child(lambda: print("done"), LOG, "results")
     if ending:
@@ -161,7 +166,10 @@ MAKES = {
     "link of a map": (link_map, f"{FOLDER.maps}/{IMAGE}.png"),
     "overview": (overview, FOLDER.overview),
     "record of a run": (overview, FOLDER.run),
-    "inspection": (lambda study: inspect_images(study.settings, map, print), FOLDER.inspected),
+    "inspection": (
+        lambda study: inspect_images(study.settings, partial(map, answer), JobLog(io.BytesIO())),
+        FOLDER.inspected,
+    ),
     **{form: (partial(export, form), f"results/{form}/{IMAGE}{ending}") for form, ending in FORMATS.items()},
     "record of exports": (partial(export, "wsinfer"), f"{FOLDER.exported}/wsinfer.json"),
 }

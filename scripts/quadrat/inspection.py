@@ -4,12 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 from quadrat.config import Settings
 from quadrat.errors import ImageError
 from quadrat.inventory import FoundImage, find_images
+from quadrat.job_log import JobLog
+from quadrat.limits import Ended
 from quadrat.manifest import table_bytes
 from quadrat.reading import Reading
 from quadrat.results import ResultsFolder
@@ -74,19 +75,17 @@ class Inspected:
     hint: str = ""
 
 
-def inspect_images(
-    settings: Settings, map_images: Callable[..., Iterable["Inspected"]], tell: Callable[[str], None]
-) -> None:
+def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]], tell: JobLog) -> None:
     """Write `inspect.tsv`, one row per image, and show a table of it.
 
     Parameters
     ----------
     settings : Settings
-    map_images : callable
-        Takes a function and a list of images, and returns the function's values in order: `map` itself, or
-        that of a pool of processes.
-    tell : callable
-        Takes the lines that a person should read.
+    ask : callable
+        Takes questions, and returns in their order what `answer` returns for each, or `Ended`; see
+        `quadrat.limits.answers`.
+    tell : JobLog
+        Takes the lines that a person should read, and the tracebacks.
 
     Raises
     ------
@@ -95,8 +94,17 @@ def inspect_images(
     """
     left_out: Counter[str] = Counter()
     found = find_images(settings, left_out)
-    inspected = list(map_images(partial(_inspect, reading=settings.reading), found))
     folder = ResultsFolder(settings.results)
+    usable = [image for image in found if not image.problem]
+    reading = settings.reading.as_dict()
+    answers = ask([{"path": image.path, "reading": reading} for image in usable])
+    answered = dict(zip((image.filename for image in usable), answers, strict=True))
+    for filename, ended in answered.items():
+        if isinstance(ended, Ended):
+            tell.keep(f"{filename}:\n{ended.printed}")
+            hint = f"see {folder.log('inspect')}"
+            answered[filename] = {"problem": f"cannot be read: {ended.why}", "hint": hint}
+    inspected = [_inspected(image, answered.get(image.filename)) for image in found]
     table = folder.inspected
     header = [field.name for field in fields(Inspected)]
     rows = ([image.filename, *(_cell(getattr(image, name)) for name in header[1:])] for image in inspected)
@@ -105,15 +113,20 @@ def inspect_images(
         tell(line)
 
 
-def _inspect(image: FoundImage, reading: Reading) -> Inspected:
-    if image.problem:
+def _inspected(image: FoundImage, answered: dict[str, Any] | None) -> Inspected:
+    if answered is None:
         return Inspected(image.filename, problem=image.problem, hint=image.hint)
+    return Inspected(image.filename, image.size, **answered)
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """Return what the header of an image holds, or its problem; each a field of `Inspected`."""
     try:
-        return Inspected(image.filename, image.size, **_header(image.path, reading))
+        return _header(question["path"], Reading(**question["reading"]))
     except ImageError as error:
-        return Inspected(image.filename, image.size, problem=str(error), hint=error.hint)
+        return {"problem": str(error), "hint": error.hint}
     except OSError as error:
-        return Inspected(image.filename, image.size, problem=f"cannot be read: {error.strerror}")
+        return {"problem": f"cannot be read: {error.strerror}"}
 
 
 def _header(path: str, reading: Reading) -> dict[str, Any]:

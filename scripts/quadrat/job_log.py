@@ -2,8 +2,9 @@
 
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from quadrat.cells import show, visible, visible_lines
 from quadrat.errors import QuadratError, WriteError
@@ -12,9 +13,34 @@ from quadrat.store import writing
 from quadrat.urls import masked
 
 
+class JobLog:
+    """The log of a job, called with each line that a person should read.
+
+    Parameters
+    ----------
+    file : binary file
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+
+    def __call__(self, line: str) -> None:
+        """Show a line, and keep it."""
+        show(line)
+        self._write(f"{visible(line)}\n")
+
+    def keep(self, text: str) -> None:
+        """Keep what is not shown, such as a traceback."""
+        self._write(visible_lines(masked(text)))
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # a full disk must not hide what is told of it
+            self._file.write(text.encode())
+
+
 @contextmanager
-def telling(path: str, results: str | None = None) -> Iterator[Callable[[str], None]]:
-    """Give a function that tells a line; an error of quadrat's ends the job with its own line.
+def telling(path: str, results: str | None = None) -> Iterator[JobLog]:
+    """Give what takes the lines of a job; an error of quadrat's ends the job with its own line.
 
     Parameters
     ----------
@@ -25,8 +51,7 @@ def telling(path: str, results: str | None = None) -> Iterator[Callable[[str], N
 
     Yields
     ------
-    callable
-        Takes a line.
+    JobLog
 
     Raises
     ------
@@ -39,20 +64,13 @@ def telling(path: str, results: str | None = None) -> Iterator[Callable[[str], N
     except WriteError as error:
         raise SystemExit(visible(f"quadrat: {error}")) from error
 
-    def keep(text: str) -> None:
-        with suppress(OSError):  # a full disk must not hide what is told of it
-            log.write(text.encode())
-
-    def tell(line: str) -> None:
-        show(line)
-        keep(f"{visible(line)}\n")
-
     with log:
+        tell = JobLog(log)
         try:
             yield tell
         except QuadratError as error:
             tell(f"quadrat: {error}")
             raise SystemExit(1) from error
         except Exception:
-            keep(visible_lines(masked(traceback.format_exc())))
+            tell.keep(traceback.format_exc())
             raise

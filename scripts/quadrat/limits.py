@@ -1,4 +1,4 @@
-"""Limits: what planning asks of the files of strangers, a process answers that may take only so much."""
+"""Limits: what is read of strangers' files outside of jobs, a process reads that may take only so much."""
 
 import json
 import os
@@ -10,9 +10,13 @@ import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple, TextIO
+
+from quadrat.urls import masked
 
 MOST_BYTES, MOST_SECONDS = 4 << 30, 120
+MOST_PRINTED = 20_000
 
 
 class Ended(NamedTuple):
@@ -21,17 +25,20 @@ class Ended(NamedTuple):
     Attributes
     ----------
     why : str
-        The signal that ended it, or the last line that it wrote.
+        The signal that ended it, or the last line that it printed, which names the error.
+    printed : str
+        The end of what it printed, such as the traceback of an error.
     """
 
     why: str
+    printed: str
 
 
 def answers(module: str, questions: list[Any]) -> Iterator[Any]:
     """Yield what the function `answer` of a module returns for each question, in order.
 
-    The process that planning runs in has threads, so that it cannot be forked; another is started, and one
-    more for each question over which one ended.
+    Snakemake has threads, so that it cannot be forked; another process is started, and one more for each
+    question over which one ended.
 
     Parameters
     ----------
@@ -49,21 +56,29 @@ def answers(module: str, questions: list[Any]) -> Iterator[Any]:
     paths = os.pathsep.join([library, *filter(None, [os.environ.get("PYTHONPATH")])])
     left = list(questions)
     while left:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", __name__, module],
-            env=os.environ | {"PYTHONPATH": paths},
-            input=json.dumps(left),
-            capture_output=True,
-            text=True,
-        )
-        told = done.stdout.splitlines()
-        yield from map(json.loads, told)
-        left = left[len(told) :]
-        if left:
-            crashed = done.returncode < 0
-            ended_by = f"ended by {signal.Signals(-done.returncode).name}" if crashed else done.stderr
-            yield Ended((ended_by.splitlines() or [f"status {done.returncode}"])[-1])
-            left = left[1:]
+        with TemporaryFile("w+", errors="replace") as printed:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", __name__, module],
+                env=os.environ | {"PYTHONPATH": paths},
+                input=json.dumps(left),
+                stdout=subprocess.PIPE,
+                stderr=printed,
+                text=True,
+            )
+            told = done.stdout.splitlines()
+            yield from map(json.loads, told)
+            left = left[len(told) :]
+            if left:
+                yield _ended(done.returncode, printed)
+                left = left[1:]
+
+
+def _ended(status: int, printed: TextIO) -> Ended:
+    printed.seek(max(0, printed.seek(0, os.SEEK_END) - MOST_PRINTED))
+    text = masked(printed.read())
+    if status < 0:
+        return Ended(f"ended by {signal.Signals(-status).name}", text)
+    return Ended((text.splitlines() or [f"status {status}"])[-1], text)
 
 
 def _main(module: str) -> None:
