@@ -1,14 +1,18 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from quadrat.draw import draw_image
+from quadrat import thumbnail
+from quadrat.draw import draw_image, draw_images
 from quadrat.drawings import Drawing, DrawingsFolder
+from quadrat.errors import ResultsError
+from quadrat.job_log import telling
 from quadrat.predict import predict_image
 
 MARK = "PATIENT-4711"
@@ -46,20 +50,42 @@ def test_image_that_cannot_be_read_any_more_is_drawn_on_grey(draw, write_tiff):
     [
         (lambda: os.kill(os.getpid(), signal.SIGTRAP), "the worker was ended by SIGTRAP"),
         (lambda: [].pop(), "IndexError: pop from empty list"),
-        (lambda: (b"x" * (2 << 30), time.sleep(10)), "MB of memory, its job may use 1,000 MB (mem_mb)"),
+        (lambda: (b"x" * (2 << 30), time.sleep(10)), " MB of memory, its job may use 1,000 MB (mem_mb)"),
     ],
 )
-def test_image_whose_decoder_ends_its_process_is_drawn_on_grey(draw, write_tiff, monkeypatch, ends, why):
-    image = write_tiff("a.tif")
+def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_as_they_are(
+    make_task, write_tiff, results, tmp_path, monkeypatch, ends, why
+):
+    images, open_image = {}, thumbnail.open_image
+    for name in ("a.tif", "b.tif", "c.tif"):
+        task = make_task(write_tiff(name).path, output=results.version_path(name, "0" * 12))
+        predict_image(task)
+        images[task.output] = task.path
 
-    def open_image(*_, **__):
-        ends()
+    def open_or_end(path, **chosen):
+        return ends() if path.endswith("b.tif") else open_image(path, **chosen)
 
-    _, page, told = draw(image.path, lambda: monkeypatch.setattr("quadrat.thumbnail.open_image", open_image))
-    assert len(told) == 1
-    assert told[0].startswith("a.tif: drawn without its picture: ")
-    assert told[0].endswith(why)
-    assert why.encode() in page
+    monkeypatch.setattr(thumbnail, "open_image", open_or_end)
+    folder = DrawingsFolder(results.path, True)
+    with telling(tmp_path / "log") as tell:
+        draw_images(images, folder, 1, 1000, tell)
+    pages = [Path(folder.of_result(path).page).read_text() for path in images]
+    assert [why in page for page in pages] == [False, True, False]
+    log = (tmp_path / "log").read_text()
+    assert log.splitlines()[-1].startswith("b.tif: drawn without its picture: ")
+    assert log.splitlines()[-1].endswith(why)
+    assert ("Traceback" in log) == ("IndexError" in why)
+
+
+def test_drawing_that_cannot_be_written_is_one_line(make_task, write_tiff, results, tmp_path):
+    task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", "0" * 12))
+    predict_image(task)
+    folder = DrawingsFolder(results.path, True)
+    Path(folder.path).parent.mkdir(parents=True)
+    Path(folder.path).write_text("in the way")
+    refused = pytest.raises(ResultsError, match=r"a\.tif: cannot be drawn: .* cannot be written: ")
+    with telling(tmp_path / "log") as tell, refused:
+        draw_images({task.output: task.path}, folder, 1, 1000, tell)
 
 
 def test_text_label_and_overview_of_a_slide_reach_neither_map_nor_page(draw, images):

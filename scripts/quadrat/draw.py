@@ -1,21 +1,57 @@
-"""The drawing of one image: its map and its page, from its result and one look at its pixels."""
+"""The drawing of images: the map and the page of each, from its result and one look at its pixels."""
 
-from collections.abc import Callable
-from tempfile import TemporaryFile
+import traceback
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-import quadrat.readers.tiff  # noqa: F401  once, and not by the child process of each image
 from quadrat.drawings import Drawing, DrawingsFolder
-from quadrat.errors import ImageError
-from quadrat.image_page import write_page
-from quadrat.map_picture import draw_map
-from quadrat.patch_map import PatchMap, read_patch_map
-from quadrat.thumbnail import Thumbnail, blank_thumbnail, read_thumbnail
+from quadrat.errors import ImageError, ResultsError
+from quadrat.job_log import JobLog
 from quadrat.worker import run_in_child
+
+if TYPE_CHECKING:
+    from quadrat.patch_map import PatchMap
+    from quadrat.thumbnail import Thumbnail
 
 # What Python, matplotlib, bokeh and the figure take of a job's memory.
 REST_MB = 250
+
+
+def draw_images(
+    images: dict[str, str], folder: DrawingsFolder, threads: int, memory_mb: int | None, tell: JobLog
+) -> None:
+    """Draw those images that are not drawn in a child process; on grey where their pixels end it.
+
+    Parameters
+    ----------
+    images : dict of str to str
+        Image file by the versioned Parquet of its predictions.
+    folder, threads, memory_mb, tell
+        See `draw_image`.
+
+    Raises
+    ------
+    ResultsError
+        If one cannot be drawn on grey either.
+    """
+    problems: dict[str, str] = {}
+
+    def missing() -> list[str]:
+        return [result for result in images if not folder.of_result(result).is_there]
+
+    def work() -> None:
+        try:
+            for result in missing():
+                image, problem = images[result], problems.get(result, "")
+                draw_image(result, image, folder.of_result(result), folder, threads, memory_mb, tell, problem)
+        except Exception:
+            tell.keep(traceback.format_exc())
+            raise
+
+    while ending := run_in_child(work, memory_mb=memory_mb):
+        at_work = missing()[0]
+        if at_work in problems:
+            raise ResultsError(f"{images[at_work]}: cannot be drawn: {ending.message}")
+        problems[at_work] = ending.message
 
 
 def draw_image(
@@ -25,7 +61,8 @@ def draw_image(
     folder: DrawingsFolder,
     threads: int,
     memory_mb: int | None,
-    tell: Callable[[str], None],
+    tell: JobLog,
+    problem: str = "",
 ) -> None:
     """Draw the map and the page of an image; on grey where its pixels cannot be read.
 
@@ -43,16 +80,28 @@ def draw_image(
         Threads that decode.
     memory_mb : int or None
         Memory of the job in MB; None where it has no bound.
-    tell : callable
+    tell : JobLog
         Takes the lines that a person should read.
+    problem : str, optional
+        Why its pixels are not to be read.
 
     Raises
     ------
     ResultsError
         If the result is not whole.
     """
+    # Imported by the child: the parent has no threads, and is safe to fork.
+    from quadrat.image_page import write_page
+    from quadrat.map_picture import draw_map
+    from quadrat.patch_map import read_patch_map
+    from quadrat.thumbnail import blank_thumbnail
+
     patch_map = read_patch_map(result)
-    thumbnail = _thumbnail(patch_map, image, folder.channels, threads, memory_mb)
+    reader_mb = None if memory_mb is None else memory_mb - REST_MB
+    if problem:
+        thumbnail = blank_thumbnail(patch_map.height, patch_map.width, problem)
+    else:
+        thumbnail = _thumbnail(patch_map, image, folder.channels, threads, reader_mb)
     if thumbnail.problem:
         tell(f"{patch_map.name}: drawn without its picture: {thumbnail.problem}")
     draw_map(patch_map, thumbnail, drawing.map, folder.results)
@@ -60,23 +109,11 @@ def draw_image(
 
 
 def _thumbnail(
-    patch_map: PatchMap, image: str, channels: list[int] | None, threads: int, memory_mb: int | None
-) -> Thumbnail:
-    """Read the picture in a child process, which a decoder may crash, and lay its pixels into a file."""
-    reader_mb = None if memory_mb is None else memory_mb - REST_MB
+    patch_map: "PatchMap", image: str, channels: list[int] | None, threads: int, memory_mb: float | None
+) -> "Thumbnail":
+    from quadrat.thumbnail import blank_thumbnail, read_thumbnail
 
-    def read() -> None:
-        try:
-            thumbnail = read_thumbnail(image, channels, patch_map.plane, threads, reader_mb)
-        except ImageError as error:
-            thumbnail = blank_thumbnail(patch_map.height, patch_map.width, str(error))
-        np.savez(file, pixels=thumbnail.pixels, step=thumbnail.step, problem=thumbnail.problem)
-        file.flush()
-
-    with TemporaryFile() as file:
-        ending = run_in_child(read, memory_mb=memory_mb)
-        if ending:
-            return blank_thumbnail(patch_map.height, patch_map.width, ending.message)
-        file.seek(0)
-        there = np.load(file)
-        return Thumbnail(there["pixels"], there["step"].item(), there["problem"].item())
+    try:
+        return read_thumbnail(image, channels, patch_map.plane, threads, memory_mb)
+    except ImageError as error:
+        return blank_thumbnail(patch_map.height, patch_map.width, str(error))

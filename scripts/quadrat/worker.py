@@ -107,7 +107,8 @@ def run_in_child(
     work : callable
         Takes and returns nothing.
     log : path, optional
-        Takes all that the work prints, and the traceback of an error. Default: the streams of this process.
+        Takes all that the work prints, and the traceback of an error. Default: the streams of this process,
+        and no traceback.
     results : str, optional
         The results folder that the log is in; see `quadrat.job_log.telling`.
     memory_mb : int, optional
@@ -176,7 +177,8 @@ def _work(work: Callable[[], None], log: str | None, results: str | None, sender
         kind = MemoryBudgetError.kind if isinstance(error, MemoryError) else getattr(error, "kind", "error")
         ending = Ending(kind, message[:MOST_TOLD], getattr(error, "hint", ""))
         os.write(sender, json.dumps(ending).encode())
-        if not isinstance(error, WriteError):  # which says all, and without a log would say it here
+        # A WriteError says all, and without a log would say it here.
+        if log is not None and not isinstance(error, WriteError):
             sys.stderr.write(visible_lines(masked(traceback.format_exc())))
     finally:
         try:
