@@ -412,6 +412,21 @@ def test_image_written_to_while_it_is_read_leaves_nothing(write_tiff, refused, u
     assert line == f"{image.path}: was written to during the run; run again"
 
 
+def test_image_replaced_while_it_is_read_by_one_of_its_size_and_time_leaves_nothing(
+    write_tiff, refused, user_code
+):
+    image, other = write_tiff("a.tif"), write_tiff("b.tif", seed=1)
+    os.utime(other.path, ns=(image.path.stat().st_atime_ns, image.path.stat().st_mtime_ns))
+    assert mark(image.path) == mark(other.path)
+    source = (
+        "import os\ndef predict_patch(patch):\n"
+        f"    if os.path.exists({str(other.path)!r}):\n"
+        f"        os.replace({str(other.path)!r}, {str(image.path)!r})\n    return 1\n"
+    )
+    line = refused(image.path, FileChangedError, predictor=user_code(source))
+    assert line == f"{image.path}: was replaced during the run; run again"
+
+
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_predictor_file_written_to_since_it_was_planned_leaves_nothing(
     write_tiff, refused, write_model, when

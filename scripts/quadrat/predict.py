@@ -53,6 +53,8 @@ def predict_image(task: ImageTask) -> None:
     image_files = {task.path: mark(task.path)}
     image_files |= {path: mark(path) for path in find_sources(task.path).files}
     files = task.predictor_files | image_files | task.image_files
+    # A copy of the same size may be given the time of the file that it replaces, but not its ctime.
+    ctimes = {path: os.stat(path).st_ctime_ns for path in image_files}
     _refuse_changed(files)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: what one reads, the other finds in the page cache.
@@ -63,11 +65,13 @@ def predict_image(task: ImageTask) -> None:
                 _refuse_other_content(task, hashing.result())
                 writer.finish(task.identity() | made_from | {"content_hash": hashing.result()})
                 _refuse_changed(files)
+                _refuse_replaced(ctimes)
         except MemoryBudgetError as error:
             # The next attempt has more memory.
             raise MemoryBudgetError(str(error), error.hint.replace("predict_image", task.rule)) from error
         except ImageError as error:
             _refuse_changed(files)
+            _refuse_replaced(ctimes)
             show(f"{task.filename}: {error}")
             content_hash = None if hashing.exception() else hashing.result()
             _refuse_other_content(task, content_hash)
@@ -93,6 +97,12 @@ def _refuse_changed(files: dict[str, list[int]]) -> None:
             raise FileChangedError(f"{path}: is gone since the run began; run again") from error
         if now != before:
             raise FileChangedError(f"{path}: was written to during the run; run again")
+
+
+def _refuse_replaced(ctimes: dict[str, int]) -> None:
+    for path, before in ctimes.items():
+        if os.stat(path).st_ctime_ns != before:
+            raise FileChangedError(f"{path}: was replaced during the run; run again")
 
 
 def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
