@@ -293,6 +293,17 @@ def test_image_that_takes_more_memory_than_its_job_may_is_recorded_with_what_to_
     assert failure["hint"] == "give the job more memory: --set-resources predict_image:mem_mb=1200"
 
 
+def test_model_that_takes_more_memory_than_a_cluster_was_asked_for_predicts_where_nobody_ends_it(
+    make_task, write_tiff, write_model, log
+):
+    takes = "held = b'x' * (900 << 20)\ntime.sleep(0.1)\n"
+    model = write_model(f"import time\n{takes}def predict_patch(patch):\n    return 1\n")
+    predictor = {"kind": "python", "path": model, "name": "predict_patch"}
+    task = make_task(write_tiff("a.tif").path, predictor=predictor, memory_mb=600)
+    assert python(RECORDED, repr(task), log, "last").returncode == 0
+    assert "failure" not in read_footer(task.output)[0]
+
+
 def test_shard_that_fails_on_the_last_attempt_is_recorded_in_its_place_and_then_in_that_of_the_result(
     make_task, write_tiff, write_model, log, tmp_path
 ):

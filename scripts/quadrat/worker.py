@@ -31,6 +31,10 @@ SECONDS_BETWEEN_LOOKS = 0.02
 # What a process holds alone, proc(5), as a cluster counts it: pages of files can be dropped, and what is only
 # reserved is no memory. Linux alone says it.
 HELD = re.compile(r"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
+# Predictors that come with quadrat, and take no memory of their own.
+OWN_KINDS = ("mean", "statistics")
+# Before it takes more, the kernel would look for a process to end, which may be another one.
+MOST_OF_A_MACHINE = 0.75
 # What a small image takes, however little its job was given; as `quadrat.predict` hands it to the reader.
 LEAST_MB = 600
 
@@ -71,8 +75,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 
             predict_image(task)
 
-    # The driver of a GPU takes memory that no user can foresee, and the cluster sees.
-    memory_mb = None if task.memory_mb is None or gpus(task.predictor) else max(LEAST_MB, task.memory_mb)
+    memory_mb = _most_memory_mb(task)
     ending = run_in_child(work, log, task.results, memory_mb)
     if ending is None:
         return
@@ -90,6 +93,20 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
         write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)
     except WriteError as error:
         raise SystemExit(f"{task.filename}: {error}") from error
+
+
+def _most_memory_mb(task: ImageTask) -> int | None:
+    """Return the memory at which the work on a task is ended, in MB; None for no bound.
+
+    What an image takes is known beforehand, and is held to the memory of its job. What a user's own model takes
+    is not: as long as the machine has it, it is no fault, and a cluster ends what takes more than was asked for.
+    """
+    if task.memory_mb is None or gpus(task.predictor):  # the driver of a GPU takes what nobody can foresee
+        return None
+    if task.predictor["kind"] in OWN_KINDS:
+        return max(LEAST_MB, task.memory_mb)
+    machine_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return max(task.memory_mb, int(MOST_OF_A_MACHINE * machine_mb))
 
 
 def run_in_child(
