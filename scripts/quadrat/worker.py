@@ -98,8 +98,8 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 def _most_memory_mb(task: ImageTask) -> int | None:
     """Return the memory at which the work on a task is ended, in MB; None for no bound.
 
-    What an image takes is known beforehand, and is held to the memory of its job. What a user's own model takes
-    is not: as long as the machine has it, it is no fault, and a cluster ends what takes more than was asked for.
+    What an image takes is known beforehand, and is held to the memory of its job. What the user's own model
+    takes is not known. It may have what the machine has; a cluster ends what takes more than was asked for.
     """
     if task.memory_mb is None or gpus(task.predictor):  # the driver of a GPU takes what nobody can foresee
         return None
