@@ -54,8 +54,8 @@ def test_file_that_is_no_archive_counts_as_a_pickle(write_model):
     assert torch_format(write_model("text", "model.pt")) is TorchFormat.CHECKPOINT
 
 
-def test_program_that_holds_pickled_objects_is_refused_unless_it_is_trusted(write_archive):
-    path = write_archive("m/archive_format", "m/data/constants/opaque_obj_0")
-    with pytest.raises(ConfigError, match="holds pickled objects"):
+def test_program_of_torch_export_is_refused_unless_it_is_trusted(write_archive):
+    path = write_archive("m/archive_format", "m/models/model.json")
+    with pytest.raises(ConfigError, match=r"a program of torch\.export, which can run any code"):
         files_of({"kind": "torch", "path": path})
     assert files_of({"kind": "torch", "path": path, "trust": True}) == {"path": [path]}

@@ -8,9 +8,6 @@ from typing import Any
 from quadrat.errors import ConfigError
 from quadrat.external_data import external_data
 
-# In a program of torch.export, objects of Python that are no tensors.
-PICKLED_CONSTANTS = "data/constants/opaque_obj"
-
 
 class TorchFormat(Enum):
     """What a file of PyTorch holds."""
@@ -37,7 +34,7 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
     ------
     ConfigError
         If one is missing; an ONNX model cannot be read or names files outside its folder; or a model of
-        PyTorch is a pickled checkpoint that the configuration does not trust.
+        PyTorch is not TorchScript, and the configuration does not trust it.
     """
     if "path" not in predictor:
         return {}
@@ -51,7 +48,7 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
     if predictor["kind"] == "onnx":
         named["external_data"] = external_data(predictor["path"])
     if predictor["kind"] == "torch" and not predictor.get("trust"):
-        _refuse_pickles(predictor["path"])
+        _refuse_code(predictor["path"])
     return named
 
 
@@ -79,11 +76,11 @@ def _names(path: str) -> set[str]:
         return set()
 
 
-def _refuse_pickles(path: str) -> None:
-    is_checkpoint = torch_format(path) is TorchFormat.CHECKPOINT
-    if is_checkpoint or any(name.startswith(PICKLED_CONSTANTS) for name in _names(path)):
+def _refuse_code(path: str) -> None:
+    """Refuse what can run code as it is loaded: pickles, and the expressions of a program of torch.export."""
+    form = torch_format(path)
+    if form is not TorchFormat.SCRIPT:
         raise ConfigError(
-            f"{path}: holds pickled objects, which can run any code when they are loaded: must be "
-            "TorchScript or saved by torch.export.save, or trust: true if you know where it is from "
-            "(config.yaml: predictor: trust)"
+            f"{path}: {form.value}, which can run any code when it is loaded: must be TorchScript, or "
+            "trust: true if you know where it is from (config.yaml: predictor: trust)"
         )

@@ -1,7 +1,7 @@
-import pickle
+import json
+import re
 import zipfile
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def saved(network, tmp_path_factory):
 def test_predictions_are_those_of_the_network(network, saved, kind):
     with torch.inference_mode():
         expected = network(torch.from_numpy(BATCH)).numpy()
-    session = TorchSession(saved[kind], trust=kind in ("checkpoint", "old"))
+    session = TorchSession(saved[kind], trust=kind != "script")
     np.testing.assert_allclose(session.run(BATCH), expected, rtol=1e-5, atol=1e-6)
     assert session.device == "cpu"
     assert session.software == {"torch": torch.__version__}
@@ -84,7 +84,7 @@ def test_model_that_was_saved_in_training_does_not_train(tmp_path):
 
 
 def test_program_tells_its_shape_and_script_does_not(saved):
-    assert TorchSession(saved["program"]).shape.axes == (None, 3, 24, 32)
+    assert TorchSession(saved["program"], trust=True).shape.axes == (None, 3, 24, 32)
     assert TorchSession(saved["script"]).shape.axes == (None,) * 4
 
 
@@ -93,7 +93,8 @@ def test_threads_do_not_change_a_bit(saved, kind, info):
     patches = np.random.default_rng(1).integers(0, 256, (20, 24, 32, 3), np.uint8)
     bits = set()
     for threads in (1, 2, 3):
-        predictor = load_predictor({"kind": "torch", "path": saved[kind], "batch_size": 3}, threads)
+        model = {"kind": "torch", "path": saved[kind], "batch_size": 3, "trust": True}
+        predictor = load_predictor(model, threads)
         predictor.check(info())
         bits |= {predictor.predict(patches).tobytes() for _ in range(3)}
     assert len(bits) == 1
@@ -135,22 +136,19 @@ def test_output_is_chosen_by_name_or_number(outputs, names, tmp_path):
 # what may be loaded
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "old", "weights"])
-def test_pickled_checkpoint_is_refused_unless_it_is_trusted(saved, kind):
+@pytest.mark.parametrize("kind", ["checkpoint", "old", "weights", "program"])
+def test_model_that_can_run_code_is_refused_unless_it_is_trusted(saved, kind):
     configuration = {"kind": "torch", "path": saved[kind]}
-    with pytest.raises(
-        ConfigError, match=r"holds pickled objects, which can run any code .* or trust: true"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r", which can run any code .* or trust: true") as caught:
         files_of(configuration)
     assert "\n" not in str(caught.value)
     assert files_of(configuration | {"trust": True}) == {"path": [saved[kind]]}
-    with pytest.raises(PredictorError, match="cannot be loaded"):
+    with pytest.raises(PredictorError, match=r"cannot be loaded: .* not trusted"):
         TorchSession(saved[kind])
 
 
-@pytest.mark.parametrize("kind", ["script", "program"])
-def test_exported_model_needs_no_trust(saved, kind):
-    assert files_of({"kind": "torch", "path": saved[kind]}) == {"path": [saved[kind]]}
+def test_torchscript_needs_no_trust(saved):
+    assert files_of({"kind": "torch", "path": saved["script"]}) == {"path": [saved["script"]]}
 
 
 def test_weights_without_a_model_are_refused_with_the_way_out(saved):
@@ -160,27 +158,25 @@ def test_weights_without_a_model_are_refused_with_the_way_out(saved):
         TorchSession(saved["weights"], trust=True)
 
 
-class Harm:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (Path(self.path),))
-
-
-def test_code_that_is_pickled_into_a_program_does_not_run(saved, tmp_path):
+@pytest.mark.parametrize("place", ["guards_code", "expr_str"])
+def test_code_in_a_program_runs_only_where_it_is_trusted(saved, place, tmp_path):
     harmed, harm = tmp_path / "harmed.pt2", tmp_path / "harm"
-    torch.save((Harm(harm),), tmp_path / "inputs.pt", pickle_module=pickle)
+    code = f"__import__('pathlib').Path('{harm}').touch()"
     with zipfile.ZipFile(saved["program"]) as archive, zipfile.ZipFile(harmed, "w") as copy:
         for name in archive.namelist():
-            is_pickle = "_inputs" in name
-            copy.writestr(name, (tmp_path / "inputs.pt").read_bytes() if is_pickle else archive.read(name))
-    with pytest.raises(PredictorError, match="cannot be loaded"):
+            content = archive.read(name)
+            if name.endswith("/model.json"):
+                program = json.loads(content) | ({"guards_code": [code]} if place == "guards_code" else {})
+                content = json.dumps(program)
+                if place == "expr_str":
+                    content = re.sub(r'"expr_str": "[^"]*"', f'"expr_str": "{code}"', content)
+            copy.writestr(name, content)
+    with pytest.raises(PredictorError, match="not trusted"):
         TorchSession(str(harmed))
     assert not harm.exists()
-    with suppress(TypeError):  # as it tells of it
-        torch.export.load(harmed)
-    assert harm.exists()  # PyTorch alone runs it
+    with suppress(PredictorError):
+        TorchSession(str(harmed), trust=True).run(BATCH)
+    assert harm.exists()
 
 
 def test_file_that_is_no_model_is_refused_by_name(tmp_path):
@@ -216,4 +212,4 @@ def test_program_that_takes_no_image_is_refused_with_what_it_takes(shapes, told,
     path = tmp_path / "model.pt2"
     torch.export.save(torch.export.export(Sum(), tuple(torch.zeros(shape) for shape in shapes)), path)
     with pytest.raises(PredictorError, match=told):
-        TorchSession(str(path))
+        TorchSession(str(path), trust=True)

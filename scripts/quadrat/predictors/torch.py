@@ -1,8 +1,5 @@
-"""The session of a PyTorch model: TorchScript, a program of torch.export, or a checkpoint that is trusted."""
+"""The session of a PyTorch model: TorchScript; a program of torch.export or a checkpoint only if trusted."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,6 @@ from quadrat.model_files import TorchFormat, torch_format
 from quadrat.predictors.session import ModelShape
 
 AXES = 4
-WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 class TorchSession:
@@ -28,7 +24,7 @@ class TorchSession:
     device : {'cpu', 'cuda', 'auto'}
         `auto` is CUDA where this PyTorch and the machine have it.
     trust : bool
-        Whether it may hold pickled objects, which can run any code when they are loaded.
+        Whether it may be other than TorchScript, and so run any code when it is loaded.
 
     Raises
     ------
@@ -74,12 +70,14 @@ class TorchSession:
 def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, ...], torch.dtype]:
     """Load a model, and give it with what it says of its input: length of each axis, and type."""
     form = torch_format(path)
+    if form is not TorchFormat.SCRIPT and not trust:
+        raise PermissionError(f"{form.value}, which is not trusted")
     if form is TorchFormat.PROGRAM:
-        return _load_program(path, device, trust)
+        return _load_program(path, device)
     if form is TorchFormat.SCRIPT:
         model = torch.jit.load(path, map_location=device)
     else:
-        model = torch.load(path, map_location=device, weights_only=not trust)
+        model = torch.load(path, map_location=device, weights_only=False)
         if not isinstance(model, torch.nn.Module):
             raise TypeError(
                 f"holds {type(model).__name__}: must hold a model: export it with torch.export.save"
@@ -89,9 +87,8 @@ def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, .
     return model, (None,) * AXES, types[0] if types else torch.float32
 
 
-def _load_program(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, ...], torch.dtype]:
-    with nullcontext() if trust else _tensors_only():
-        program = torch.export.load(path)
+def _load_program(path: str, device: str) -> tuple[Any, tuple[int | None, ...], torch.dtype]:
+    program = torch.export.load(path)
     names = program.graph_signature.user_inputs
     taken = [
         node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
@@ -104,18 +101,6 @@ def _load_program(path: str, device: str, trust: bool) -> tuple[Any, tuple[int |
         program = move_to_device_pass(program, device)
     axes = tuple(length if isinstance(length, int) else None for length in taken[0].shape)
     return program.module(), axes, taken[0].dtype
-
-
-@contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Keep torch.export.load from unpickling whatever is in its archive, which may be any code."""
-    before = os.environ.get(WEIGHTS_ONLY)
-    os.environ[WEIGHTS_ONLY] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[WEIGHTS_ONLY]
-        os.environ.update({} if before is None else {WEIGHTS_ONLY: before})
 
 
 def _chosen(outputs: Any, output: str | int | None) -> torch.Tensor:
