@@ -184,6 +184,14 @@ def test_line_that_a_kill_cut_in_half_is_ignored_and_the_others_hold(put, ids, l
     assert hashed == []
 
 
+@pytest.mark.parametrize("line", ["5", "null", '["a.tif", 5, "x"]', '["a.tif"]', "[" * 10_000])
+def test_line_that_another_wrote_is_ignored(put, ids, log_path, line):
+    image = put("a.tif")
+    first = ids(image)
+    log_path.write_text(f"{log_path.read_text()}{line}\n")
+    assert ids(image) == first
+
+
 def test_log_of_lines_has_what_a_person_can_read(put, ids, log_path):
     image = put("a.tif")
     ids(image)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from quadrat.errors import ResultsError
 from quadrat.grid import EDGES, PatchGrid
 from quadrat.plan import make_plan, read_plan
 from quadrat.shards import answer, cut_rows
@@ -208,6 +209,15 @@ def test_shards_of_another_configuration_are_superseded(write_large, plan, confi
     Path(first).parent.mkdir(parents=True)
     Path(first).touch()
     assert plan(**config)[1].superseded == [first]
+
+
+@pytest.mark.parametrize("content", ["", "5", "{}", '{"shards": {"a": 5}, "shapes": {}}', "[" * 10_000])
+def test_plan_of_shards_that_another_wrote_is_refused_in_one_line(write_large, plan, results, content):
+    write_large("a.tif")
+    plan()
+    Path(results.shard_plan).write_text(content)
+    with pytest.raises(ResultsError, match=r"^.*shards\.json: is no plan of shards .* delete the file"):
+        plan()
 
 
 def test_planning_that_cuts_nothing_anew_leaves_its_file_alone(write_large, plan, results):

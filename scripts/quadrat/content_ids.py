@@ -56,9 +56,9 @@ class ContentLog:
         for line in lines:
             try:
                 name, recorded, content_id = orjson.loads(line)
-            except (orjson.JSONDecodeError, ValueError):
+                self._entries[name] = (tuple(recorded), content_id)
+            except (ValueError, TypeError):
                 continue  # the line that a killed run did not finish
-            self._entries[name] = (tuple(recorded), content_id)
         self._lines = len(lines)
 
     def get(self, name: str) -> tuple[Signature, str] | None:

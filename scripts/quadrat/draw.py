@@ -47,11 +47,11 @@ def draw_images(
             tell.keep(traceback.format_exc())
             raise
 
-    while ending := run_in_child(work, memory_mb=memory_mb):
-        at_work = missing()[0]
-        if at_work in problems:
-            raise ResultsError(f"{images[at_work]}: cannot be drawn: {ending.message}")
-        problems[at_work] = ending.message
+    while missing() and (ending := run_in_child(work, memory_mb=memory_mb)):
+        for at_work in missing()[:1]:  # none where it ended after the last
+            if at_work in problems:
+                raise ResultsError(f"{images[at_work]}: cannot be drawn: {ending.message}")
+            problems[at_work] = ending.message
 
 
 def draw_image(

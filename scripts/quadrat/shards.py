@@ -10,7 +10,7 @@ import orjson
 
 from quadrat.config import Settings
 from quadrat.contents import mark_of
-from quadrat.errors import ImageError
+from quadrat.errors import ImageError, ResultsError
 from quadrat.grid import PatchGrid
 from quadrat.limits import Ended, answers
 from quadrat.manifest import PlannedImage
@@ -77,14 +77,25 @@ class ShardPlan:
 
 
 def read_shard_plan(path: str) -> ShardPlan:
-    """Read what the main process planned last; empty where no image ever had shards."""
+    """Read what the main process planned last; empty where no image ever had shards.
+
+    Raises
+    ------
+    ResultsError
+        If the file is not one that quadrat wrote.
+    """
     if not os.path.exists(path):
         return ShardPlan()
-    written = orjson.loads(Path(path).read_bytes())
-    return ShardPlan(
-        {result: Shards(**shards) for result, shards in written["shards"].items()},
-        {filename: Shape(**shape) for filename, shape in written["shapes"].items()},
-    )
+    try:
+        written = orjson.loads(Path(path).read_bytes())
+        return ShardPlan(
+            {result: Shards(**shards) for result, shards in written["shards"].items()},
+            {filename: Shape(**shape) for filename, shape in written["shapes"].items()},
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ResultsError(
+            f"{path}: is no plan of shards ({type(error).__name__}); delete the file and run again"
+        ) from error
 
 
 def plan_shards(
