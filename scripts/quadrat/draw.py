@@ -4,7 +4,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from quadrat.drawings import Drawing, DrawingsFolder
-from quadrat.errors import ImageError, ResultsError
+from quadrat.errors import ImageError, ResultsError, WriteError
 from quadrat.job_log import JobLog
 from quadrat.worker import run_in_child
 
@@ -49,7 +49,7 @@ def draw_images(
 
     while missing() and (ending := run_in_child(work, memory_mb=memory_mb)):
         for at_work in missing()[:1]:  # none where it ended after the last
-            if at_work in problems:
+            if at_work in problems or ending.kind == WriteError.kind:
                 raise ResultsError(f"{images[at_work]}: cannot be drawn: {ending.message}")
             problems[at_work] = ending.message
 
