@@ -16,6 +16,8 @@ from quadrat.job_log import telling
 from quadrat.predict import predict_image
 
 MARK = "PATIENT-4711"
+# The child of a test holds what its parent holds, which is a whole run of tests.
+MEMORY_MB = 4000
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def draw(make_task, tmp_path):
         told = []
         folder = DrawingsFolder(str(tmp_path), True)
         drawing = Drawing("", "", str(tmp_path / "map.png"), str(tmp_path / "page.html"))
-        draw_image(task.output, str(path), drawing, folder, 1, 1000, told.append)
+        draw_image(task.output, str(path), drawing, folder, 1, MEMORY_MB, told.append)
         picture = np.asarray(Image.open(drawing.map).convert("RGB"))
         return picture, (tmp_path / "page.html").read_bytes(), told
 
@@ -50,7 +52,7 @@ def test_image_that_cannot_be_read_any_more_is_drawn_on_grey(draw, write_tiff):
     [
         (lambda: os.kill(os.getpid(), signal.SIGTRAP), "the worker was ended by SIGTRAP"),
         (lambda: [].pop(), "IndexError: pop from empty list"),
-        (lambda: (b"x" * (2 << 30), time.sleep(10)), " MB of memory, its job may use 1,000 MB (mem_mb)"),
+        (lambda: (b"x" * (5 << 30), time.sleep(10)), " MB of memory, its job may use 4,000 MB (mem_mb)"),
     ],
 )
 def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_as_they_are(
@@ -68,7 +70,7 @@ def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_
     monkeypatch.setattr(thumbnail, "open_image", open_or_end)
     folder = DrawingsFolder(results.path, True)
     with telling(tmp_path / "log") as tell:
-        draw_images(images, folder, 1, 1000, tell)
+        draw_images(images, folder, 1, MEMORY_MB, tell)
     pages = [Path(folder.of_result(path).page).read_text() for path in images]
     assert [why in page for page in pages] == [False, True, False]
     log = (tmp_path / "log").read_text()
@@ -85,7 +87,7 @@ def test_drawing_that_cannot_be_written_is_one_line(make_task, write_tiff, resul
     Path(folder.path).write_text("in the way")
     refused = pytest.raises(ResultsError, match=r"a\.tif: cannot be drawn: .* cannot be written: ")
     with telling(tmp_path / "log") as tell, refused:
-        draw_images({task.output: task.path}, folder, 1, 1000, tell)
+        draw_images({task.output: task.path}, folder, 1, MEMORY_MB, tell)
 
 
 def test_text_label_and_overview_of_a_slide_reach_neither_map_nor_page(draw, images):
