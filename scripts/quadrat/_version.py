@@ -4,4 +4,4 @@
 __version__ = "0.1.0"
 
 # Part of each result's name: raise it when the same image and configuration give other results than before.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
