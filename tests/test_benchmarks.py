@@ -34,6 +34,7 @@ def test_benchmark_of_a_network_tells_what_it_takes_beside_its_limits(output):
     assert "- careful loop / whole job: time" in (output / "model.md").read_text()
 
 
+@pytest.mark.long
 def test_benchmark_of_runs_and_reruns_tells_what_each_costs():
     command = [sys.executable, str(BENCHMARKS / "workflow.py")]
     small = ["--computed", "3", "--images", "3", "--side", "16", "--rounds", "1"]

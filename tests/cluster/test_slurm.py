@@ -275,7 +275,7 @@ echo $!
 def test_names_that_are_commands_are_names_to_slurm(make_study):
     study = make_study()
     study.configure(on_failure="report")
-    expected = write_named(study.images, awkward_names(200, seed=1))
+    expected = write_named(study.images, awkward_names(100, seed=1))
     study.start(*GROUPED, resources=["predict_image:runtime=2"])
     done = study.finish()
     assert done.code == 0, done.output
@@ -285,7 +285,7 @@ def test_names_that_are_commands_are_names_to_slurm(make_study):
 def test_names_that_are_commands_are_names_to_any_queue(make_study):
     study = make_study()
     study.configure(on_failure="report")
-    expected = write_named(study.images, awkward_names(200, seed=2))
+    expected = write_named(study.images, awkward_names(100, seed=2))
     (study.path / "submit.sh").write_text(SUBMIT)
     (study.path / "submit.sh").chmod(0o755)
     command = [

@@ -59,10 +59,10 @@ def leftovers(study):
     return list(study.results.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.long)])
-def test_killed_at_random_moments_the_documented_command_ends_with_the_same_bytes(slow_study, kills):
+@pytest.mark.long
+def test_killed_at_random_moments_the_documented_command_ends_with_the_same_bytes(slow_study):
     moments = random.Random(1)
-    for _ in range(kills):
+    for _ in range(10):
         disturb(slow_study, signal.SIGKILL, moments.uniform(0.2, 4.0), whole_group=True)
         unlocked = slow_study.run("--unlock")
         assert unlocked.code == 0, unlocked.output
