@@ -79,6 +79,28 @@ def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_
     assert ("Traceback" in log) == ("IndexError" in why)
 
 
+def test_image_whose_process_is_ended_once_is_drawn_as_it_is(
+    make_task, write_tiff, results, tmp_path, monkeypatch
+):
+    task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", "0" * 12))
+    predict_image(task)
+    open_image, struck = thumbnail.open_image, tmp_path / "struck"
+
+    def strike_once(path, **chosen):
+        if not struck.exists():
+            struck.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return open_image(path, **chosen)
+
+    monkeypatch.setattr(thumbnail, "open_image", strike_once)
+    folder = DrawingsFolder(results.path, True)
+    with telling(tmp_path / "log") as tell:
+        draw_images({task.output: task.path}, folder, 1, MEMORY_MB, tell)
+    assert "without its picture" not in (tmp_path / "log").read_text()
+    page = Path(folder.of_result(task.output).page).read_text()
+    assert "ended by SIGKILL" not in page
+
+
 def test_drawing_that_cannot_be_written_is_one_line(make_task, write_tiff, results, tmp_path):
     task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", "0" * 12))
     predict_image(task)

@@ -1,6 +1,7 @@
 """The drawing of images: the map and the page of each, from its result and one look at its pixels."""
 
 import traceback
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from quadrat.drawings import Drawing, DrawingsFolder
@@ -19,7 +20,9 @@ REST_MB = 250
 def draw_images(
     images: dict[str, str], folder: DrawingsFolder, threads: int, memory_mb: int | None, tell: JobLog
 ) -> None:
-    """Draw those images that are not drawn in a child process; on grey where their pixels end it.
+    """Draw those images that are not drawn in a child process; on grey where their pixels end it twice.
+
+    What ends it once may come from elsewhere, such as a signal of the kernel when memory runs out.
 
     Parameters
     ----------
@@ -33,6 +36,7 @@ def draw_images(
     ResultsError
         If one cannot be drawn on grey either.
     """
+    endings: Counter[str] = Counter()
     problems: dict[str, str] = {}
 
     def missing() -> list[str]:
@@ -51,7 +55,9 @@ def draw_images(
         for at_work in missing()[:1]:  # none where it ended after the last
             if at_work in problems or ending.kind == WriteError.kind:
                 raise ResultsError(f"{images[at_work]}: cannot be drawn: {ending.message}")
-            problems[at_work] = ending.message
+            endings[at_work] += 1
+            if endings[at_work] == 2:
+                problems[at_work] = ending.message
 
 
 def draw_image(
