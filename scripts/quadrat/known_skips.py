@@ -49,15 +49,20 @@ def known_skips(task: ImageTask, grid: PatchGrid, info: ImageInfo, memory_mb: fl
 
 
 def _is_scanned(grid: PatchGrid, info: ImageInfo) -> np.ndarray:
-    """Tell of each patch whether a pixel of it was scanned, as (rows, cols) bool array."""
-    windows = np.array([*grid.windows()]).reshape(grid.rows, grid.cols, 4) * (2 * info.downsample)
-    top, left, height, width = np.moveaxis(windows, -1, 0)
+    """Return whether any pixel of each patch was scanned, as (rows, cols) bool array."""
+    down, across = info.downsample
     found = np.zeros((grid.rows, grid.cols), bool)
     for part in info.scanned:
-        found |= (
-            (top < part.y + part.height)
-            & (top + height > part.y)
-            & (left < part.x + part.width)
-            & (left + width > part.x)
-        )
+        rows = _overlaps(grid, grid.ys, grid.height, down, part.y, part.height)
+        cols = _overlaps(grid, grid.xs, grid.width, across, part.x, part.width)
+        found |= rows[:, np.newaxis] & cols
     return found
+
+
+def _overlaps(
+    grid: PatchGrid, origins: list[int], length: int, scale: float, start: int, size: int
+) -> np.ndarray:
+    """Return along one axis which patches overlap a span of level-0 pixels."""
+    starts = scale * np.array(origins)
+    ends = starts + scale * np.array([grid.extent(origin, length) for origin in origins])
+    return (starts < start + size) & (ends > start)
