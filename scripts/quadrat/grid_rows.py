@@ -26,7 +26,7 @@ class GridRows:
 
     def __init__(self, writer: PredictionWriter, grid: PatchGrid, info: ImageInfo, skips: Skips):
         self._writer, self._skips = writer, skips
-        height, width = info.full_size or (grid.height, grid.width)
+        height, width = info.full_size
         self._down = _spans(grid, grid.ys, grid.height, info.downsample[0], height)
         self._across = _spans(grid, grid.xs, grid.width, info.downsample[1], width)
         self._next = skips.rows.start * len(self._across)

@@ -183,7 +183,7 @@ def _described(info: ImageInfo) -> dict[str, Any]:
         "dtype": str(info.dtype),
         "level": info.level,
         "downsample": info.downsample,
-        "full_size": info.full_size or (info.height, info.width),
+        "full_size": info.full_size,
         "crs": info.crs,
         "transform": info.transform,
         "mpp": info.mpp,

@@ -8,7 +8,7 @@ import numpy as np
 from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid
 from quadrat.readers import Reader, open_image
-from quadrat.readers.nodata import is_nodata
+from quadrat.readers.nodata import nodata_mask
 from quadrat.readers.reader import ImageInfo
 from quadrat.stream import BLOCK_BYTES, plan_blocks
 
@@ -163,11 +163,7 @@ def _usable(pixels: np.ndarray, info: ImageInfo) -> np.ndarray | None:
     """Tell which samples are neither nodata nor infinite; None where no sample can be."""
     if info.nodata is None and info.dtype.kind != "f":
         return None
-    usable = np.isfinite(pixels)
-    for channel, value in enumerate(info.nodata or ()):
-        if value is not None:
-            usable[..., channel] &= ~is_nodata(pixels[..., channel], value)
-    return usable
+    return np.isfinite(pixels) & ~nodata_mask(pixels, info.nodata or ())
 
 
 def _sums(pixels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:

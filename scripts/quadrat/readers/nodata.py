@@ -1,6 +1,7 @@
 """Nodata: the value that a file declares for samples without data, and which samples have it."""
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 
 import numpy as np
@@ -58,6 +59,22 @@ def is_nodata(samples: np.ndarray, value: float) -> np.ndarray:
             low, high = _range(value, float(limits.max))
             return (samples > low) & (samples < high)
     return samples == value
+
+
+def nodata_mask(pixels: np.ndarray, nodata: Iterable[float | None]) -> np.ndarray:
+    """Return which samples of pixels have the nodata value of their channel, as bool array of their shape.
+
+    Parameters
+    ----------
+    pixels : (..., channel) array
+    nodata : iterable of int, float or None
+        Of each channel; None for a channel without a value. May be empty.
+    """
+    mask = np.zeros(pixels.shape, bool)
+    for channel, value in enumerate(nodata):
+        if value is not None:
+            mask[..., channel] = is_nodata(pixels[..., channel], value)
+    return mask
 
 
 def _range(value: float, most: float) -> tuple[float, float]:

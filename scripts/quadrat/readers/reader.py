@@ -36,8 +36,8 @@ class ImageInfo:
         Pyramid level that is read, 0 is full resolution, and how many the file has.
     downsample : tuple of 2 float
         Level-0 pixels per pixel of the level that is read, along y and x; 1.0 at level 0.
-    full_size : tuple of 2 int or None
-        Height and width in pixels of level 0; None where that is what is read.
+    full_size : tuple of 2 int
+        Height and width in pixels of level 0. Default: those of what is read.
     is_first : bool
         Whether it is the first image and plane of its file, to which a mask belongs that GDAL finds there.
     compression : str
@@ -92,6 +92,10 @@ class ImageInfo:
     bounds: Window | None = None
     scanned: tuple[Window, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.full_size is None:
+            object.__setattr__(self, "full_size", (self.height, self.width))
 
     @property
     def fill(self) -> tuple[int | float, ...]:

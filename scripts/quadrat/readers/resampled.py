@@ -11,7 +11,7 @@ import numpy as np
 
 from quadrat.grid import Window
 from quadrat.readers.blocks import BlockGrid
-from quadrat.readers.nodata import is_nodata
+from quadrat.readers.nodata import nodata_mask
 from quadrat.readers.reader import ImageInfo, Reader
 from quadrat.readers.stripes import StripePipeline, fresh_rows
 
@@ -159,10 +159,7 @@ def _write_means(
         whole = down.weights[0].sum() * across.weights[0].sum()
         means = _sums(pixels, down, across) / np.float64(whole)
     else:
-        is_data = np.ones(pixels.shape, bool)
-        for channel, value in enumerate(nodata):
-            if value is not None:
-                is_data[..., channel] = ~is_nodata(pixels[..., channel], value)
+        is_data = ~nodata_mask(pixels, nodata)
         sums = _sums(np.where(is_data, pixels, 0), down, across)
         covered = _sums(is_data, down, across)
         means = np.divide(sums, covered, out=np.zeros(sums.shape), where=covered > 0, dtype=np.float64)
@@ -217,6 +214,5 @@ def _resampled(source: ImageInfo, ratio: Fraction) -> ImageInfo:
         segment_height=1,
         segment_width=width,
         downsample=(source.downsample[0] * float(ratio), source.downsample[1] * float(ratio)),
-        full_size=source.full_size or (source.height, source.width),
         notes=(*source.notes, f"each pixel is the mean of {float(ratio):g} x {float(ratio):g} px as stored"),
     )
