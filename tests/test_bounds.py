@@ -24,7 +24,7 @@ STAINED = (slice(4 * TILE, 5 * TILE), slice(6 * TILE, 7 * TILE))
 
 @pytest.fixture
 def slide(images):
-    """Give an MRXS slide that was scanned in part; one tile of it is stained."""
+    """Return an MRXS slide that was scanned in part; one tile of it is stained."""
     rng = np.random.default_rng(0)
     pixels = np.full((ROWS * TILE, COLS * TILE, 3), 255, np.uint8)
     scanned = pixels[TOP * TILE : BOTTOM * TILE, LEFT * TILE : RIGHT * TILE]
@@ -43,7 +43,7 @@ def slide(images):
 
 @pytest.fixture
 def predict(make_task, results):
-    """Give a function that predicts the mean of each patch of 32 px, and gives the path of the result."""
+    """Return a function that predicts the mean of each patch of 32 px, and returns the path of the result."""
 
     def run(path, **options):
         output = results.version_path(path.name, "0123456789ab")

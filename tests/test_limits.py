@@ -19,7 +19,7 @@ def answer(question):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Give the name of a module that fails at some questions."""
+    """Return the name of a module that fails at some questions."""
     (tmp_path / "answering.py").write_text(ANSWERING)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return "answering"

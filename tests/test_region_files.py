@@ -53,7 +53,7 @@ def test_folder_without_any_file_of_the_images_is_refused(folder):
 def test_what_no_job_could_use_is_refused_in_one_line(tmp_path):
     missing, text = str(tmp_path / "missing"), tmp_path / "text.gpkg"
     text.write_text("text")
-    told = {
+    reasons = {
         missing: "no such file or folder",
         str(text): "cannot be read",
         write_vector(tmp_path / "a.gpkg", None): "has no coordinate reference system",
@@ -64,11 +64,11 @@ def test_what_no_job_could_use_is_refused_in_one_line(tmp_path):
     files.check()
     assert files.task("a.tif", files.hash)["path"] == f"{two_layers}:more"
     assert files.hash == read_vectors(f"{two_layers}:more").hash
-    told |= {
+    reasons |= {
         two_layers: "has several layers: b, more; name one of them, as FILE.gpkg:LAYER",
         f"{two_layers}:less": "has no layer less: b, more; name one of them, as FILE.gpkg:LAYER",
     }
-    for path, reason in told.items():
+    for path, reason in reasons.items():
         with pytest.raises(ConfigError, match=reason) as caught:
             RegionFiles(path).check()
         assert str(caught.value).startswith(f"regions {path}: ")

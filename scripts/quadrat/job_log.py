@@ -34,13 +34,13 @@ class JobLog:
         self._write(visible_lines(masked(text)))
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # a full disk must not hide what is told of it
+        with suppress(OSError):  # a full disk must not hide the line about it
             self._file.write(text.encode())
 
 
 @contextmanager
 def telling(path: str, results: str | None = None) -> Iterator[JobLog]:
-    """Give what takes the lines of a job; an error of quadrat's ends the job with its own line.
+    """Yield the log of a job; an error of quadrat's ends the job with its own line.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def telling(path: str, results: str | None = None) -> Iterator[JobLog]:
     Raises
     ------
     SystemExit
-        In place of a QuadratError, once its line is told; and where the log cannot be written.
+        In place of a QuadratError, once its line is shown; and where the log cannot be written.
     """
     try:
         with writing(path):

@@ -65,9 +65,9 @@ def answers(module: str, questions: list[Any]) -> Iterator[Any]:
                 stderr=printed,
                 text=True,
             )
-            told = done.stdout.splitlines()
-            yield from map(json.loads, told)
-            left = left[len(told) :]
+            answered = done.stdout.splitlines()
+            yield from map(json.loads, answered)
+            left = left[len(answered) :]
             if left:
                 yield _ended(done.returncode, printed)
                 left = left[1:]
@@ -85,13 +85,13 @@ def _main(module: str) -> None:
     for limited in (resource.RLIMIT_DATA, resource.RLIMIT_FSIZE):
         resource.setrlimit(limited, (MOST_BYTES, MOST_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    told = os.dup(1)
+    output = os.dup(1)
     os.dup2(2, 1)  # what decoders print is no answer
     answer = import_module(module).answer
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     for question in json.load(sys.stdin):
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + MOST_SECONDS, hard))
-        os.write(told, f"{json.dumps(answer(question))}\n".encode())
+        os.write(output, f"{json.dumps(answer(question))}\n".encode())
 
 
 if __name__ == "__main__":

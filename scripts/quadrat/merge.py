@@ -132,10 +132,10 @@ def _image_table(results: list[Result], columns: dict[str, dict[str, str]]) -> b
         counts, failure = result.counts, result.failure
         numbers = [counts.get(name, "") for name in ("patches", "skipped", "nan")]
         dropped = f"{counts['dropped']:.6f}" if "dropped" in counts else ""
-        told = [_one_line(failure.get(name, "")) for name in ("kind", "message", "hint")]
+        texts = [_one_line(failure.get(name, "")) for name in ("kind", "message", "hint")]
         mine = columns.get(result.filename, {})
         rows.append(
-            [result.filename, result.status, *numbers, dropped, result.content_hash or "", *told]
+            [result.filename, result.status, *numbers, dropped, result.content_hash or "", *texts]
             + [mine.get(name, "") for name in own]
         )
     return table_bytes([*TABLE_COLUMNS, *own], rows)

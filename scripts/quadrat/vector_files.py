@@ -271,8 +271,8 @@ def _read_by_gdal(path: str, driver: str) -> Vectors:
 
     with _only_driver(driver):
         try:
-            told, _, geometries, _ = pyogrio.raw.read(os.path.abspath(path), columns=[])
-            return Vectors(told["crs"], [*shapely.from_wkb(geometries)])
+            metadata, _, geometries, _ = pyogrio.raw.read(os.path.abspath(path), columns=[])
+            return Vectors(metadata["crs"], [*shapely.from_wkb(geometries)])
         except (DataSourceError, DataLayerError, NotImplementedError) as error:
             raise ImageError(f"cannot be read: {str(error).splitlines()[0]}", HINT) from error
 

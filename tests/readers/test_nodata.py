@@ -86,7 +86,7 @@ DECLARED = [(dtype, text) for dtype, texts in TEXTS.items() for text in texts]
 
 
 def samples_of(dtype):
-    """Give all samples above that a type has, as an image of one row."""
+    """Return all samples above that a type has, as an image of one row."""
     if np.dtype(dtype).kind == "f":
         with np.errstate(over="ignore"):
             return np.array([FLOATS], dtype)
@@ -100,13 +100,13 @@ def write_declaring(path, pixels, text, **options):
 
 
 def read_whole(reader):
-    """Give all pixels of an image, and a row and a column outside of it."""
+    """Return all pixels of an image, and a row and a column outside of it."""
     (block,) = reader.read_blocks([Window(0, 0, reader.info.height + 1, reader.info.width + 1)], 1)
     return block.copy()
 
 
 def mask_of(pixels, nodata):
-    """Tell of each pixel whether it is nodata, by the rule that skips patches."""
+    """Return for each pixel whether it is nodata, by the rule that skips patches."""
     rules = PatchRules({"nodata": 1.0}, nodata, None)
     return np.array([[rules.reason(pixel[None, None]) == "nodata" for pixel in row] for row in pixels])
 
@@ -193,16 +193,16 @@ TRANSFORM = Affine(10, 0, 5e5, 0, -10, 4e6)
 
 @pytest.fixture
 def write_bands(tmp_path):
-    """Give a function that writes a VRT of bands of their own nodata value, and gives its path."""
+    """Return a function that writes a VRT of bands with nodata values of their own, and returns its path."""
 
     def write(bands, values):
         height, width = bands[0].shape
         for number, pixels in enumerate(bands, start=1):
             with written_by_gdal(tmp_path / f"{number}.tif", 1, pixels.dtype, pixels.shape) as image:
                 image.write(pixels, 1)
-        told = ["" if value is None else f"<NoDataValue>{value}</NoDataValue>" for value in values]
+        texts = ["" if value is None else f"<NoDataValue>{value}</NoDataValue>" for value in values]
         kind = {"uint8": "Byte"}.get(bands[0].dtype.name, bands[0].dtype.name.title().replace("Ui", "UI"))
-        parts = [BAND.format(dtype=kind, band=band, nodata=text) for band, text in enumerate(told, start=1)]
+        parts = [BAND.format(dtype=kind, band=band, nodata=text) for band, text in enumerate(texts, start=1)]
         head = f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>EPSG:32612</SRS>'
         head += "<GeoTransform>500000,10,0,4000000,0,-10</GeoTransform>"
         (tmp_path / "a.vrt").write_text(head + "".join(parts) + "</VRTDataset>")
@@ -213,7 +213,7 @@ def write_bands(tmp_path):
 
 @pytest.fixture
 def bands(noise):
-    """Give three bands with holes of values of their own, which overlap in part."""
+    """Return three bands with holes of values of their own, which overlap in part."""
     bands = noise(40, 60, 3).transpose(2, 0, 1) % 200 + 20
     for band, value, columns in zip(bands, (0, 255, 9), (40, 30, 20), strict=True):
         band[5:33, :columns] = value
@@ -227,8 +227,8 @@ def test_pixel_of_a_vrt_is_nodata_where_each_band_has_its_own_value(write_bands,
     with rasterio.open(path) as image, open_image(path, channels=channels) as reader:
         mask = (image.read_masks(list(channels)) == 0).all(axis=0)
         np.testing.assert_array_equal(mask_of(read_whole(reader)[:-1, :-1], reader.info), mask)
-        told = [image.nodatavals[one - 1] for one in channels]
-        padding = [value or 0 for value in told]
+        declared = [image.nodatavals[one - 1] for one in channels]
+        padding = [value or 0 for value in declared]
         assert read_whole(reader)[-1, -1].tolist() == padding
 
 

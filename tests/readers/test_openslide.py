@@ -93,7 +93,7 @@ REGIONS = [(128, 64, PIXELS[:256, :320]), (640, 800, PIXELS[300:428, 300:492])]
 
 @pytest.fixture
 def scn(tmp_path):
-    """Give the path of a Leica slide of two regions, the first of which is larger."""
+    """Return the path of a Leica slide of two regions, the first of which is larger."""
     write_scn(tmp_path / "a.scn", (1024, 1280), REGIONS)
     return tmp_path / "a.scn"
 

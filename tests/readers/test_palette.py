@@ -27,7 +27,7 @@ def read_whole(reader):
 
 @pytest.fixture
 def write_palette(tmp_path, noise):
-    """Give a function that writes a palette TIFF with GDAL, with alpha where it is given, and its colours."""
+    """Return a function that writes a palette TIFF with GDAL, with alpha if it is given, and its colours."""
 
     def write(alpha=None, bits=8, **options):
         colors = noise(1 << bits, 3).astype(np.uint8)

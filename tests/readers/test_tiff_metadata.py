@@ -135,8 +135,8 @@ def test_control_points_are_no_transform(points, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=[UTM, ties])
     with rasterio.open(tmp_path / "a.tif") as image:
         assert image.transform.is_identity
-        told = image.gcps[1].to_string()
-    assert (info_of(tmp_path / "a.tif").crs, info_of(tmp_path / "a.tif").transform) == (told, None)
+        named = image.gcps[1].to_string()
+    assert (info_of(tmp_path / "a.tif").crs, info_of(tmp_path / "a.tif").transform) == (named, None)
 
 
 def test_height_is_left_out_of_the_reference_system(tmp_path):

@@ -96,15 +96,15 @@ def test_samples_of_eight_bit_are_never_read_as_one_bit(codec, path):
 
 
 @pytest.mark.parametrize(
-    ("code", "value", "told"),
+    ("code", "value", "message"),
     [(277, 0, "it has 0 samples per pixel"), (284, 0, "its planar configuration is 0"), (284, 3, "is 3")],
 )
-def test_value_that_has_no_meaning_is_refused_as_gdal_does(code, value, told, path):
+def test_value_that_has_no_meaning_is_refused_as_gdal_does(code, value, message, path):
     write(path, PIXELS[..., 0], photometric="minisblack")
     add(path, code, 3, value)
     with pytest.raises(RasterioError):
         read_by_gdal(path)
-    with pytest.raises(ImageError, match=told):
+    with pytest.raises(ImageError, match=message):
         open_image(path)
 
 

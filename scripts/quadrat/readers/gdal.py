@@ -250,7 +250,7 @@ def _gdal_errors(doing: str, path: str) -> Iterator[None]:
 
 
 def _palette(dataset) -> np.ndarray | None:
-    """Return the colours of a palette image as (index, 3 or 4) uint8 array: 4 where alpha is told."""
+    """Return the colours of a palette image as (index, 3 or 4) uint8 array: 4 with alpha."""
     has_alpha_band = dataset.count == 2 and dataset.colorinterp[1] == ColorInterp.alpha
     if dataset.count != 1 and not (has_alpha_band and dataset.dtypes[1] == "uint8"):
         return None

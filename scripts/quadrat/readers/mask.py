@@ -21,7 +21,7 @@ from quadrat.readers.stripes import StripePipeline
 
 
 def has_mask(path: str) -> bool:
-    """Whether GDAL has a mask of a file that neither alpha nor the nodata values of samples tell.
+    """Return whether GDAL has a mask of a file besides its alpha and the nodata values of its samples.
 
     The nodata value of a palette image is an index, which the colours do not show any more.
     """

@@ -38,7 +38,7 @@ def declared_nodata(text: str, dtype: np.dtype) -> int | float | None:
 
 
 def is_nodata(samples: np.ndarray, value: float) -> np.ndarray:
-    """Tell which samples have the nodata value, as GDAL's mask has it.
+    """Return which samples have the nodata value, as GDAL's mask has it.
 
     Parameters
     ----------

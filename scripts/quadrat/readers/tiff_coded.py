@@ -139,7 +139,7 @@ class CodedSegments(TiffSegments):
             return _rgb(pixels) if self._is_ycbcr and not is_subsampled(data) else pixels
 
     def _colour_notes(self) -> tuple[str, ...]:
-        """Return what became of the YCbCr of JPEG 2000, as the first segment tells."""
+        """Return what became of the YCbCr of JPEG 2000, as the first segment shows."""
         if self.page.compression not in JPEG_2000:
             return ()
         stored = self._stored[0]

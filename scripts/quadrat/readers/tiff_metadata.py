@@ -44,7 +44,7 @@ def crs_of(page: TiffPage) -> str | None:
 
 
 def has_own_crs(page: TiffPage) -> bool:
-    """Whether it takes GDAL to tell which coordinate reference system the keys describe."""
+    """Return whether only GDAL can read which coordinate reference system the keys describe."""
     has_keys = not geo_keys(page).keys().isdisjoint((MODEL_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS))
     return has_keys and crs_of(page) is None
 

@@ -39,7 +39,7 @@ def ome_planes(xml: str, page: TiffPage) -> Planes | None:
             height, width, *sizes = (int(pixels.attrib[f"Size{axis}"]) for axis in "YX" + axes)
             channel = axes.index("C")
             sizes[channel] = -(-sizes[channel] // page.samplesperpixel)
-            # Planes may also lie one below the other in a single page, where they cannot be told apart.
+            # Planes may also lie one below the other in a single page, where nothing separates them.
             if width == page.imagewidth and page.imagelength in (height, height * prod(sizes)):
                 return Planes(axes, tuple(sizes))
     except (ElementTree.ParseError, KeyError, ValueError):
