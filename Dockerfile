@@ -1,7 +1,8 @@
 # The environment of envs/run.lock, with the project in /opt/quadrat:
 #   docker build -t quadrat .
 #   docker run --rm --user $(id -u):$(id -g) -v "$PWD":/study -w /study quadrat --cores 8 --configfile my.yaml
-FROM python:3.11-slim-bookworm
+# The index for all platforms; a new digest is a reviewed change: docker buildx imagetools inspect python:3.11-slim-bookworm
+FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
 COPY LICENSE Snakefile config.yaml pyproject.toml /opt/quadrat/
 COPY docs/package.md /opt/quadrat/docs/package.md
