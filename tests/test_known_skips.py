@@ -26,11 +26,11 @@ def test_what_is_outside_is_told_before_what_is_background(images, make_task, tm
     )
     with open_image(path) as reader:
         info = reader.info
-    skips = known_skips(task, task.reading.grid(256, 256), info, None)
+    skips = known_skips(task.path, task.reading, task.reading.grid(256, 256), info, regions=task.regions)
     assert skips.reasons(range(4)) == [None, "outside", "background", "outside"]
 
 
 def test_nothing_is_skipped_unless_the_configuration_says_so(write_tiff, make_task):
     task = make_task(write_tiff("a.tif").path)
     with open_image(task.path) as reader:
-        assert known_skips(task, task.reading.grid(100, 140), reader.info, None).wanted.all()
+        assert known_skips(task.path, task.reading, task.reading.grid(100, 140), reader.info).wanted.all()

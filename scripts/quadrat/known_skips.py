@@ -1,27 +1,43 @@
 """Known skips: the patches of an image that are skipped for where they are, before it is read."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from quadrat.grid import PatchGrid
 from quadrat.readers import open_image
 from quadrat.readers.reader import ImageInfo
+from quadrat.reading import Reading
 from quadrat.skipping import Skips
-from quadrat.task import ImageTask
 
 
-def known_skips(task: ImageTask, grid: PatchGrid, info: ImageInfo, memory_mb: float | None) -> Skips:
+def known_skips(
+    path: str,
+    reading: Reading,
+    grid: PatchGrid,
+    info: ImageInfo,
+    *,
+    regions: dict[str, Any] | None = None,
+    grid_rows: range | None = None,
+    memory_mb: float | None = None,
+) -> Skips:
     """Find the patches that are skipped, as far as that can be told without reading them.
 
     Parameters
     ----------
-    task : ImageTask
+    path : str
+        The image file.
+    reading : Reading
     grid : PatchGrid
     info : ImageInfo
         Of the image, as the grid was laid over it.
-    memory_mb : float or None
-        Memory in megabytes that may be taken; None for no limit.
+    regions : dict, optional
+        Where patches are predicted; see `quadrat.task.ImageTask`. Default: everywhere.
+    grid_rows : range, optional
+        The grid rows to look at. Default: all.
+    memory_mb : float, optional
+        Memory in megabytes that may be taken. Default: no limit.
 
     Returns
     -------
@@ -32,18 +48,18 @@ def known_skips(task: ImageTask, grid: PatchGrid, info: ImageInfo, memory_mb: fl
     ImageError
         If the image does not hold what a rule needs.
     """
-    skips, reading = Skips(grid, task.grid_rows), task.reading
+    skips = Skips(grid, grid_rows)
     if info.scanned:
         skips.add("unscanned", ~_is_scanned(grid, info))
-    if task.regions is not None:
+    if regions is not None:
         from quadrat.regions import lies_inside
 
-        skips.add("outside", ~lies_inside(task.regions, grid, info))
+        skips.add("outside", ~lies_inside(regions, grid, info))
     tissue_below = ((reading.skip or {}).get("background") or {}).get("tissue_below")
     if tissue_below is not None:
         from quadrat.tissue import tissue_shares
 
-        open_level = partial(open_image, task.path, None, plane=reading.plane, memory_mb=memory_mb)
+        open_level = partial(open_image, path, None, plane=reading.plane, memory_mb=memory_mb)
         skips.add("background", tissue_shares(open_level, grid, info, memory_mb) < tissue_below)
     return skips
 

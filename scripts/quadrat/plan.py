@@ -15,7 +15,6 @@ from quadrat import keys, versions
 from quadrat.config import Settings
 from quadrat.content_ids import ContentLog, hash_known, identify
 from quadrat.contents import mark
-from quadrat.drawings import DrawingsFolder
 from quadrat.errors import ConfigError
 from quadrat.inside import remove
 from quadrat.inventory import FoundImage, find_images, is_chosen
@@ -75,9 +74,8 @@ class Plan:
 
     @cached_property
     def superseded(self) -> list[str]:
-        """Paths of results, shards and drawings that belong to other images, contents or configurations."""
-        drawings = DrawingsFolder(self.settings.results, self.settings.maps)
-        return sorted(self.there - set(self.results) - self.shard_paths) + drawings.superseded(self.images)
+        """Paths of results and shards that belong to other images, contents or configurations."""
+        return sorted(self.there - set(self.results) - self.shard_paths)
 
     @cached_property
     def state(self) -> str:

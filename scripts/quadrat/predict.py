@@ -121,7 +121,15 @@ def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any
         require_listable(grid, memory_mb)
         predictor = load_predictor(task.predictor, task.threads)
         predictor.check(info)
-        skips = known_skips(task, grid, info, memory_mb)
+        skips = known_skips(
+            task.path,
+            reading,
+            grid,
+            info,
+            regions=task.regions,
+            grid_rows=task.grid_rows,
+            memory_mb=memory_mb,
+        )
         rows = GridRows(writer, grid, info, skips)
         counts = {"patches": len(skips.rows) * grid.cols, "nan": 0, "infinite": 0}
         for run in _runs(opened, grid, predictor, skips, task):

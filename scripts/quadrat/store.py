@@ -7,7 +7,7 @@ import secrets
 import sys
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from quadrat.errors import PredictorError, ResultsError, WriteError
 from quadrat.inside import open_parent
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from quadrat.grid import Window
-    from quadrat.shard import ShardWriter
 
 # How the names of files end that are not whole yet; they begin with a dot.
 TEMPORARY = ".tmp"
@@ -282,14 +281,29 @@ def require_storable(predictions: "np.ndarray") -> None:
         )
 
 
-def write_failure(
-    output: "PredictionWriter | ShardWriter", footer: dict[str, Any], failure: dict[str, str]
-) -> None:
+class RowWriter(Protocol):
+    """What writes the rows of an image, or of a shard of it: `PredictionWriter` and `ShardWriter`."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info) -> None: ...
+
+    def append(self, positions: "list[tuple[int, int, Window]]", predictions: "np.ndarray") -> None:
+        """Add the predictions of some patches."""
+
+    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: list[str]) -> None:
+        """Add patches that have no prediction."""
+
+    def finish(self, footer: dict[str, Any]) -> None:
+        """Write what is left, and the footer."""
+
+
+def write_failure(output: RowWriter, footer: dict[str, Any], failure: dict[str, str]) -> None:
     """Write an empty result that holds why its image could not be predicted.
 
     Parameters
     ----------
-    output : PredictionWriter or ShardWriter
+    output : RowWriter
         Not yet entered.
     footer : dict
         What is known of the image and of what the result was to be made from.

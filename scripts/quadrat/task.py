@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 from quadrat.reading import Reading
 
 if TYPE_CHECKING:
-    from quadrat.shard import ShardWriter
-    from quadrat.store import PredictionWriter
+    from quadrat.store import RowWriter
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class ImageTask:
         """The rule whose job it is."""
         return "predict_image" if self.rows is None else "predict_shard"
 
-    def writer(self) -> "PredictionWriter | ShardWriter":
+    def writer(self) -> "RowWriter":
         """Give what writes the output."""
         if self.rows is None:
             from quadrat.store import PredictionWriter

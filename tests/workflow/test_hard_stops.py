@@ -24,10 +24,8 @@ SIGNALS = [
     signal.SIGSTOP,
 ]
 
-# Of the processor: planning takes a second and a half, an image a third. On a busy machine that takes longer, and a
-# fast one is done before: from then on the delays are drawn from what its run took.
+# Seconds of the processor; planning takes 1.5, an image a third. A run that ends unstruck shortens the delays.
 MOST_SECONDS = 7.0
-# More than one strike a run is usual. A run that nothing struck shortens the delays, so few are left unstruck.
 MOST_RUNS = 4 * STOPS
 HANG_SECONDS = 120
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -58,7 +56,7 @@ def worked(run):
 
 
 def wait_for_work(run, seconds):
-    """Wait until a run has worked so long or has ended; return how long it had worked when it was last seen."""
+    """Wait until a run has worked so long or has ended; return how long it had worked by then."""
     hangs = time.monotonic() + HANG_SECONDS
     seen = worked(run)
     end = seen + seconds
@@ -160,7 +158,7 @@ def test_fifty_hard_stops_end_in_the_bytes_of_an_undisturbed_run(undisturbed):
         runs += 1
         unlock(study)
         struck_by = " and ".join(" ".join(strike) for strike in strikes)
-        print(f"run {runs}: {struck_by or 'none'} after {before:.1f} s; {len(study.versions())} images predicted")
+        print(f"run {runs}: {struck_by or 'none'} after {before:.1f} s; {len(study.versions())} predicted")
     # The images of the rest of the time arrive at once.
     drop(study, FIRST + runs * MORE, FIRST + STOPS * MORE)
     finished = study.run()

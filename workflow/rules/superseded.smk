@@ -4,6 +4,11 @@ Required: to be asked for by name. Such results are never removed otherwise.
 """
 
 
+def superseded_paths(wildcards):
+    """Return the paths of results, shards and drawings that are not of the current plan."""
+    return plan().superseded + drawings.superseded(plan().images)
+
+
 rule superseded:
     log:
         results.log("superseded"),
@@ -11,7 +16,7 @@ rule superseded:
     conda:
         "../../envs/quadrat.yaml"
     params:
-        paths=lambda wildcards: plan().superseded,
+        paths=superseded_paths,
         results=settings.results,
         unlink=False,
     script:
@@ -22,6 +27,6 @@ use rule superseded as prune with:
     log:
         results.log("prune"),
     params:
-        paths=lambda wildcards: plan().superseded,
+        paths=superseded_paths,
         results=settings.results,
         unlink=True,
