@@ -24,7 +24,7 @@ SIGNALS = [
     signal.SIGSTOP,
 ]
 
-# Seconds of the processor; planning takes 1.5, an image a third. A run that ends unstruck shortens the delays.
+# Seconds of the processor: planning takes 1.5, an image a third. A run that ends unstruck shortens delays.
 MOST_SECONDS = 7.0
 MOST_RUNS = 4 * STOPS
 HANG_SECONDS = 120
