@@ -15,7 +15,7 @@ from quadrat import RESULTS_VERSION
 from quadrat.predict import predict_image
 from quadrat.reading import Reading
 from quadrat.task import ImageTask
-from quadrat.versions import digest, version
+from quadrat.versions import digest
 
 IMAGES = Path(__file__).resolve().parents[1] / "examples/first_run/images"
 GOLDEN = Path(__file__).with_suffix(".json")
@@ -57,12 +57,6 @@ def golden():
 def test_result_is_what_this_results_version_promises(filename, edge, golden, tmp_path):
     assert golden["results_version"] == RESULTS_VERSION
     assert result_digest(filename, edge, tmp_path) == golden["results"][filename][edge]
-
-
-def test_version_of_a_content_and_a_recipe_is_what_it_was():
-    # Another way to make versions would compute the images of all users again.
-    made_from = {"patch_size": 512, "channels": [1, 2], "predictor": {"kind": "mean"}}
-    assert version("1-2", digest(made_from)) == "650b4582331c"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
+import os
 import re
+import sys
 from dataclasses import fields
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -11,6 +16,7 @@ from quadrat import versions
 from quadrat.config import Settings
 from quadrat.contents import hash_file
 from quadrat.errors import ConfigError
+from quadrat.plan import make_plan
 from quadrat.versions import StateRow, recipe, state, version
 
 ROWS = [StateRow("a.tif", "0123456789ab", "", {"site": "1"}), StateRow("b.tif", "", "braces", {"site": "2"})]
@@ -202,3 +208,54 @@ def test_state_tells_all_that_the_merged_files_show(rows):
 
 def test_state_tells_whether_the_json_is_wanted():
     assert state(ROWS, 10) != state(ROWS, 0)
+
+
+PYTHON = {"kind": "python", "path": "my_model.py", "name": "predict_patch"}
+SCALED = {"scale": 0.0001, "resize": "area", "input_size": 224, "labels": ["water", "land"], "argmax": True}
+
+# Folders of users hold results of these configurations, under these names.
+NAMES = {
+    "mean": ({}, "5428d2439987"),
+    "patch_size and stride": ({"patch_size": 256, "stride": 128, "edge": "pad"}, "15d194593d57"),
+    "channels": ({"channels": [3, 2, 1]}, "fd0ede6c761f"),
+    "mpp": ({"mpp": 0.5, "default_mpp": 0.25}, "b85a2cf2b518"),
+    "plane": ({"plane": {"z": 3, "t": 1}, "level": 1}, "f2ecd0edd9c7"),
+    "statistics": (
+        {"predictor": {"kind": "statistics", "of": ["mean", "p5"], "per_channel": True}},
+        "376f3d89e0dc",
+    ),
+    "onnx": ({"predictor": {"kind": "onnx", "path": "model.onnx"}}, "304c5b8cf878"),
+    "resized onnx": ({"predictor": {"kind": "onnx", "path": "model.onnx", **SCALED}}, "945174e46b3a"),
+    "torch": ({"predictor": {"kind": "torch", "path": "model.pt", "trust": True}}, "ed79942e067b"),
+    "python": ({"predictor": PYTHON | {"options": {"gain": 2}, "depends": ["weights"]}}, "4e2614fdd76e"),
+    "skip": ({"skip": {"nodata": 1.0, "background": {"tissue_below": 0.05}}}, "2d7ee1bbd918"),
+    "regions": ({"regions": "regions"}, "01fae2ad41bc"),
+    "shards": ({"shard_pixels": 1_000_000}, "5428d2439987"),
+}
+
+
+@pytest.fixture
+def planned_version(make_settings, images, monkeypatch):
+    """Return a function from a configuration to the version of an image, as a plan names its result."""
+    files = {"images/a.tif": b"II*\0", "regions/a.tif.geojson": b"{}", "my_model.py": b"", "weights": b"1"}
+    files |= {"model.onnx": b"\x08\x09", "model.pt": b""}  # an ONNX model of which only the version is there
+    monkeypatch.chdir(images.parent)
+    for name, content in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(content)
+    os.utime("images/a.tif", ns=(0, 10**18))
+    monkeypatch.setattr(versions, "RESULTS_VERSION", 2)
+    torch = ModuleType("torch")  # where it is not installed, its kind is refused
+    torch.__spec__ = ModuleSpec("torch", None)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+
+    def planned_version(config):
+        (image,) = make_plan(make_settings(**config), print).images
+        return image.version
+
+    return planned_version
+
+
+@pytest.mark.parametrize(("config", "expected"), NAMES.values(), ids=NAMES)
+def test_result_has_the_name_that_it_has_in_folders_of_users(planned_version, config, expected):
+    assert planned_version(config) == expected
