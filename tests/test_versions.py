@@ -211,6 +211,7 @@ def test_state_tells_whether_the_json_is_wanted():
 
 
 PYTHON = {"kind": "python", "path": "my_model.py", "name": "predict_patch"}
+GAINED = {"options": {"gain": 2}, "depends": ["weights"]}
 SCALED = {"scale": 0.0001, "resize": "area", "input_size": 224, "labels": ["water", "land"], "argmax": True}
 
 # Folders of users hold results of these configurations, under these names.
@@ -227,7 +228,8 @@ NAMES = {
     "onnx": ({"predictor": {"kind": "onnx", "path": "model.onnx"}}, "304c5b8cf878"),
     "resized onnx": ({"predictor": {"kind": "onnx", "path": "model.onnx", **SCALED}}, "945174e46b3a"),
     "torch": ({"predictor": {"kind": "torch", "path": "model.pt", "trust": True}}, "ed79942e067b"),
-    "python": ({"predictor": PYTHON | {"options": {"gain": 2}, "depends": ["weights"]}}, "4e2614fdd76e"),
+    "python": ({"predictor": PYTHON}, "1a43aefdc146"),
+    "python with options": ({"predictor": PYTHON | GAINED}, "4e2614fdd76e"),
     "skip": ({"skip": {"nodata": 1.0, "background": {"tissue_below": 0.05}}}, "2d7ee1bbd918"),
     "regions": ({"regions": "regions"}, "01fae2ad41bc"),
     "shards": ({"shard_pixels": 1_000_000}, "5428d2439987"),

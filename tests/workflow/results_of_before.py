@@ -48,7 +48,7 @@ def main():
 
 
 def survey(study):
-    """Make a finished study of statistics, two of whose results belong to an earlier configuration."""
+    """Make a finished study of means, two of whose results belong to an earlier configuration."""
     write_image(study.images / "north/ü b.tif", 1, extratags=[NODATA])
     for seed, name in enumerate(["red", "green"], start=2):
         write_image(study.path / f"stored/{name}.tif", seed)
