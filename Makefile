@@ -71,9 +71,10 @@ bench: dev-environment ## Measure reading and models beside peers and limits, re
 	$(BIN)/python benchmarks/workflow.py
 	$(BIN)/python benchmarks/cluster.py
 
-lint: dev-environment ## Check the style of all code, the workflow, and the workflows of CI
+lint: dev-environment ## Check the style and types of all code, the workflow, and the workflows of CI
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(ACTIVE) $(BIN)/snakemake --lint
 	$(BIN)/actionlint -shellcheck= -pyflakes=

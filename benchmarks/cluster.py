@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from process import HERE, run
 from table import spread
-from workflow import SNAKEMAKE, make_images
+from workflow import SIDE, SNAKEMAKE, make_images
 
 PROJECT = HERE.parent
 sys.path.insert(0, str(PROJECT / "tests/cluster"))
@@ -56,9 +56,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        make_images(options.images)
+        make_images(options.images, SIDE)
         write_profiles()
-        with running_slurm(cpus=max(1, os.cpu_count() // 2)) as cluster:
+        with running_slurm(cpus=max(1, (os.cpu_count() or 1) // 2)) as cluster:
             rounds = [measure_round(number, cluster) for number in range(options.rounds)]
     show(options, rounds)
 
@@ -90,7 +90,8 @@ def measure(profile: str, number: int, cluster: Path) -> Measured:
     if ending.exit_code:
         raise SystemExit(ending.output + ending.errors)
     lines = (cluster / "finished.txt").read_text().splitlines()
-    spans = [FINISHED.search(line).groups() for line in lines if f"WorkDir={study} " in line]
+    ours = "\n".join(line for line in lines if f"WorkDir={study} " in line)
+    spans = FINISHED.findall(ours)
     return Measured(ending.wall_s, sum(core_s(*span) for span in spans), len(spans))
 
 

@@ -85,7 +85,9 @@ def make_images(folder: Path, sizes: list[tuple[int, int, list[str]]]) -> None:
         missing = {layout: path for layout, path in missing.items() if not path.exists()}
         for bits in (8, 16):
             alike = {layout: path for layout, path in missing.items() if LAYOUTS[layout].bits == bits}
-            image = scene().image(height, width, bits) if alike else None
+            if not alike:
+                continue
+            image = scene().image(height, width, bits)
             for layout, path in alike.items():
                 unfinished = path.with_stem(f"unfinished_{layout}")
                 _write(unfinished, LAYOUTS[layout], image)

@@ -59,7 +59,7 @@ def measure(images: Path, options: argparse.Namespace) -> dict[tuple[str, int], 
     threads, half = options.threads, max(1, options.threads // 2)
     keys = dict.fromkeys((name, count) for name in ("reader", "inference") for count in (half, threads))
     keys |= dict.fromkeys((name, threads) for name in ("network_job", *LOOPS))
-    measured = {key: [] for key in keys}
+    measured: dict[tuple[str, int], list[Measurement]] = {key: [] for key in keys}
     for _ in range(options.rounds):
         for (name, count), rounds in measured.items():
             print(f"{name}, {count} threads ...", file=sys.stderr)

@@ -31,8 +31,11 @@ def write_network(path: Path) -> None:
     for layer, (inputs, outputs) in enumerate(pairwise(CHANNELS)):
         kernel = rng.normal(0, (9 * inputs) ** -0.5, (outputs, inputs, 3, 3)).astype(np.float32)
         weights.append(numpy_helper.from_array(kernel, f"kernel{layer}"))
-        names = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
-        nodes.append(helper.make_node("Conv", [before, f"kernel{layer}"], [f"conv{layer}"], **names))
+        nodes.append(
+            helper.make_node(
+                "Conv", [before, f"kernel{layer}"], [f"conv{layer}"], strides=[2, 2], pads=[1, 1, 1, 1]
+            )
+        )
         nodes.append(helper.make_node("Relu", [f"conv{layer}"], [f"relu{layer}"]))
         before = f"relu{layer}"
     nodes.append(helper.make_node("ReduceMean", [before], ["prediction"], axes=[1, 2, 3], keepdims=0))

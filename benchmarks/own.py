@@ -55,11 +55,11 @@ def _decode_segments(path: str, threads: int) -> None:
 
         if page.compression == 1:
             end = page.dataoffsets[-1] + page.databytecounts[-1]
-            pieces, work = range(page.dataoffsets[0], end, PIECE_BYTES), read
+            done = pool.map(read, range(page.dataoffsets[0], end, PIECE_BYTES))
         else:
             step = max(1, PIECE_BYTES * len(segments) // page.nbytes)
-            pieces, work = [segments[at : at + step] for at in range(0, len(segments), step)], decode
-        for _ in pool.map(work, pieces):
+            done = pool.map(decode, [segments[at : at + step] for at in range(0, len(segments), step)])
+        for _ in done:
             pass
 
 

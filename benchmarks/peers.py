@@ -96,6 +96,7 @@ def _by_rasterio(path: str, threads: int, means_of_row: Callable) -> list[float]
 
 def zarr_patches(path: str, threads: int) -> list[float]:
     """Slice each patch out of zarr over tifffile's store."""
+    import numpy as np
     import zarr
 
     if not path.endswith(".tif"):
@@ -103,13 +104,14 @@ def zarr_patches(path: str, threads: int) -> list[float]:
     import tifffile
 
     with tifffile.imread(path, aszarr=True) as store:
-        array = zarr.open(store, mode="r")
+        array = zarr.open_array(store, mode="r")
         is_planar = array.shape[0] < array.shape[2]
         height, width = array.shape[1:] if is_planar else array.shape[:2]
 
         def mean(y: int, x: int) -> float:
             rows, columns = slice(y, y + PATCH), slice(x, x + PATCH)
-            return float((array[:, rows, columns] if is_planar else array[rows, columns]).mean())
+            pixels = np.asarray(array[:, rows, columns] if is_planar else array[rows, columns])
+            return float(pixels.mean())
 
         return _on_threads(threads, mean, height, width)
 

@@ -69,7 +69,7 @@ def run(command: list[str], limit_s: float = 3600) -> Ending:
         for file in (output, errors):
             file.seek(0)
             texts.append(file.read().decode())
-        return Ending(process.returncode, *texts, wall_s, usage.ru_maxrss * MAXRSS_BYTES / 1e6)
+        return Ending(process.returncode, texts[0], texts[1], wall_s, usage.ru_maxrss * MAXRSS_BYTES / 1e6)
 
 
 def run_python(arguments: list[str]) -> Ending:

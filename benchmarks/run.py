@@ -184,7 +184,7 @@ def large_lines(images: Path, options: argparse.Namespace) -> list[str]:
             [run_peer(peer, options.threads, [image]) for peer in ("plain_loop", "reader_mean")]
             for _ in range(options.rounds)
         ]
-        loops, readers = zip(*rounds, strict=True)
+        loops, readers = map(list, zip(*rounds, strict=True))
         lines.append(
             f"- {LAYOUTS[layout].description}, {size} x {size} px: the plain loop takes "
             f"{spread(ratios(loops, readers))} times as long as quadrat's reader + mean, and "

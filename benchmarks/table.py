@@ -36,8 +36,7 @@ def spread(values: list[float]) -> str:
     """Give median, minimum and maximum as text; a dash where there are none."""
     if not values:
         return "-"
-    shown = [f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}" for value in values]
-    shown = dict(zip(values, shown, strict=True))
+    shown = {value: f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}" for value in values}
     middle = median(values)
     digits = 2 if abs(middle) < 9.995 else 1
     return f"{middle:.{digits}f} [{shown[min(values)]}, {shown[max(values)]}]"
@@ -85,7 +84,7 @@ def _beside_fastest(quadrat: list[Measurement], peers: dict[str, list[Measuremen
     medians = {peer: median(map(_wall, measured)) for peer, measured in peers.items() if measured}
     if not medians:
         return "-"
-    fastest = min(medians, key=medians.get)
+    fastest = min(medians, key=medians.__getitem__)
     return f"{spread(ratios(quadrat, peers[fastest]))} {PEER_TITLES[fastest]}"
 
 

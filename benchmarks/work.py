@@ -8,6 +8,7 @@ import json
 import resource
 import sys
 import time
+from typing import Any
 
 import networks
 import own
@@ -39,7 +40,7 @@ def main(name: str, threads: int, paths: list[str]) -> dict:
         Of the last image: `wall_s`, `cpu_s` (user and system), and `means`; or `unreadable` with the reason.
     """
     work = {one.__name__: one for one in OWN + PEERS + NETWORKS}[name]
-    result = {}
+    result: dict[str, Any] = {}
     try:
         for path in paths:
             cpu_before, wall_before = _cpu_seconds(), time.perf_counter()

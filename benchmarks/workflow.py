@@ -189,7 +189,8 @@ def time_plan() -> None:
 def xxhsum_s() -> float:
     """Give the seconds that xxhsum, in as many processes as there are cores, takes for all images."""
     paths = sorted(str(path) for path in Path("images").iterdir())
-    groups = [paths[first :: os.cpu_count()] for first in range(os.cpu_count())]
+    cores = os.cpu_count() or 1
+    groups = [paths[first::cores] for first in range(cores)]
     start = time.perf_counter()
     running = [
         subprocess.Popen(["xxhsum", "-H2", *group], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

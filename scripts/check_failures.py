@@ -1,7 +1,12 @@
 """Fail when an image failed, after all others are in the dictionary."""
 
+from typing import TYPE_CHECKING
+
 from quadrat.store import replace_file
 from quadrat.summary import failure_lines
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job):

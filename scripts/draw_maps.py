@@ -1,9 +1,14 @@
 """Draw the maps and the pages of some images."""
 
+from typing import TYPE_CHECKING
+
 from quadrat.draw import draw_images
 from quadrat.drawings import DrawingsFolder
 from quadrat.job_log import telling
 from quadrat.store import replace_file
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job):

@@ -1,7 +1,12 @@
 """Export the results of all images in the format that the rule is named after."""
 
+from typing import TYPE_CHECKING
+
 from quadrat.exports import export_results
 from quadrat.job_log import telling
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job):

@@ -2,11 +2,15 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from quadrat import inspection
 from quadrat.config import Settings
 from quadrat.job_log import telling
 from quadrat.limits import answers
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def ask(questions, threads):

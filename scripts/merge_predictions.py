@@ -1,5 +1,7 @@
 """Merge the results of all images into the dictionary."""
 
+from typing import TYPE_CHECKING
+
 from quadrat.errors import ResultsError
 from quadrat.job_log import telling
 from quadrat.locks import merging_alone
@@ -8,6 +10,9 @@ from quadrat.merge import merge_predictions
 from quadrat.results import ResultsFolder
 from quadrat.run_record import write_run_record
 from quadrat.store import replace_file
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job):

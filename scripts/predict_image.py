@@ -1,8 +1,13 @@
 """Predict every patch of one image."""
 
+from typing import TYPE_CHECKING
+
 from quadrat.reading import Reading
 from quadrat.task import ImageTask
 from quadrat.worker import run_recorded
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job):

@@ -1,8 +1,13 @@
 """List, or remove, results that do not belong to the current images and configuration."""
 
+from typing import TYPE_CHECKING
+
 from quadrat.inside import remove
 from quadrat.job_log import telling
 from quadrat.store import writing
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job):

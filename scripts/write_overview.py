@@ -1,11 +1,16 @@
 """Write the overview of a run, and link maps and pages under their images' names."""
 
+from typing import TYPE_CHECKING
+
 from quadrat.drawings import DrawingsFolder
 from quadrat.job_log import telling
 from quadrat.links import link_results
 from quadrat.manifest import read_manifest
 from quadrat.overview import write_overview
 from quadrat.results import ResultsFolder
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job):

@@ -101,8 +101,9 @@ def hash_known(path: str, log: ContentLog) -> str:
     found = signature(os.stat(path))
     entry = log.get(name)
     if entry is None or entry[0] != found:
-        log.record([(name, found, hash_file(path))])
-    return log.get(name)[1]
+        entry = found, hash_file(path)
+        log.record([(name, *entry)])
+    return entry[1]
 
 
 def identify(

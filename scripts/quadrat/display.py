@@ -93,12 +93,12 @@ def _show(ax: "Axes", cells: np.ndarray, extent: tuple, **options: Any) -> "Axes
 
 
 def _draw_labels(cells: np.ndarray, extent: tuple[float, float, float, float], ax: "Axes") -> None:
-    from matplotlib import colormaps
+    from matplotlib import color_sequences
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
     labels = sorted({label for label in cells.ravel() if label is not None})
-    wheel = colormaps[LABEL_COLORS].colors
+    wheel = color_sequences[LABEL_COLORS]
     colors = [wheel[place % len(wheel)] for place in range(len(labels))]
     codes = {label: code for code, label in enumerate(labels)} | {None: np.nan}
     coded = np.vectorize(codes.__getitem__, otypes=[float])(cells)

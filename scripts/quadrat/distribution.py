@@ -54,7 +54,7 @@ def count_predictions(path: str) -> Distribution:
     with pq.ParquetFile(path) as file:
         kind = file.schema_arrow.field("prediction").type
         if pa.types.is_string(kind) or pa.types.is_boolean(kind):
-            tally = Counter()
+            tally: Counter[str] = Counter()
             for column in _columns(file):
                 tally.update(str(value) for value in column.drop_null().to_pylist())
             return Distribution(np.empty(0), np.empty((0, BINS), int), tuple(tally.most_common(MOST_LABELS)))

@@ -103,6 +103,7 @@ def draw_image(
     from quadrat.thumbnail import blank_thumbnail
 
     patch_map = read_patch_map(result)
+    assert patch_map is not None, "only images that have predictions are drawn"
     reader_mb = None if memory_mb is None else memory_mb - REST_MB
     if problem:
         thumbnail = blank_thumbnail(patch_map.height, patch_map.width, problem)

@@ -107,7 +107,8 @@ class DrawingsFolder:
             Names the run: marks of earlier ones say nothing of what is missing now.
         """
         places = {image.filename: place for place, image in enumerate(images)}
-        batches, held = [], 0
+        batches: list[list[int]] = []
+        held = 0
         for image in self.missing(images):
             if not batches or len(batches[-1]) == BATCH_IMAGES or held + image.size > BATCH_BYTES:
                 batches.append([])

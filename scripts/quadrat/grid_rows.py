@@ -8,7 +8,7 @@ import numpy as np
 from quadrat.grid import PatchGrid, Window
 from quadrat.readers.reader import ImageInfo
 from quadrat.skipping import Skips
-from quadrat.store import PredictionWriter
+from quadrat.store import RowWriter
 
 
 class GridRows:
@@ -16,7 +16,7 @@ class GridRows:
 
     Parameters
     ----------
-    writer : PredictionWriter
+    writer : RowWriter
     grid : PatchGrid
     info : ImageInfo
         Of the image, as the grid was laid over it.
@@ -24,7 +24,7 @@ class GridRows:
         Known, when rows are added, for all patches up to the last of them.
     """
 
-    def __init__(self, writer: PredictionWriter, grid: PatchGrid, info: ImageInfo, skips: Skips):
+    def __init__(self, writer: RowWriter, grid: PatchGrid, info: ImageInfo, skips: Skips):
         self._writer, self._skips = writer, skips
         height, width = info.full_size
         self._down = _spans(grid, grid.ys, grid.height, info.downsample[0], height)
@@ -54,14 +54,14 @@ class GridRows:
         for _, cells, reasons in self._runs(self._skips.rows.stop * len(self._across)):
             self._writer.skip(cells, reasons)
 
-    def _runs(self, stop: int) -> Iterator[tuple[bool, list[tuple[int, int, Window]], list[str | None]]]:
+    def _runs(self, stop: int) -> Iterator[tuple[bool, list[tuple[int, int, Window]], list[str]]]:
         """Yield neighbouring cells, up to one, that are all skipped or all not, and why."""
         cells = range(self._next, stop)
         self._next = stop
         told = zip(cells, self._skips.reasons(cells), strict=True)
         for is_skipped, group in groupby(told, key=lambda cell: cell[1] is not None):
             indices, reasons = zip(*group, strict=True)
-            yield is_skipped, [self._cell(index) for index in indices], list(reasons)
+            yield is_skipped, [self._cell(index) for index in indices], list(filter(None, reasons))
 
     def _cell(self, index: int) -> tuple[int, int, Window]:
         """Return row, column and window in level-0 pixels of a patch."""

@@ -2,11 +2,13 @@
 
 import base64
 import os
+from typing import Any
 
 import imagecodecs
 import numpy as np
 from bokeh.embed import file_html
-from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, Range1d
+from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, Range1d
+from bokeh.models.annotations import ColorBar
 from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
@@ -131,8 +133,8 @@ def _canvas(patch_map: PatchMap, thumbnail: Thumbnail) -> figure:
     plot = figure(
         frame_height=max(120, round(height * scale)),
         frame_width=max(120, round(width * scale)),
-        x_range=Range1d(0, patch_map.width),
-        y_range=Range1d(patch_map.height, 0),
+        x_range=Range1d(start=0, end=patch_map.width),
+        y_range=Range1d(start=patch_map.height, end=0),
         x_axis_label="x, px",
         y_axis_label="y, px",
         tools="pan,wheel_zoom,reset,save",
@@ -142,7 +144,7 @@ def _canvas(patch_map: PatchMap, thumbnail: Thumbnail) -> figure:
     plot.grid.visible = False
     plot.outline_line_color = None
     for axis in plot.axis:
-        axis.formatter.use_scientific = False
+        axis.formatter.use_scientific = False  # type: ignore[attr-defined] # that of an axis of numbers has it
         axis.axis_label_text_font_style = "normal"
     picture = imagecodecs.jpeg8_encode(thumbnail.pixels, level=JPEG_QUALITY)
     plot.image_url(
@@ -161,7 +163,7 @@ def _add_patches(plot: figure, patch_map: PatchMap, shown: list[int]) -> None:
     is_skipped = patch_map.skipped.ravel() != ""
     numbers = patch_map.values.reshape(len(is_skipped), -1)
     places = [("row, col", "@row, @col"), ("y, x", "@y, @x px")]
-    edges = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
+    edges: dict[str, Any] = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
     if is_skipped.any():
         reasons = patch_map.skipped.ravel()[is_skipped].tolist()
         source = ColumnDataSource(_chosen(cells, is_skipped) | {"reason": reasons})
@@ -190,7 +192,7 @@ def _add_patches(plot: figure, patch_map: PatchMap, shown: list[int]) -> None:
         hover_line_alpha=1,
         name="patches",
     )
-    formats = {f"@p{place}": "printf" for place in shown}
+    formats: dict[str, Any] = {f"@p{place}": "printf" for place in shown}
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=[*places, *names], formatters=formats))
     if not patch_map.is_labels:
         plot.add_layout(ColorBar(color_mapper=mapper, width=14, bar_line_color=None), "right")

@@ -193,7 +193,7 @@ def _row(image: Inspected) -> dict[str, str]:
     return {
         "filename": image.filename,
         "format": image.format,
-        "MB": f"{image.bytes / 1e6:,.1f}",
+        "MB": f"{int(image.bytes) / 1e6:,.1f}",
         "height x width x channels": f"{image.height:,} x {image.width:,} x {image.channels}",
         "dtype": image.dtype,
         "layout": ", ".join(filter(None, [image.layout, compression])),
@@ -206,10 +206,10 @@ def _row(image: Inspected) -> dict[str, str]:
 
 def _totals(images: list[Inspected], left_out: Counter[str]) -> Iterator[str]:
     readable = [image for image in images if not image.problem]
-    megabytes = sum(image.bytes for image in images if image.bytes) / 1e6
+    megabytes = sum(int(image.bytes) for image in images if image.bytes) / 1e6
     yield (
         f"{len(images):,} images, {megabytes:,.1f} MB: "
-        f"{sum(image.patches for image in readable):,} patches; "
+        f"{sum(int(image.patches) for image in readable):,} patches; "
         f"{len(images) - len(readable):,} images cannot be read"
     )
     counted = [

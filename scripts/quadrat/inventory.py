@@ -112,7 +112,7 @@ def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
             for image in _in_folder(folder, name, settings, left_out)
         ]
     if settings.images.lower().endswith(".tsv"):
-        return _in_table(settings)
+        return _in_table(settings.images, settings)
     return list(_in_folder(settings.images, "", settings, left_out))
 
 
@@ -201,8 +201,7 @@ def _unusable_name(path: str) -> str:
     return ""
 
 
-def _in_table(settings: Settings) -> list[FoundImage]:
-    path = settings.images
+def _in_table(path: str, settings: Settings) -> list[FoundImage]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -212,7 +211,8 @@ def _in_table(settings: Settings) -> list[FoundImage]:
     folder = os.path.dirname(path)
     root = None if settings.follow_links else folder
     reads_vrt = VRT_ENDING in map(str.lower, settings.extensions)
-    images, lines = [], {}
+    images: list[FoundImage] = []
+    lines: dict[str, int] = {}
     for row in table:
         if None in row or None in row.values():
             raise ConfigError(

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from quadrat.store import replace_file
 
@@ -70,16 +70,12 @@ def read_manifest(path: str) -> list[PlannedImage]:
         header, *rows = csv.reader(file, delimiter="\t")
     # By place, since a column of the user's may be called as one of these.
     own = header[len(FIELDS) :]
-    place = FIELDS.index("size")
-    return [
-        PlannedImage(
-            *row[:place],
-            int(row[place]),
-            *row[place + 1 : len(FIELDS)],
-            columns=dict(zip(own, row[len(FIELDS) :], strict=True)),
-        )
-        for row in rows
-    ]
+    images = []
+    for row in rows:
+        fields: dict[str, Any] = dict(zip(FIELDS, row, strict=False))
+        fields["size"] = int(fields["size"])
+        images.append(PlannedImage(**fields, columns=dict(zip(own, row[len(FIELDS) :], strict=True))))
+    return images
 
 
 def read_image_table(path: str) -> list[dict[str, str]]:

@@ -87,8 +87,9 @@ def merge_predictions(
             # Once it is in the table a failure that may pass is forgotten, so that the next run tries again.
             with writing(result.path):
                 remove(result.path, folder.path)
+    merged = state([_row(result, columns) for result in results], settings["json_max_values"])
     record = {
-        "state": state([_row(result, columns) for result in results], settings["json_max_values"]),
+        "state": merged,
         "recipe": recipe,
         "images": {
             result.filename: [result.content_id, result.content_hash] for result in results if result.path
@@ -96,7 +97,7 @@ def merge_predictions(
         "summary": _summary(results),
     }
     replace_file(folder.merged, orjson.dumps(record), folder.path)
-    return record["state"]
+    return merged
 
 
 def _row(result: Result, columns: dict[str, dict[str, str]]) -> StateRow:

@@ -42,5 +42,5 @@ def _why_unwritable(folder: str) -> str:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return os.strerror(error.errno)
+        return error.strerror or str(error)
     return ""

@@ -141,8 +141,8 @@ def _numbers(column: pa.Array, footer: dict[str, Any]) -> tuple[np.ndarray, tupl
     some = column.drop_null()
     if pa.types.is_string(some.type) or pa.types.is_boolean(some.type):
         found = np.array(some.to_pylist(), object)
-        labels, codes = np.unique(found.astype(str), return_inverse=True)
-        return _spread(codes[:, None], is_there), tuple(labels), True
+        names, codes = np.unique(found.astype(str), return_inverse=True)
+        return _spread(codes[:, None], is_there), tuple(names), True
     if not pa.types.is_fixed_size_list(some.type):
         numbers = some.to_numpy(zero_copy_only=False).astype(np.float64)
         return _spread(numbers[:, None], is_there), ("prediction",), False

@@ -20,7 +20,7 @@ from quadrat.readers.reader import ImageInfo
 from quadrat.readers.validity import Opened, open_with_validity
 from quadrat.skipping import PatchRules, Skips
 from quadrat.sources import find_sources
-from quadrat.store import PredictionWriter, write_failure
+from quadrat.store import RowWriter, write_failure
 from quadrat.stream import PatchRun, require_listable, stream_batches, stream_patches
 from quadrat.task import ImageTask
 
@@ -111,7 +111,7 @@ def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
         raise FileChangedError(f"{task.path}: was replaced during the run; run again")
 
 
-def _predict_patches(task: ImageTask, writer: PredictionWriter) -> dict[str, Any]:
+def _predict_patches(task: ImageTask, writer: RowWriter) -> dict[str, Any]:
     """Write the prediction of each patch, and give what the footer tells of them."""
     reading = task.reading
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 from quadrat.cells import show
 
@@ -30,10 +30,11 @@ class ProgressHandler(logging.Handler):
         self._stream = stream
         self._running: dict[int, str] = {}
         self._done = dict.fromkeys(self._totals, 0)
-        self._started: float | None = None
+        self._started = 0.0
         self._last_line = float("-inf")
 
-    def emit(self, record: logging.LogRecord) -> None:
+    # Any: Snakemake gives its records attributes that those of logging do not have.
+    def emit(self, record: Any) -> None:
         """Count the start and end of jobs, and tell of those that their cluster says have failed."""
         event = getattr(record, "event", None)
         if event == "job_info" and record.rule_name in self._totals:

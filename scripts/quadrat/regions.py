@@ -47,7 +47,7 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
     """
     try:
         if regions["in_pixels"]:
-            polygons, places, turn = _in_pixels(regions), _centres(grid, info.downsample), 0
+            polygons, places, turn = _in_pixels(regions), _centres(grid, info.downsample), 0.0
             if info.bounds:  # from whose corner QuPath counts
                 corner = info.bounds.x, info.bounds.y
                 polygons = shapely.transform(polygons, lambda places: places + np.array(corner))
@@ -134,6 +134,7 @@ def _on_earth(
         # Planning could read it.
         raise FileChangedError(f"{regions['path']}: {error}; run again") from error
     _refuse_changed(regions, vectors.hash)
+    assert vectors.crs is not None, "planning refuses a file without one"
     # PROJ would look for other texts than these two on disks and servers.
     code = re.fullmatch(r"(\w+):(\w+)", vectors.crs)
     try:

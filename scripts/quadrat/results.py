@@ -189,7 +189,7 @@ class ResultsFolder:
             for name in names:
                 path = f"{folder}/{name}"
                 parts = split_version_path(path)
-                if parts:
+                if parts[1]:
                     listed.setdefault(os.path.relpath(parts[0], self.versions), []).append(path)
         return {key: sorted(paths) for key, paths in listed.items()}
 
@@ -207,7 +207,7 @@ class ResultsFolder:
                 path = f"{folder}/{name}"
                 result, _, rows = path.removesuffix(_SHARD_SUFFIX).rpartition(".")
                 is_rows = _ROWS.fullmatch(rows) and path.endswith(_SHARD_SUFFIX)
-                if is_rows and split_version_path(result + _SUFFIX):
+                if is_rows and split_version_path(result + _SUFFIX)[1]:
                     place = os.path.relpath(result + _SUFFIX, self.shards)
                     listed.setdefault(f"{self.versions}/{place}", []).append(path)
         return {result: sorted(paths) for result, paths in listed.items()}
@@ -314,9 +314,9 @@ class ResultsFolder:
             raise ResultsError(f"{self.merged}: {error}; delete the file and run again") from error
 
 
-def split_version_path(path: str) -> tuple[str, str] | None:
-    """Give what stands before the version in a path, and the version; None for any other file."""
+def split_version_path(path: str) -> tuple[str, str]:
+    """Give what stands before the version in a path, and the version; empty for any other file."""
     stem = path.removesuffix(_SUFFIX)
     head, _, version = stem.rpartition(".")
     is_version = len(version) == VERSION_DIGITS and set(version) <= set("0123456789abcdef")
-    return (head, version) if stem != path and head and is_version else None
+    return (head, version) if stem != path and head and is_version else ("", "")

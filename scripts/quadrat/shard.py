@@ -17,7 +17,7 @@ import numpy as np
 from quadrat.errors import ResultsError
 from quadrat.grid import Window
 from quadrat.inside import remove, remove_empty
-from quadrat.store import PredictionWriter, replacing, require_storable
+from quadrat.store import RowWriter, replacing, require_storable
 
 _FOOTER = "footer.json"
 _ARRAYS = ("cells", "predictions", "reasons")
@@ -100,13 +100,13 @@ def remove_shard(path: str, results: str) -> None:
     remove_empty(os.path.dirname(path), results)
 
 
-def play(path: str | os.PathLike, writer: PredictionWriter) -> None:
+def play(path: str | os.PathLike, writer: RowWriter) -> None:
     """Write what was added to a shard, batch by batch, as it was added.
 
     Parameters
     ----------
     path : path
-    writer : PredictionWriter
+    writer : RowWriter
 
     Raises
     ------

@@ -123,16 +123,19 @@ def plan_shards(
     before = read_shard_plan(folder.shard_plan)
     shapes = {image.filename: before.shapes.get(image.filename) for image in images}
     results = {image.filename: folder.version_path(image.key, image.version) for image in images}
+    shard_pixels = settings.shard_pixels
     large = [
         image
-        for image in (images if settings.shard_pixels else [])
-        if results[image.filename] in missing and _may_hold(image, settings.shard_pixels)
+        for image in images
+        if shard_pixels and results[image.filename] in missing and _may_hold(image, shard_pixels)
     ]
     shapes |= _shapes(large, shapes, settings)
     shards = {}
     for image in large:
-        if shape := shapes[image.filename]:
-            shards[results[image.filename]] = _cut(image, files[image.filename], shape, settings)
+        if shard_pixels and (shape := shapes[image.filename]):
+            shards[results[image.filename]] = _cut(
+                image, files[image.filename], shape, settings, shard_pixels
+            )
     planned = ShardPlan(
         {result: cut for result, cut in shards.items() if len(cut.paths) > 1},
         {filename: shape for filename, shape in shapes.items() if shape},
@@ -197,7 +200,7 @@ def _shapes(
     reading = settings.reading
     chosen = [reading.level, reading.plane, reading.mpp, reading.gsd, reading.default_mpp]
     looked_at = {image.filename: [image.content_id, *chosen] for image in images}
-    shapes = {
+    shapes: dict[str, Shape | None] = {
         name: shape for name in looked_at if (shape := known[name]) and shape.looked_at == looked_at[name]
     }
     new = [image for image in images if image.filename not in shapes]
@@ -208,11 +211,17 @@ def _shapes(
     return shapes
 
 
-def _cut(image: PlannedImage, files: dict[str, os.stat_result], shape: Shape, settings: Settings) -> Shards:
+def _cut(
+    image: PlannedImage,
+    files: dict[str, os.stat_result],
+    shape: Shape,
+    settings: Settings,
+    shard_pixels: int,
+) -> Shards:
     """Return the shards of an image; one or none where a job predicts it whole."""
     folder = ResultsFolder(settings.results)
     grid = settings.reading.grid(shape.height, shape.width)
-    parts = cut_rows(grid, shape.seek_height, settings.shard_pixels)
+    parts = cut_rows(grid, shape.seek_height, shard_pixels)
     rows = [f"{part[0]}-{part[-1]}" for part in parts]
     paths = [folder.shard_path(image.key, image.version, name) for name in rows]
     return Shards(paths, {path: mark_of(status) for path, status in files.items()})

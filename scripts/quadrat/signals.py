@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from typing import Any
 
 
 def handle_in_thread(number: int) -> None:
@@ -15,5 +16,5 @@ def handle_in_thread(number: int) -> None:
     number : int
         A signal that has a handler of Python's.
     """
-    handler = signal.getsignal(number)
+    handler: Any = signal.getsignal(number)
     signal.signal(number, lambda *received: threading.Thread(target=handler, args=received).start())

@@ -98,7 +98,7 @@ class PatchRules:
         {'nodata', 'background'} or None
         """
         pixels = patch[..., : self._info.channels]
-        if self._nodata_share is not None and self._is_nodata(patch, pixels):
+        if self._nodata_share is not None and self._is_nodata(patch, pixels, self._nodata_share):
             return "nodata"
         if self._std_below is not None and np.std(pixels, dtype=np.float64) < self._std_below:
             return "background"
@@ -106,14 +106,16 @@ class PatchRules:
             return "background"
         return None
 
-    def _is_nodata(self, patch: np.ndarray, pixels: np.ndarray) -> bool:
-        nodata = self._info.nodata or (None,)
-        empty = np.full(patch.shape[:2], None not in nodata)
-        for channel, value in enumerate(nodata if None not in nodata else ()):
+    def _is_nodata(self, patch: np.ndarray, pixels: np.ndarray, share: float) -> bool:
+        declared = self._info.nodata or (None,)
+        nodata = [value for value in declared if value is not None]
+        is_complete = len(nodata) == len(declared)
+        empty = np.full(patch.shape[:2], is_complete)
+        for channel, value in enumerate(nodata if is_complete else ()):
             empty &= is_nodata(pixels[..., channel], value)
         if self._validity is not None:
             empty |= patch[..., self._validity] == 0
-        return np.count_nonzero(empty) >= self._nodata_share * empty.size
+        return bool(np.count_nonzero(empty) >= share * empty.size)
 
     def predicted(self, runs: Iterator[PatchRun], skips: Skips) -> Iterator[PatchRun]:
         """Yield the patches that no rule skips, and add the others to the skips.

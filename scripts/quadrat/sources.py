@@ -159,7 +159,9 @@ def _named(path: str) -> list[tuple[str, str]]:
     if os.path.getsize(path) > MOST_VRT_BYTES:
         raise ImageError(f"a VRT of more than {MOST_VRT_BYTES // 10**6} MB: not read")
     folder = os.path.dirname(os.path.realpath(path))
-    names, text, is_relative = [], None, False
+    names: list[tuple[str, str]] = []
+    text: list[str] | None = None
+    is_relative = False
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         nonlocal text, is_relative

@@ -13,7 +13,7 @@ from quadrat.errors import PredictorError, ResultsError, WriteError
 from quadrat.inside import open_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import pyarrow as pa
@@ -143,6 +143,23 @@ def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
     return footer | {"rows": metadata.num_rows}, metadata.schema.to_arrow_schema()
 
 
+class RowWriter(Protocol):
+    """What writes the rows of an image: to its result, or to a shard of it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info) -> None: ...
+
+    def append(self, positions: "list[tuple[int, int, Window]]", predictions: "np.ndarray") -> None:
+        """Add the predictions of some patches; see `PredictionWriter.append`."""
+
+    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: list[str]) -> None:
+        """Add patches that have no prediction; see `PredictionWriter.skip`."""
+
+    def finish(self, footer: dict[str, Any]) -> None:
+        """Write what is left, and the footer; see `PredictionWriter.finish`."""
+
+
 class PredictionWriter:
     """Writes the Parquet of one image row group by row group; a context manager.
 
@@ -162,7 +179,7 @@ class PredictionWriter:
         # For each row, why it has no prediction; None where it has one.
         self._reasons: list[str | None] = []
         self._predictions: list[np.ndarray] = []
-        self._writer = None
+        self._writer: Any = None
         # Empty, of the dtype and shape of all predictions so far.
         self._like: np.ndarray | None = None
 
@@ -222,7 +239,7 @@ class PredictionWriter:
         """
         self._add(positions, reasons)
 
-    def _add(self, positions: "list[tuple[int, int, Window]]", reasons: list[str | None]) -> None:
+    def _add(self, positions: "list[tuple[int, int, Window]]", reasons: "Sequence[str | None]") -> None:
         self._rows += [(row, col, *window) for row, col, window in positions]
         self._reasons += reasons
         # What predictions are is not known before the first.
@@ -279,23 +296,6 @@ def require_storable(predictions: "np.ndarray") -> None:
             f"predictions are {_described(predictions)}: "
             "must be numbers, booleans or strings, or arrays of them"
         )
-
-
-class RowWriter(Protocol):
-    """What writes the rows of an image, or of a shard of it: `PredictionWriter` and `ShardWriter`."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exc_info) -> None: ...
-
-    def append(self, positions: "list[tuple[int, int, Window]]", predictions: "np.ndarray") -> None:
-        """Add the predictions of some patches."""
-
-    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: list[str]) -> None:
-        """Add patches that have no prediction."""
-
-    def finish(self, footer: dict[str, Any]) -> None:
-        """Write what is left, and the footer."""
 
 
 def write_failure(output: RowWriter, footer: dict[str, Any], failure: dict[str, str]) -> None:

@@ -170,7 +170,8 @@ def stream_batches(runs: Iterator[PatchRun], size: int, cols: int) -> Iterator[P
     PatchRun
         `patches` is C-contiguous, and reused for the next batch.
     """
-    buffer, positions, group = np.empty((0,)), [], 0
+    positions: list[tuple[int, int, Window]] = []
+    buffer, group = np.empty((0,)), 0
     for run in runs:
         patch_shape, its_group = run.patches.shape[1:], run.positions[0][0] // rows_together(cols)
         if positions and (its_group != group or buffer.shape[1:] != patch_shape):

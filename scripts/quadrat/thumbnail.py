@@ -74,7 +74,7 @@ def read_thumbnail(
     ImageError
         If the image cannot be read.
     """
-    chosen = {"plane": plane, "memory_mb": memory_mb}
+    chosen: dict[str, Any] = {"plane": plane, "memory_mb": memory_mb}
     with open_image(path, **chosen) as full:
         info = full.info
     channels = tuple(shown) if shown else (1, 2, 3) if info.channels >= 3 else (1,)

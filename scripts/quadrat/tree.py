@@ -63,7 +63,8 @@ def walk(
     beyond = _identity(excluded) if os.path.isdir(excluded) else None
     searched: dict[tuple[int, int], str] = {}
     # Links come last, and in order: what is also found without them is found without them.
-    pending, linked = [(prefix, folder)], []
+    pending = [(prefix, folder)]
+    linked: list[tuple[str, str]] = []
     while pending or linked:
         name, path = pending.pop() if pending else heapq.heappop(linked)
         try:

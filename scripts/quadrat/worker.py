@@ -226,17 +226,18 @@ def _passing_on_signals(child: int) -> Iterator[None]:
 def _watching(child: int, memory_mb: int | None) -> Iterator[list[int]]:
     """End the child as soon as it holds more memory, and yield a list that then has the bytes it held."""
     too_much: list[int] = []
+    if memory_mb is None:
+        yield too_much
+        return
+    most = memory_mb << 20
 
     def look(*_: object) -> None:
         with suppress(OSError):  # it has just ended, or this system does not say
             held = 1024 * sum(map(int, HELD.findall(Path(f"/proc/{child}/status").read_text())))
-            if held > memory_mb << 20:
+            if held > most:
                 os.kill(child, signal.SIGKILL)
                 too_much.append(held)
 
-    if memory_mb is None:
-        yield too_much
-        return
     # A timer, since a thread would not let this process fork again; a child does not inherit it.
     before = signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LOOKS)

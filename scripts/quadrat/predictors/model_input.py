@@ -94,8 +94,8 @@ class ModelInput:
         normalize = configuration.get("normalize", {})
         self._mean, self._std = normalize.get("mean"), normalize.get("std")
         self._splits, self._resize = configuration.get("split", False), configuration.get("resize")
-        self._factor: np.ndarray | None = None
-        self._shift: np.ndarray | None = None
+        # Of each channel; made when the channels of an image are known.
+        self._factor = self._shift = np.empty(0, np.float32)
         values = [self._scale, self._offset, self._mean, self._std]
         self._is_scaled = any(value is not None for value in values)
         if self._is_scaled and self._dtype.kind != "f":
@@ -198,9 +198,10 @@ class ModelInput:
         """
         rows, cols = self.blocks(patches.shape[1:])
         n, height, width, channels = patches.shape
-        if self._resize and self.axes.size != (height, width):
-            patches = Resampling.of(self._resize, (height, width), self.axes.size).apply(patches)
-            height, width = self.axes.size
+        size = self.axes.size or (height, width)
+        if self._resize and size != (height, width):
+            patches = Resampling.of(self._resize, (height, width), size).apply(patches)
+            height, width = size
             if self._dtype.kind != "f":
                 np.rint(patches, out=patches)  # what follows would cut it off
         # (n, row of blocks, y, column of blocks, x, channel)

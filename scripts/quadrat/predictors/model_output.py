@@ -108,11 +108,10 @@ class ModelOutput:
                 "the model gives a map of class numbers: reduce: fraction needs to know how many there are "
                 "(config.yaml: predictor: labels)"
             )
-        self._refuse_numbers_without_label(values)
+        self._refuse_numbers_without_label(values, len(self._labels))
         return values == np.arange(len(self._labels))
 
-    def _refuse_numbers_without_label(self, numbers: np.ndarray) -> None:
-        count = len(self._labels)
+    def _refuse_numbers_without_label(self, numbers: np.ndarray, count: int) -> None:
         without = numbers[(numbers < 0) | (numbers >= count)]
         if without.size:
             raise PredictorError(

@@ -115,7 +115,7 @@ def _import_file(path: str) -> ModuleType:
     # What lies beside the file can be imported from it; last, so that it hides no library.
     sys.path.append(os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location("quadrat_predictor", path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise PredictorError(f"{path}: must be a Python file, ending in .py (config.yaml: predictor: path)")
     module = importlib.util.module_from_spec(spec)
     try:

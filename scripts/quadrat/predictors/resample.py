@@ -64,10 +64,13 @@ class Resampling(NamedTuple):
 def _weighted(pixels: np.ndarray, taps: Taps, axis: int) -> np.ndarray:
     shape = [1] * pixels.ndim
     shape[axis] = -1
-    total = None
-    for indices, weights in zip(*taps, strict=True):
-        share = pixels.take(indices, axis=axis) * weights.reshape(shape)
-        total = share.astype(np.float32, copy=False) if total is None else np.add(total, share, out=total)
+    shares = (
+        pixels.take(indices, axis=axis) * weights.reshape(shape)
+        for indices, weights in zip(*taps, strict=True)
+    )
+    total = next(shares).astype(np.float32, copy=False)
+    for share in shares:
+        np.add(total, share, out=total)
     return total
 
 

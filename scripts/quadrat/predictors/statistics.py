@@ -90,6 +90,7 @@ class StatisticsPredictor:
         if self._percents:
             of_percents = percentiles(sample, counts, list(self._percents.values()))
             found |= dict(zip(self._percents, of_percents, strict=True))
-        if "histogram" in self._of:
-            found["histogram"] = histogram(sample, counts, self._bins, self._range)
+        if "histogram" in self._of and self._bins is not None and self._range is not None:
+            low, high = self._range
+            found["histogram"] = histogram(sample, counts, self._bins, (low, high))
         return np.hstack([found[name] for name in self._of]).astype(np.float64, copy=False)

@@ -15,9 +15,10 @@ _estimates: ContextVar[list[int] | None] = ContextVar("estimates", default=None)
 @contextmanager
 def estimates() -> Iterator[list[int]]:
     """Collect the estimates of all that needs memory within the block, in bytes; the largest is the need."""
-    token = _estimates.set([0])
+    found = [0]
+    token = _estimates.set(found)
     try:
-        yield _estimates.get()
+        yield found
     finally:
         _estimates.reset(token)
 

@@ -14,7 +14,7 @@ JPEG_XL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (
 JPEG_XL_BITS = (9, 13, 18, 30)
 
 
-def claimed_size(data: bytes) -> tuple[int, int] | None:
+def claimed_size(data: bytes | bytearray) -> tuple[int, int] | None:
     """Return the size that a codestream claims.
 
     Parameters
@@ -49,7 +49,7 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
         return None
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def _jpeg_size(data: bytes | bytearray) -> tuple[int, int] | None:
     position = 2
     while data[position] == 0xFF:
         marker = data[position + 1]
@@ -64,23 +64,23 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg_2000_size(data: bytes, start: int) -> tuple[int, int]:
+def _jpeg_2000_size(data: bytes | bytearray, start: int) -> tuple[int, int]:
     """Read the SIZ marker segment (ITU-T T.800, A.5.1)."""
     right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)
     return bottom - top, right - left
 
 
-def is_subsampled(data: bytes) -> bool:
+def is_subsampled(data: bytes | bytearray) -> bool:
     """Whether the second of three components of a JPEG 2000 is coarser than the first, as of YCbCr alone."""
     start = data.find(JPEG_2000_START, 0, 4096)
     return start >= 0 and data[start + 40 : start + 42] == b"\0\3" and data[start + 46 : start + 47] > b"\1"
 
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
+def _webp_size(data: bytes | bytearray) -> tuple[int, int] | None:
     """Read the first chunk (RFC 9649, section 2)."""
     kind = data[12:16]
     if kind == b"VP8X":
-        return tuple(1 + int.from_bytes(data[start : start + 3], "little") for start in (27, 24))
+        return 1 + int.from_bytes(data[27:30], "little"), 1 + int.from_bytes(data[24:27], "little")
     if kind == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
         return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
@@ -90,13 +90,13 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _lerc_size(data: bytes) -> tuple[int, int]:
+def _lerc_size(data: bytes | bytearray) -> tuple[int, int]:
     """Read the header of Lerc2; since version 3 it holds a checksum."""
     (version,) = struct.unpack_from("<i", data, 6)
     return struct.unpack_from("<II", data, 14 if version >= 3 else 10)
 
 
-def _jpeg_xl_size(data: bytes) -> tuple[int, int]:
+def _jpeg_xl_size(data: bytes | bytearray) -> tuple[int, int]:
     """Read SizeHeader (ISO/IEC 18181-1): fields of bits, the lowest first."""
     bits, position = int.from_bytes(data[2:16], "little"), 0
 
@@ -116,7 +116,7 @@ def _jpeg_xl_size(data: bytes) -> tuple[int, int]:
     return height, height * across // down
 
 
-def _jpeg_xr_size(data: bytes) -> tuple[int, int] | None:
+def _jpeg_xr_size(data: bytes | bytearray) -> tuple[int, int] | None:
     """Read the header of the coded image, which the file's directory leads to (ITU-T T.832, annex A)."""
     start = 0 if data.startswith(JPEG_XR_CODED) else _jpeg_xr_start(data)
     if start is None or not data.startswith(JPEG_XR_CODED, start):
@@ -126,7 +126,7 @@ def _jpeg_xr_size(data: bytes) -> tuple[int, int] | None:
     return height + 1, width + 1
 
 
-def _jpeg_xr_start(data: bytes) -> int | None:
+def _jpeg_xr_start(data: bytes | bytearray) -> int | None:
     (directory,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, directory)
     for entry in range(directory + 2, directory + 2 + 12 * count, 12):

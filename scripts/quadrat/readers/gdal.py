@@ -2,8 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -114,7 +115,7 @@ class GdalReader(FileReader):
             notes=() if self._palette is None else ("palette expanded to RGB",),
         )
 
-    def _scaling(self) -> dict[str, tuple[float, ...]]:
+    def _scaling(self) -> dict[str, Any]:
         """Return scales and offsets; GDAL gives 1 and 0 where the file tells none."""
         is_told = set(self._scales) != {1.0} or set(self._offsets) != {0.0}
         if self._palette is not None or not is_told:
@@ -166,7 +167,7 @@ class GdalReader(FileReader):
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
         bands = [channel + 1 for channel in self._channels]
         options = OPTIONS | {"GDAL_CACHEMAX": self._cache_bytes(), "GDAL_NUM_THREADS": threads}

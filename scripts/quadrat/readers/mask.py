@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Self
 
 import numpy as np
@@ -62,7 +62,7 @@ class MaskReader:
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
         return StripePipeline(self, BlockGrid.from_windows(blocks), self.info).blocks()
 

@@ -3,9 +3,8 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import count, takewhile
 
 import numpy as np
 import openslide
@@ -93,7 +92,7 @@ class OpenSlideReader(FileReader):
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         grid = BlockGrid.from_windows(blocks)
         return SegmentPipeline(self._squares, grid, self.info, threads, self._memory_mb, wanted).blocks()
@@ -102,14 +101,15 @@ class OpenSlideReader(FileReader):
 class _Squares:
     """Squares of a level; see `quadrat.readers.segment_pipeline.SegmentTable`."""
 
-    planar, fill = False, 0
+    planar = False
+    fill: int | float = 0
     segment_bytes, held_bytes = SQUARE * SQUARE * RGB, CACHE_BYTES
 
     def __init__(self, slide: openslide.OpenSlide, level: int, channels: tuple[int, ...], tile_bytes: int):
         self._slide, self._level, self._picked = slide, level, as_slice(channels)
         width, height = slide.level_dimensions[level]
         self.rows, self.cols = _spans(height), _spans(width)
-        self.planes = (tuple(range(len(channels))),)
+        self.planes: tuple[tuple[int, ...], ...] = (tuple(range(len(channels))),)
         # A stored tile, OpenSlide's pixels, Pillow's copy of them, and the RGB that is made of them.
         self.decode_bytes = tile_bytes + SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
         self.background = "#" + slide.properties.get("openslide.background-color", BACKGROUND).lower()
@@ -167,7 +167,9 @@ def _mrxs_tile_bytes(slide: openslide.OpenSlide) -> int:
 def _tiff_tile_bytes(path: str) -> int:
     """Return the size of the largest tile of a TIFF, decoded."""
     with open_tiff(path) as tif:
-        return RGBA_BYTES * max(page.tilelength * page.tilewidth for page in tif.pages)
+        return RGBA_BYTES * max(
+            page.tilelength * page.tilewidth for page in (one.aspage() for one in tif.pages)
+        )
 
 
 def _spans(length: int) -> Spans:
@@ -184,18 +186,20 @@ def _openslide_errors(doing: str) -> Iterator[None]:
 
 
 def _regions(slide: openslide.OpenSlide) -> tuple[Window, ...]:
-    windows = (_window(slide, f"openslide.region[{number}].") for number in count())
-    return tuple(takewhile(bool, windows))
+    found: list[Window] = []
+    while window := _window(slide, f"openslide.region[{len(found)}]."):
+        found.append(window)
+    return tuple(found)
 
 
 def _window(slide: openslide.OpenSlide, prefix: str) -> Window | None:
-    numbers = [slide.properties.get(prefix + name) for name in ("y", "x", "height", "width")]
+    numbers = [slide.properties.get(prefix + name, "") for name in ("y", "x", "height", "width")]
     return Window(*map(int, numbers)) if all(numbers) else None
 
 
 def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str) -> ImageInfo:
     width, height = slide.level_dimensions[level]
-    mpp = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
+    mpp = [slide.properties.get(f"openslide.mpp-{axis}", "") for axis in "yx"]
     bounds = _window(slide, "openslide.bounds-")
     return ImageInfo(
         format=slide.properties["openslide.vendor"],

@@ -1,6 +1,6 @@
 """What every reader is, and what it tells about its image."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -78,7 +78,7 @@ class ImageInfo:
     level: int = 0
     level_count: int = 1
     downsample: tuple[float, float] = (1.0, 1.0)
-    full_size: tuple[int, int] | None = None
+    full_size: tuple[int, int] = (0, 0)
     is_first: bool = True
     compression: str = ""
     nodata: tuple[int | float | None, ...] | None = None
@@ -94,7 +94,7 @@ class ImageInfo:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.full_size is None:
+        if self.full_size == (0, 0):
             object.__setattr__(self, "full_size", (self.height, self.width))
 
     @property
@@ -114,7 +114,7 @@ class Reader(Protocol):
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are read.
 
         Parameters

@@ -1,6 +1,6 @@
 """Resampled reader: the pixels of another reader, averaged over the areas of larger pixels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -60,11 +60,12 @@ class ResampledReader:
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
         grid = BlockGrid.from_windows(blocks)
         if not len(grid):
-            return iter(())
+            none: list[np.ndarray] = []
+            return (array for array in none)
         left, right = grid.cols.starts[0], min(grid.cols.stops[-1], self.info.width)
         strips = self._strips(grid)
         windows = [self._source_window(top, bottom, left, right) for top, bottom in strips]
@@ -74,7 +75,9 @@ class ResampledReader:
         rows = _Rows(zip(strips, arrays, strict=True), self.ratio, self._reader.info)
         return self._blocks(arrays, StripePipeline(rows, grid, self.info))
 
-    def _blocks(self, arrays: Iterator[np.ndarray], pipeline: StripePipeline) -> Iterator[np.ndarray]:
+    def _blocks(
+        self, arrays: Generator[np.ndarray, None, None], pipeline: StripePipeline
+    ) -> Generator[np.ndarray, None, None]:
         with closing(arrays):
             yield from pipeline.blocks()
 
@@ -182,12 +185,16 @@ def _sums(pixels: np.ndarray, down: _Shares, across: _Shares) -> np.ndarray:
 
 
 def _sums_along(pixels: np.ndarray, axis: int, shares: _Shares, dtype: type) -> np.ndarray:
-    sums = None
-    for places, weights in zip(shares.places.T, shares.weights.T, strict=True):
-        if weights.any():
-            column = weights.astype(dtype).reshape(-1, *[1] * (2 - axis))
-            part = np.multiply(np.take(pixels, places, axis), column, dtype=dtype)
-            sums = part if sums is None else np.add(sums, part, out=sums)
+    parts = (
+        np.multiply(
+            np.take(pixels, places, axis), weights.astype(dtype).reshape(-1, *[1] * (2 - axis)), dtype=dtype
+        )
+        for places, weights in zip(shares.places.T, shares.weights.T, strict=True)
+        if weights.any()
+    )
+    sums = next(parts)
+    for part in parts:
+        np.add(sums, part, out=sums)
     return sums
 
 

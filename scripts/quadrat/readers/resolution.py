@@ -44,10 +44,14 @@ def open_reading(path: str, reading: Reading, memory_mb: float | None) -> Reader
     OSError
         If the disk fails.
     """
-    chosen = {"channels": tuple(reading.channels) if reading.channels else None, "plane": reading.plane}
-    if reading.mpp is None and reading.gsd is None:
+    chosen: dict[str, Any] = {
+        "channels": tuple(reading.channels) if reading.channels else None,
+        "plane": reading.plane,
+    }
+    wanted = reading.mpp if reading.gsd is None else reading.gsd
+    if wanted is None:
         return open_image(path, level=reading.level, memory_mb=memory_mb, **chosen)
-    info, ratio = _nearest_finer(path, reading, chosen)
+    info, ratio = _nearest_finer(path, reading, wanted, chosen)
     if ratio == 1:
         return open_image(path, level=info.level, memory_mb=memory_mb, **chosen)
     if memory_mb is not None:
@@ -55,9 +59,11 @@ def open_reading(path: str, reading: Reading, memory_mb: float | None) -> Reader
     return ResampledReader(open_image(path, level=info.level, memory_mb=memory_mb, **chosen), ratio)
 
 
-def _nearest_finer(path: str, reading: Reading, chosen: dict[str, Any]) -> tuple[ImageInfo, Fraction]:
+def _nearest_finer(
+    path: str, reading: Reading, wanted: float, chosen: dict[str, Any]
+) -> tuple[ImageInfo, Fraction]:
     """Give the coarsest level that is fine enough, and the size in its pixels of those asked for."""
-    key, wanted = ("mpp", reading.mpp) if reading.gsd is None else ("gsd", reading.gsd)
+    key = "mpp" if reading.gsd is None else "gsd"
     info = _info_of(path, 0, chosen)
     size = _pixel_size(info, reading, key)
     if size > wanted * (1 + TOLERANCE):

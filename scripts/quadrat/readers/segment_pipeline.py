@@ -1,7 +1,7 @@
 """Segment pipeline: decodes every segment that a block needs, once, on threads, ahead of the consumer."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple, Protocol
@@ -111,7 +111,7 @@ class SegmentPipeline:
             return choices[0]
         return next(choice for choice, size in zip(choices, needed, strict=True) if size <= memory_mb * MB)
 
-    def blocks(self) -> Iterator[np.ndarray]:
+    def blocks(self) -> Generator[np.ndarray, None, None]:
         """Yield each block in row-major order while the next ones are decoded."""
         waiting: dict[int, list[Future]] = defaultdict(list)
         self._buffers = [np.empty(self._block_size, self._info.dtype) for _ in range(self._ring)]
@@ -184,9 +184,12 @@ class SegmentPipeline:
         top, bottom = max(y, block.top), min(rows.stops[segment_rows[-1]], block.bottom)
         left, right = max(x, block.left), min(cols.stops[col], block.right)
         target = block.pixels[top - block.top : bottom - block.top, left - block.left : right - block.left]
-        shared = self._table.fill if pixels is None else pixels[top - y : bottom - y, left - x : right - x]
+        if pixels is None:
+            shared = np.asarray(self._table.fill)
+        else:
+            shared = pixels[top - y : bottom - y, left - x : right - x]
         if not self._table.planar:
             target[...] = shared
             return
         for channel in channels:
-            target[..., channel] = shared if pixels is None else shared[..., 0]
+            target[..., channel] = shared[..., 0] if shared.ndim else shared

@@ -97,9 +97,9 @@ class SegmentPlan:
             for col in range(len(self._grid.cols))
         }
         for _, rows in groupby(self._row_runs, key=lambda run: run.blocks.start):
-            rows = list(rows)
+            its_rows = list(rows)
             for starting in cols.values():
-                for row in rows:
+                for row in its_rows:
                     for col in starting:
                         for part in self._wanted_parts(row.segments, col.segments):
                             for plane in self._planes:

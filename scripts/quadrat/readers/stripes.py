@@ -1,6 +1,6 @@
 """Stripes: the blocks of a source that gives its rows once, from top to bottom."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -52,6 +52,7 @@ class StripePipeline:
 
     def __init__(self, source: RowSource, grid: BlockGrid, info: ImageInfo, planar: bool = False):
         self._source, self._grid, self._info, self._planar = source, grid, info, planar
+        self._previous = np.empty(0)
         self._buffers: list[np.ndarray] = []
         self._fresh = fresh_rows(grid.rows, info.height)
 
@@ -68,7 +69,7 @@ class StripePipeline:
     def _pixel_bytes(self) -> int:
         return self._info.channels * self._info.dtype.itemsize
 
-    def blocks(self) -> Iterator[np.ndarray]:
+    def blocks(self) -> Generator[np.ndarray, None, None]:
         """Yield each block in row-major order."""
         grid = self._grid
         if not len(grid):

@@ -1,7 +1,7 @@
 """TIFF reader: every TIFF that tifffile decodes, each stored segment decoded once."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 
 import imagecodecs
@@ -31,6 +31,7 @@ from quadrat.readers.tiff_metadata import (
 from quadrat.readers.tiff_pages import PALETTE, TiffLevel, level_of, open_tiff
 from quadrat.readers.tiff_raw import RawSegments, is_raw
 from quadrat.readers.tiff_segments import OpenLevel, available_channels
+from quadrat.readers.tiff_tags import dtype_of
 
 # Deflate segments that decode to more are decoded row by row: on one thread, but in little memory.
 STREAM_BYTES = 1 << 27
@@ -92,33 +93,35 @@ class TiffReader(FileReader):
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         grid, segments = BlockGrid.from_windows(blocks), self._segments
-        can_stream = isinstance(segments, CodedSegments) and segments.can_stream
-        if can_stream and segments.segment_bytes > STREAM_BYTES:
-            return self._streamed(grid, threads)
+        streamed = segments if isinstance(segments, CodedSegments) and segments.can_stream else None
+        if streamed and segments.segment_bytes > STREAM_BYTES:
+            return self._streamed(streamed, grid, threads)
         try:
             self._pipeline = SegmentPipeline(segments, grid, self.info, threads, self._memory_mb, wanted)
         except MemoryBudgetError:
-            if can_stream:
-                return self._streamed(grid, threads)
+            if streamed:
+                return self._streamed(streamed, grid, threads)
             raise
         return self._pipeline.blocks()
 
-    def _streamed(self, grid: BlockGrid, threads: int) -> Iterator[np.ndarray]:
+    def _streamed(
+        self, segments: CodedSegments, grid: BlockGrid, threads: int
+    ) -> Generator[np.ndarray, None, None]:
         """Yield blocks of segments that are too large to be decoded whole."""
         from quadrat.readers.tiff_rows import DeflateRows
 
-        rows = DeflateRows(self._segments, threads)
-        pipeline = StripePipeline(rows, grid, self.info, self._segments.planar)
+        rows = DeflateRows(segments, threads)
+        pipeline = StripePipeline(rows, grid, self.info, segments.planar)
         needed = pipeline.memory_bytes() + rows.memory_bytes()
         require_memory(needed, self._memory_mb, "decoding the image row by row")
         return pipeline.blocks()
 
 
 def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> ImageInfo:
-    page, base, nodata = level.page, level.base, nodata_of(level.base, level.page.dtype)
+    page, base, nodata = level.page, level.base, nodata_of(level.base, dtype_of(level.page))
     return ImageInfo(
         format="TIFF",
         height=page.imagelength,

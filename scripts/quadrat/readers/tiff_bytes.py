@@ -6,6 +6,7 @@ import numpy as np
 import tifffile
 
 from quadrat.readers.scratch import Scratch
+from quadrat.readers.tiff_tags import dtype_of
 
 DEFLATE = (8, 32946, 50013)
 # And ZSTD (the number of old files too) and LZMA: they write into given memory, and tell how much.
@@ -27,7 +28,7 @@ class ByteDecoder:
         self._width = page.tilewidth if page.is_tiled else page.imagewidth
         self._decompress = tifffile.TIFF.DECOMPRESSORS[page.compression]
         self._unpredict = tifffile.TIFF.UNPREDICTORS[page.predictor] if page.predictor == 2 else None
-        self._scratch = Scratch(page.dtype)
+        self._scratch = Scratch(dtype_of(page))
 
     @staticmethod
     def can_decode(page: tifffile.TiffPage) -> bool:
@@ -37,11 +38,11 @@ class ByteDecoder:
             and page.predictor in (1, 2)
             and page.sampleformat in SAMPLE_FORMATS
             and page.bitspersample in (8, 16, 32, 64)
-            and page.dtype.newbyteorder(page.parent.byteorder) == page.dtype
+            and dtype_of(page).newbyteorder(page.parent.byteorder) == page.dtype
             and page.fillorder == page.imagedepth == 1
         )
 
-    def decode(self, segments: Sequence[bytes], heights: Sequence[int]) -> np.ndarray | None:
+    def decode(self, segments: Sequence[bytes | memoryview], heights: Sequence[int]) -> np.ndarray | None:
         """Return the pixels of segments of these heights.
 
         Returns

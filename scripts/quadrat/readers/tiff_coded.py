@@ -20,6 +20,7 @@ from quadrat.readers.tiff_metadata import YCBCR_CONVERTED, YCBCR_STORED
 from quadrat.readers.tiff_pages import JPEG_2000, JPEG_FAMILY, tifffile_errors
 from quadrat.readers.tiff_planes import row_bytes
 from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly, spans
+from quadrat.readers.tiff_tags import dtype_of
 
 # Bytes that one byte can at most decode to. Deflate: 1032 (RFC 1951); PackBits: 64 (TIFF 6.0, section 9);
 # LZW: a string of 4096 bytes in a code of 12 bit. Other codecs have no limit: this stops bombs.
@@ -65,7 +66,7 @@ class CodedSegments(TiffSegments):
         self._is_ycbcr = page.compression == APERIO_YCBCR and self.samples == 3 and page.dtype == np.uint8
         self.notes += self._colour_notes()
         self._check_expansion()
-        self.segment_bytes = samples * page.dtype.itemsize
+        self.segment_bytes = samples * dtype_of(page).itemsize
         largest = max(int(stored.counts.max()) for stored in self._stored)
         decoded = self.segment_bytes
         if self._palette is not None:
@@ -112,7 +113,7 @@ class CodedSegments(TiffSegments):
             yield from self._decoded(plane, col, list(stack))
 
     def _decoded(
-        self, plane: int, col: int, stack: list[tuple[int, bytes]]
+        self, plane: int, col: int, stack: list[tuple[int, bytes | memoryview]]
     ) -> Iterator[tuple[range, int, np.ndarray | None]]:
         """Yield segments of one column: together, or what is missing or special one by one."""
         rows = range(stack[0][0] // len(self.cols), stack[-1][0] // len(self.cols) + 1)
@@ -127,14 +128,16 @@ class CodedSegments(TiffSegments):
 
     def _decoded_alone(self, plane: int, number: int, data: bytes) -> np.ndarray:
         with tifffile_errors(lambda: f"{self.name(plane, number)} cannot be decoded"):
-            data = self._lerc.unwrapped(data) if self._lerc else data
-            self._check_claim(data, plane, number)
+            blob = self._lerc.unwrapped(data) if self._lerc else data
+            self._check_claim(blob, plane, number)
             whole = self._lzw or self._lerc
             if whole:
-                return whole.decode(data, self._stored_rows(number // len(self.cols)))
+                return whole.decode(blob, self._stored_rows(number // len(self.cols)))
             stored = self._stored[plane]
             tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
-            pixels = self.page.decode(data, stored.first_index + number, **tables)[0][0]
+            decoded, *_ = self.page.decode(data, stored.first_index + number, **tables)
+            assert decoded is not None  # only that of no data is
+            pixels = decoded[0]
             # The codec itself converts what is subsampled.
             return _rgb(pixels) if self._is_ycbcr and not is_subsampled(data) else pixels
 
@@ -153,7 +156,7 @@ class CodedSegments(TiffSegments):
     def _stored_rows(self, row: int) -> int:
         return self.stored_height if self.page.is_tiled else self.rows.size(row)
 
-    def _check_claim(self, data: bytes, plane: int, number: int) -> None:
+    def _check_claim(self, data: bytes | bytearray, plane: int, number: int) -> None:
         size = claimed_size(data) if self.page.compression in SELF_SIZED else None
         if size and size[0] * size[1] > 2 * self.stored_height * self.stored_width + PADDED_PIXELS:
             raise ImageError(

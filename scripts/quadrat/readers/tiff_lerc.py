@@ -7,6 +7,7 @@ import numpy as np
 import tifffile
 
 from quadrat.readers.tiff_metadata import alpha_of
+from quadrat.readers.tiff_tags import dtype_of
 
 LERC = 34887
 PARAMETERS_TAG = 50674
@@ -30,13 +31,13 @@ class LercDecoder:
         _, inner = page.tags.valueof(PARAMETERS_TAG, (0, 0))
         self._inner = INNER.get(inner)
         rows = page.tilelength if page.is_tiled else page.rowsperstrip
-        self._most = 2 * rows * math.prod(self._shape) * page.dtype.itemsize + SLACK_BYTES
+        self._most = 2 * rows * math.prod(self._shape) * dtype_of(page).itemsize + SLACK_BYTES
 
-    def unwrapped(self, data: bytes) -> bytes:
+    def unwrapped(self, data: bytes) -> bytes | bytearray:
         """Return the LERC blob of a segment, which may be compressed once more."""
         return self._inner(data, out=self._most) if self._inner else data
 
-    def decode(self, data: bytes, rows: int) -> np.ndarray:
+    def decode(self, data: bytes | bytearray, rows: int) -> np.ndarray:
         """Return the pixels of a blob as (rows, width, sample) array.
 
         Raises

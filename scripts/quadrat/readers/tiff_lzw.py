@@ -7,6 +7,7 @@ import numpy as np
 import tifffile
 
 from quadrat.readers.scratch import Scratch
+from quadrat.readers.tiff_tags import dtype_of
 
 LZW = 5
 # Types of a tag's value (TIFF 6.0, section 2; 16 is BigTIFF's), as struct packs them into eight bytes.
@@ -27,7 +28,7 @@ class LzwDecoder:
         self._order = page.parent.byteorder
         self._width = page.tilewidth if page.is_tiled else page.imagewidth
         self._samples = page.shaped[-1]
-        self._scratch = Scratch(page.dtype)
+        self._scratch = Scratch(dtype_of(page))
         self._tags = {258: (3, page.bitspersample), 259: (3, LZW), 262: (3, 1), 277: (3, self._samples)}
         self._tags |= {317: (3, page.predictor), 339: (3, page.sampleformat)}
 
@@ -42,7 +43,7 @@ class LzwDecoder:
             and page.fillorder == page.imagedepth == 1
         )
 
-    def decode(self, data: bytes, rows: int) -> np.ndarray:
+    def decode(self, data: bytes | bytearray, rows: int) -> np.ndarray:
         """Return the pixels of a segment as (rows, width, sample) array.
 
         It is valid until this thread decodes again.

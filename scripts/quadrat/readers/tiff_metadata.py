@@ -3,6 +3,7 @@
 import io
 import os
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -38,7 +39,8 @@ def geo_keys(page: TiffPage) -> dict[int, int]:
 def crs_of(page: TiffPage) -> str | None:
     """Return the coordinate reference system as 'EPSG:n' where the keys name one, else None."""
     keys = geo_keys(page)
-    code = keys.get({1: PROJECTED_CRS, 2: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE)), USER_DEFINED)
+    key = {1: PROJECTED_CRS, 2: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE, 0))
+    code = USER_DEFINED if key is None else keys.get(key, USER_DEFINED)
     has_own_unit = keys.get(PROJECTED_UNIT, METRE) != METRE
     return f"EPSG:{code}" if code in EPSG_CODES and not has_own_unit else None
 
@@ -73,7 +75,8 @@ def transform_of(page: TiffPage) -> tuple[float, ...] | None:
     PixelIsPoint rasters both refer to the pixels' centres. GDAL takes the first of several tie points, and
     leaves out the sign of the scale along y.
     """
-    matrix, scale, tie = (page.tags.valueof(tag) or () for tag in (34264, 33550, 33922))
+    found: list[tuple[float, ...]] = [page.tags.valueof(tag) or () for tag in (34264, 33550, 33922)]
+    matrix, scale, tie = found
     if len(tie) >= 6 and len(scale) >= 2 and scale[0] and scale[1]:
         a, b, c = scale[0], 0.0, tie[3] - tie[0] * scale[0]
         d, e, f = 0.0, -abs(scale[1]), tie[4] + tie[1] * abs(scale[1])
@@ -104,7 +107,7 @@ def alpha_of(page: TiffPage) -> int | None:
     return next((colors + place for place, kind in enumerate(extra, start=1) if kind in (1, 2)), None)
 
 
-def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, tuple[float, ...]]:
+def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, Any]:
     """Return the scales and offsets of channels, counted from 0; empty where the file tells neither.
 
     References

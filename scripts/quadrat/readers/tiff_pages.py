@@ -11,7 +11,7 @@ from math import prod
 from xml.etree import ElementTree
 
 import tifffile
-from tifffile import TiffFile, TiffPage, TiffPageSeries
+from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from quadrat.errors import ImageError
 from quadrat.readers.reader import CONVERT
@@ -166,8 +166,9 @@ def _has_brightfield(description: str) -> bool:
     overview = size | {"offsetX": "0", "offsetY": "0"}
     return any(
         image.findtext(".//{*}illuminationSource") == "brightfield"
-        and not overview.items() <= image.find("{*}view").attrib.items()
-        for image in collection.iterfind("{*}image[{*}view]")
+        and (view := image.find("{*}view")) is not None
+        and not overview.items() <= view.attrib.items()
+        for image in collection.iterfind("{*}image")
     )
 
 
@@ -189,11 +190,11 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
     page = _checked(_page_of(chosen, 0 if chosen.dataoffset is not None else start, tif))
     page.init_decode()  # it reads tags, and must not first run on several threads
     pages, channel_notes = _channel_pages(chosen, planes, page, start)
-    planes = tuple(one for shift, source in pages for one in planes_of(source, page, shift))
+    stored = tuple(one for shift, source in pages for one in planes_of(source, page, shift))
     downsample = downsample_of(*((one.imagelength, one.imagewidth) for one in (base, page)))
-    notes = (*plane_notes, *channel_notes, *notes)
+    all_notes = (*plane_notes, *channel_notes, *notes)
     is_first = start == 0 and base.treeindex == (0,)
-    return TiffLevel(page, planes, level, len(series.levels), downsample, base, is_first, notes)
+    return TiffLevel(page, stored, level, len(series.levels), downsample, base, is_first, all_notes)
 
 
 def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSeries, list[str]]:
@@ -282,9 +283,10 @@ def _planes_of(tif: TiffFile, series: TiffPageSeries, page: TiffPage) -> Planes:
 def _start_of(planes: Planes, page: TiffPage, plane: dict[str, int] | None) -> tuple[int, list[str]]:
     """Return the index of the page that holds the chosen plane's first channel, and notes."""
     axes, shape = planes
-    if page.imagedepth > 1 and (plane or {}).get("z", 1) > 1:
+    z = (plane or {}).get("z", 1)
+    if page.imagedepth > 1 and z > 1:
         raise ImageError(
-            f"plane z: {plane['z']}: of {page.imagedepth} planes in one page only the first can be read "
+            f"plane z: {z}: of {page.imagedepth} planes in one page only the first can be read "
             "(config.yaml: plane)"
         )
     indices = [0] * len(axes)
@@ -352,7 +354,7 @@ def _name(enumeration: type, value: int) -> str:
 
 def _channel_pages(
     series: TiffPageSeries, planes: Planes, page: TiffPage, start: int
-) -> tuple[list[tuple[int, TiffPage]], list[str]]:
+) -> tuple[list[tuple[int, TiffPage | TiffFrame]], list[str]]:
     """Return the pages that hold the channels, each with a byte offset to its data, and notes.
 
     Microscopes write each channel as a page of its own.
@@ -366,8 +368,9 @@ def _channel_pages(
     indices = [start + channel * step for channel in range(channels)]
     if series.dataoffset is not None:
         return [(index * page.nbytes, page) for index in indices], notes
-    pages = [series[index] for index in indices]
-    if any(one is None or one.parent is not page.parent for one in pages):
+    found = [series[index] for index in indices]
+    pages = [one for one in found if one is not None and one.parent is page.parent]
+    if len(pages) < len(found):
         raise ImageError("some of its channels are missing or lie in other files")
     stored = (_checked(one.aspage()) for one in pages[1:] if not one.is_virtual)
     if any(_layout(one) != _layout(page) for one in stored):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from tifffile import TiffPage
+from tifffile import TiffFrame, TiffPage
 
 from quadrat.errors import ImageError
 
@@ -29,7 +29,7 @@ class Plane:
     jpeg_tables: bytes | None
 
 
-def planes_of(page: TiffPage, layout: TiffPage, shift: int) -> Iterator[Plane]:
+def planes_of(page: TiffPage | TiffFrame, layout: TiffPage, shift: int) -> Iterator[Plane]:
     """Yield the planes of a page.
 
     Parameters
@@ -60,7 +60,9 @@ def planes_of(page: TiffPage, layout: TiffPage, shift: int) -> Iterator[Plane]:
         yield Plane(offsets[part] + shift, counts[part], first, page.jpegtables)
 
 
-def _segment_table(page: TiffPage, layout: TiffPage, expected: int) -> tuple[np.ndarray, np.ndarray]:
+def _segment_table(
+    page: TiffPage | TiffFrame, layout: TiffPage, expected: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return offsets and byte counts of all segments of a page."""
     try:
         offsets, counts = (np.array(values, np.int64) for values in (page.dataoffsets, page.databytecounts))

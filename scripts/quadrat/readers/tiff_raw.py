@@ -10,6 +10,7 @@ from quadrat.errors import ImageError
 from quadrat.readers.budget import require_memory
 from quadrat.readers.tiff_planes import row_bytes
 from quadrat.readers.tiff_segments import OpenLevel, TiffSegments, read_exactly, spans
+from quadrat.readers.tiff_tags import dtype_of
 
 PIECE_BYTES = 1 << 20
 
@@ -45,7 +46,7 @@ class RawSegments(TiffSegments):
             self.stored_height = self.height
         bits = self.page.bitspersample
         self._packed_bits = None if bits in (8, 16, 32, 64) else bits
-        self._file_dtype = self.page.dtype.newbyteorder(self.page.parent.byteorder)
+        self._file_dtype = dtype_of(self.page).newbyteorder(self.page.parent.byteorder)
         rows = min(self.stored_height, max(1, PIECE_BYTES // self._row_bytes))
         tops = [
             top
@@ -53,7 +54,7 @@ class RawSegments(TiffSegments):
             for top in range(start, min(start + self.stored_height, self.height), rows)
         ]
         self.rows = spans(tops, self.height)
-        self.segment_bytes = rows * self.stored_width * self.samples * self.page.dtype.itemsize
+        self.segment_bytes = rows * self.stored_width * self.samples * dtype_of(self.page).itemsize
         self.decode_bytes = 3 * self.segment_bytes
         what = f"reading {rows:,} rows of {self._row_bytes:,} bytes"
         require_memory(self.decode_bytes, opened.memory_mb, what)
@@ -86,7 +87,7 @@ class RawSegments(TiffSegments):
     def _piece(self, plane: int, row: int, col: int) -> np.ndarray | None:
         top, rows = self.rows.starts[row], self.rows.size(row)
         place = self.place(plane, top // self.stored_height, col)
-        if not place.count:
+        if not place.length:
             return None
         start = place.offset + top % self.stored_height * self._row_bytes
         data = read_exactly(self.fd, rows * self._row_bytes, start)
@@ -94,6 +95,6 @@ class RawSegments(TiffSegments):
         if self._packed_bits is None:
             return np.frombuffer(data, self._file_dtype).reshape(shape)
         run = self.stored_width * self.samples
-        return imagecodecs.packints_decode(data, self.page.dtype, self._packed_bits, runlen=run).reshape(
+        return imagecodecs.packints_decode(data, dtype_of(self.page), self._packed_bits, runlen=run).reshape(
             shape
         )

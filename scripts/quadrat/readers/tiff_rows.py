@@ -10,6 +10,7 @@ from isal import isal_zlib
 from quadrat.errors import ImageError
 from quadrat.readers.tiff_coded import CodedSegments
 from quadrat.readers.tiff_segments import Place, read_exactly
+from quadrat.readers.tiff_tags import dtype_of
 
 READ_BYTES = 1 << 18
 CHUNK_BYTES = 1 << 21  # rows decoded at a time: they still lie in the processor's cache when copied
@@ -68,7 +69,8 @@ class _Stream:
     def __init__(self, segments: CodedSegments, plane: int, col: int):
         self._segments, self._plane, self._col = segments, plane, col
         self._row_bytes = segments.segment_bytes // segments.stored_height
-        self._y, self._inflater = 0, None
+        self._y = 0
+        self._inflater: _Inflater | None = None
 
     def rows(self, top: int, bottom: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (y, rows) from `top` to `bottom`, a few rows at a time; those above are dropped."""
@@ -77,7 +79,7 @@ class _Stream:
             y, row = self._y, self._y // segments.stored_height
             if y == segments.rows.starts[row]:
                 place = segments.place(self._plane, row, self._col)
-                self._inflater = _Inflater(segments.fd, place) if place.count else None
+                self._inflater = _Inflater(segments.fd, place) if place.length else None
             self._y = min(y + chunk_rows, top if y < top else bottom, segments.rows.stops[row])
             data = self._inflater.read((self._y - y) * self._row_bytes) if self._inflater else None
             if y >= top:
@@ -89,7 +91,7 @@ class _Stream:
         if data is None:
             return segments.finished(np.full(shape, segments.fill, page.dtype))
         # The floating-point predictor undoes the byte order itself.
-        dtype = page.dtype if page.predictor == 3 else page.dtype.newbyteorder(page.parent.byteorder)
+        dtype = page.dtype if page.predictor == 3 else dtype_of(page).newbyteorder(page.parent.byteorder)
         pixels = np.frombuffer(data, dtype).reshape(shape).astype(page.dtype, copy=False)
         if page.predictor != 1:
             pixels = tifffile.TIFF.UNPREDICTORS[page.predictor](pixels, axis=-2, out=pixels)
@@ -111,10 +113,10 @@ class _Inflater:
                 self._pending = self._next_input()
             try:
                 piece = self._stream.decompress(self._pending, count - filled)
-            except isal_zlib.error as error:
+            except isal_zlib.error as error:  # type: ignore[misc] # its stub has an exception for the class
                 raise ImageError(f"{self._place.name} cannot be decoded: {error}") from error
             self._pending = self._stream.unconsumed_tail
-            if not piece and (self._stream.eof or self._read_to == self._place.count):
+            if not piece and (self._stream.eof or self._read_to == self._place.length):
                 raise ImageError(
                     f"broken: {self._place.name} ends {count - filled:,} bytes of pixels too early"
                 )
@@ -123,7 +125,7 @@ class _Inflater:
         return out
 
     def _next_input(self) -> bytes:
-        size = min(READ_BYTES, self._place.count - self._read_to)
+        size = min(READ_BYTES, self._place.length - self._read_to)
         data = read_exactly(self._fd, size, self._place.offset + self._read_to)
         self._read_to += size
         return data

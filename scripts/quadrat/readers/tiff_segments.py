@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import tifffile
@@ -13,7 +13,7 @@ from quadrat.readers.reader import CONVERT
 from quadrat.readers.selection import as_slice
 from quadrat.readers.tiff_metadata import nodata_of
 from quadrat.readers.tiff_pages import PALETTE, TiffLevel
-from quadrat.readers.tiff_tags import GDAL_NODATA
+from quadrat.readers.tiff_tags import GDAL_NODATA, dtype_of
 
 # What is left out of a slide was not scanned.
 GLASS = 255
@@ -24,14 +24,14 @@ class Place(NamedTuple):
 
     Attributes
     ----------
-    offset, count : int
-        In bytes; a count of 0 is a segment that the file leaves out.
+    offset, length : int
+        In bytes; a length of 0 is a segment that the file leaves out.
     name : str
         For messages.
     """
 
     offset: int
-    count: int
+    length: int
     name: str
 
 
@@ -106,7 +106,7 @@ class TiffSegments:
         self.fd, self.page = opened.fd, page
         self._palette = _palette(page)
         self.dtype = page.dtype if self._palette is None else self._palette.dtype
-        self.fill = nodata_of(level.base, page.dtype) or 0
+        self.fill = nodata_of(level.base, dtype_of(page)) or 0
         is_slide = level.base.is_svs or level.base.is_philips
         if is_slide and page.dtype == np.uint8 and page.samplesperpixel == 3:
             self.fill = GLASS
@@ -115,7 +115,7 @@ class TiffSegments:
             wanted = tuple(dict.fromkeys(channels))
             self.planes = tuple(tuple(np.flatnonzero(np.equal(channels, one)).tolist()) for one in wanted)
             self._stored = [level.planes[one] for one in wanted]
-            self._pick = slice(None)
+            self._pick: slice | list[int] = slice(None)
         else:
             self.planes, self._stored = (tuple(range(len(channels))),), [level.planes[0]]
             self._pick = as_slice(channels)
@@ -126,19 +126,25 @@ class TiffSegments:
         self._check_places(os.fstat(self.fd).st_size)
         self.notes = self._sparse_notes()
 
-    def finished(self, pixels: np.ndarray | None) -> np.ndarray | None:
+    @overload
+    def finished(self, pixels: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def finished(self, pixels: np.ndarray | None) -> np.ndarray | None: ...
+
+    def finished(self, pixels):
         """Return stored pixels with their palette applied and their channels selected."""
         if self._palette is not None:
-            pixels = self._expanded(pixels)
+            pixels = self._expanded(pixels, self._palette)
         return pixels if pixels is None else pixels[..., self._pick]
 
-    def _expanded(self, pixels: np.ndarray | None) -> np.ndarray:
+    def _expanded(self, pixels: np.ndarray | None, palette: np.ndarray) -> np.ndarray:
         """Return the colours of stored pixels, and what is stored beside their indices in the same range."""
         if pixels is None:
             pixels = np.full(
                 (self.stored_height, self.stored_width, self.samples), self.fill, self.page.dtype
             )
-        colors = self._palette[pixels[..., 0].astype(np.intp)]
+        colors = palette[pixels[..., 0].astype(np.intp)]
         if self.samples == 1:
             return colors
         gain = np.iinfo(colors.dtype).max // ((1 << self.page.bitspersample) - 1)

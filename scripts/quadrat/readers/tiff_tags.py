@@ -5,6 +5,7 @@ tifffile leaves a tag out that it cannot read, and takes the default: BitsPerSam
 
 import struct
 
+import numpy as np
 import tifffile
 from tifffile import DATATYPE, TiffPage
 
@@ -45,7 +46,13 @@ def check_tags(page: TiffPage, codes: set[int] = DECISIVE) -> None:
     """
     for code, offset in _directory(page).items():
         if code in codes and not _is_readable(page, code, offset):
-            raise ImageError(f"broken: its tag {tifffile.TIFF.TAGS.get(code)} cannot be read")
+            raise ImageError(f"broken: its tag {tifffile.TIFF.TAGS.get(code, None)} cannot be read")
+
+
+def dtype_of(page: TiffPage) -> np.dtype:
+    """Return the type of the samples of a page; tifffile has one for all that can be read."""
+    assert page.dtype is not None
+    return page.dtype
 
 
 def _directory(page: TiffPage) -> dict[int, int]:
@@ -54,7 +61,7 @@ def _directory(page: TiffPage) -> dict[int, int]:
     file.seek(page.offset)
     (number,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
     entries = file.read(number * tiff.tagsize)
-    found = {}
+    found: dict[int, int] = {}
     for place in range(0, len(entries), tiff.tagsize):
         (code,) = struct.unpack_from(tiff.byteorder + "H", entries, place)
         found.setdefault(code, start + place)

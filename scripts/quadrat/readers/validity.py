@@ -1,6 +1,6 @@
 """Validity: an image opened together with what tells which of its pixels are data."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple, Self
@@ -127,14 +127,16 @@ class MaskedReader:
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
         blocks = list(blocks)
         wanted = wanted if wanted is None else list(wanted)
         pixels, masks = (one.read_blocks(blocks, threads, wanted) for one in (self._reader, self._mask))
         return self._joined(pixels, masks)
 
-    def _joined(self, pixels: Iterator[np.ndarray], masks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def _joined(
+        self, pixels: Generator[np.ndarray, None, None], masks: Generator[np.ndarray, None, None]
+    ) -> Generator[np.ndarray, None, None]:
         buffer = np.empty((0, 0, 0), self.info.dtype)
         with closing(pixels), closing(masks):
             for block, mask in zip(pixels, masks, strict=True):

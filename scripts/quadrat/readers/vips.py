@@ -1,7 +1,7 @@
 """PNG and JPEG reader: libvips decodes them from top to bottom, once."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 
 import numpy as np
@@ -65,7 +65,7 @@ class VipsReader(FileReader):
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         pyvips.concurrency_set(threads)
         source = _Rows(_open(self._fd), self._channels)
