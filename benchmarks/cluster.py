@@ -90,8 +90,8 @@ def measure(profile: str, number: int, cluster: Path) -> Measured:
     if ending.exit_code:
         raise SystemExit(ending.output + ending.errors)
     lines = (cluster / "finished.txt").read_text().splitlines()
-    ours = "\n".join(line for line in lines if f"WorkDir={study} " in line)
-    spans = FINISHED.findall(ours)
+    ours = [line for line in lines if f"WorkDir={study} " in line]
+    spans = [FINISHED.findall(line)[0] for line in ours]
     return Measured(ending.wall_s, sum(core_s(*span) for span in spans), len(spans))
 
 

@@ -144,7 +144,7 @@ def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
 
 
 class RowWriter(Protocol):
-    """What writes the rows of an image: to its result, or to a shard of it."""
+    """The result of an image, or a shard of it, as its rows are written."""
 
     def __enter__(self) -> Self: ...
 

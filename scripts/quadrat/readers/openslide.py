@@ -167,9 +167,8 @@ def _mrxs_tile_bytes(slide: openslide.OpenSlide) -> int:
 def _tiff_tile_bytes(path: str) -> int:
     """Return the size of the largest tile of a TIFF, decoded."""
     with open_tiff(path) as tif:
-        return RGBA_BYTES * max(
-            page.tilelength * page.tilewidth for page in (one.aspage() for one in tif.pages)
-        )
+        pages = [page.aspage() for page in tif.pages]
+        return RGBA_BYTES * max(page.tilelength * page.tilewidth for page in pages)
 
 
 def _spans(length: int) -> Spans:
