@@ -27,7 +27,7 @@ def test_version_path_can_be_taken_apart(key):
     ],
 )
 def test_other_file_is_no_version(name):
-    assert split_version_path(f"results/versions/{name}") is None
+    assert split_version_path(f"results/versions/{name}") == ("", "")
 
 
 def test_versions_are_listed_by_key(results):
