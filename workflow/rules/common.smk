@@ -5,6 +5,7 @@ Required: `config`. Gives `settings`, `results`, `plan()`, the input and params 
 """
 
 import atexit
+import errno
 import gc
 import inspect
 import os
@@ -12,6 +13,7 @@ import re
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +25,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from quadrat.cells import show, visible
 from quadrat.config import load_settings
-from quadrat.errors import QuadratError
+from quadrat.errors import QuadratError, WriteError
 from quadrat.locks import RunLock
 from quadrat.model_settings import gpus
 from quadrat.search_path import lend_to_jobs
@@ -62,13 +64,22 @@ def layered_config():
     return {key: layer[key] for layer in [*layers, asked.config] for key in layer}
 
 
-try:
+@contextmanager
+def in_one_line():
+    """End the process with the line of an error; the system's names the file."""
+    try:
+        yield
+    except (QuadratError, OSError) as error:
+        raise SystemExit(visible(f"quadrat: {error}"))
+
+
+with in_one_line():
     settings = load_settings(layered_config(), SCHEMA)
     results = ResultsFolder(settings.results)
     if workflow.is_main_process:
+        if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
+            raise WriteError(f"{os.getcwd()}/.snakemake", PermissionError(errno.EACCES, ""))
         results.check()
-except QuadratError as error:
-    raise SystemExit(visible(f"quadrat: {error}"))
 
 
 def is_run():
@@ -90,20 +101,18 @@ def asked_once(function):
 @cache
 def plan():
     """Make the plan, once, in the main process; other processes read it."""
-    if not workflow.is_main_process:
-        return read_plan(settings)
-    try:
+    with in_one_line():
+        if not workflow.is_main_process:
+            return read_plan(settings)
         if is_run():
             LOCKS.append(RunLock(results.lock))
             for line in results.sharing():
-                announce(line)
+                show(line)
             results.remove_leftovers()
             results.rename_results()
         made = make_plan(settings, show)
         if is_run():
             remove_other_mark(made)
-    except QuadratError as error:
-        raise SystemExit(visible(f"quadrat: {error}"))
     if is_run():
         totals = {
             "predict_image": len(made.missing),
