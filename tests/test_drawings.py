@@ -5,6 +5,7 @@ import pytest
 from quadrat.drawings import BATCH_BYTES, DrawingsFolder
 from quadrat.manifest import PlannedImage, table_bytes
 from quadrat.merge import merge_predictions
+from quadrat.results import TABLE_COLUMNS
 
 A, B = (
     PlannedImage(name, name, "0123456789ab", "1-2", f"images/{name}", 1) for name in ("a.tif", "north/b.tif")
@@ -15,13 +16,13 @@ A, B = (
 def folder(results):
     """Give the names of drawings in a results folder whose table lists two images, one of them failed."""
     Path(results.path).mkdir()
-    Path(results.images).write_bytes(
-        table_bytes(
-            ["filename", "status", "message", "hint"],
-            [["a.tif", "failed", "truncated", ""], ["north/b.tif", "ok", "", ""]],
-        )
-    )
+    write_table(results.path, {"a.tif": "failed", "north/b.tif": "ok"})
     return DrawingsFolder(results.path, True)
+
+
+def write_table(results, statuses):
+    rows = [[name, status, 1, *[""] * (len(TABLE_COLUMNS) - 3)] for name, status in statuses.items()]
+    Path(results, "images.tsv").write_bytes(table_bytes(TABLE_COLUMNS, rows))
 
 
 def draw(drawing):
@@ -74,9 +75,7 @@ def test_drawings_of_other_images_versions_and_channels_are_superseded(folder):
 def test_small_images_are_drawn_together_and_large_ones_alone(folder):
     sizes = {"a.tif": 10, "b.tif": 10, "c.tif": BATCH_BYTES, "d.tif": 10, "e.tif": 10}
     planned = [PlannedImage(name, name, "0123456789ab", "1-2", name, size) for name, size in sizes.items()]
-    rows = [[name, "failed" if name == "d.tif" else "ok", "", ""] for name in sizes]
-    table = table_bytes(["filename", "status", "message", "hint"], rows)
-    Path(folder.results, "images.tsv").write_bytes(table)
+    write_table(folder.results, {name: "failed" if name == "d.tif" else "ok" for name in sizes})
     batches = [folder.batch_path(*places, "1f") for places in [(0, 1), (2, 2), (4, 4)]]
     assert folder.missing_batches(planned, "1f") == batches
     draw(folder.at("b.tif", "0123456789ab"))

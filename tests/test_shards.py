@@ -216,7 +216,9 @@ def test_plan_of_shards_that_another_wrote_is_refused_in_one_line(write_large, p
     write_large("a.tif")
     plan()
     Path(results.shard_plan).write_text(content)
-    with pytest.raises(ResultsError, match=r"^.*shards\.json: is no plan of shards .* delete the file"):
+    with pytest.raises(
+        ResultsError, match=r"^.*shards\.json: is not what quadrat wrote there: .*; delete the file"
+    ):
         plan()
 
 

@@ -12,7 +12,7 @@ from quadrat.inventory import is_chosen
 from quadrat.manifest import PlannedImage
 from quadrat.merge import merge_predictions
 from quadrat.plan import Plan
-from quadrat.results import ResultsFolder, split_version_path
+from quadrat.results import TABLE_COLUMNS, ResultsFolder, split_version_path
 from quadrat.shards import Shards
 from quadrat.summary import failure_lines, summarise
 
@@ -124,7 +124,8 @@ def test_line_that_leaves_failures_out_matches_them_alone(write_result, finish, 
 @given(names, names)
 def test_line_that_leaves_a_failure_out_leaves_in_every_other_image(failed_table, name, other):
     quoted = name.replace('"', '""')
-    failed_table.write_text(f'filename\tstatus\tmessage\thint\n"{quoted}"\tfailed\tm\t\n')
+    others = "\t".join(TABLE_COLUMNS[2:])
+    failed_table.write_text(f'filename\tstatus\t{others}\n"{quoted}"\tfailed\t0\t\t\t\t\tdata\tm\t\n')
     chosen = SimpleNamespace(include=["*"], **yaml.safe_load(failure_lines(failed_table)[-1]))
     assert not is_chosen(name, chosen)
     assert is_chosen(other, chosen) == (other != name)

@@ -8,6 +8,7 @@ content id. Signature and hash of an image that names other files are those of a
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,9 @@ SECONDS_BETWEEN_SAVES = 1.0
 
 # A thread takes small files in batches of about as much.
 BATCH_BYTES = 1 << 24
+
+# A hash, or a size and a modification time.
+_CONTENT_ID = re.compile(r"[0-9a-f]{32}|[0-9]{1,20}--?[0-9]{1,20}")
 
 
 class Changed(NamedTuple):
@@ -56,9 +60,10 @@ class ContentLog:
         for line in lines:
             try:
                 name, recorded, content_id = orjson.loads(line)
-                self._entries[name] = (tuple(recorded), content_id)
+                if _CONTENT_ID.fullmatch(content_id):
+                    self._entries[name] = (tuple(recorded), content_id)
             except (ValueError, TypeError):
-                continue  # the line that a killed run did not finish
+                continue  # the line that a killed run did not finish, or nobody of quadrat's wrote
         self._lines = len(lines)
 
     def get(self, name: str) -> tuple[Signature, str] | None:

@@ -3,12 +3,24 @@
 from typing import Any
 
 from quadrat.errors import ImageError, ResultsError
+from quadrat.records import COUNT, fits
 from quadrat.shard import play, read_shard
 from quadrat.store import write_failure
 from quadrat.task import ImageTask
 
 # What the footer tells of each shard alone; all else is that of the image.
 _OF_SHARD = ("rows", "batches", "counts", "content_hash")
+
+_FOOTERS = (
+    {"failure": {"kind": str, "message": str, "hint": str}, "content_hash": (str, None)},
+    {
+        "rows": [COUNT, COUNT],
+        "grid": {"rows": COUNT},
+        "content_hash": (str, None),
+        "failure": ...,
+        "counts": {str: float},
+    },
+)
 
 
 def join_shards(task: ImageTask) -> None:
@@ -28,6 +40,11 @@ def join_shards(task: ImageTask) -> None:
         If the shards are not whole, or not those of this result.
     """
     footers = [read_shard(path) for path in task.shards]
+    for path, footer in zip(task.shards, footers, strict=True):
+        if not fits(footer, _FOOTERS):
+            raise ResultsError(
+                f"{path}: holds other things than quadrat writes; delete the file and run again"
+            )
     failed = next((footer for footer in footers if "failure" in footer), None)
     if failed:
         failure = failed["failure"]
@@ -46,9 +63,9 @@ def join_shards(task: ImageTask) -> None:
 
 def _refuse_others(task: ImageTask, footers: list[dict[str, Any]]) -> None:
     """Refuse shards that are not, one after the other, those of the image."""
-    expected = _of_image(footers[0]) | task.identity()
+    expected = _of_image(footers[0]) | task.identity() | {"counts": sorted(footers[0]["counts"])}
     for path, footer in zip(task.shards, footers, strict=True):
-        found = _of_image(footer)
+        found = _of_image(footer) | {"counts": sorted(footer["counts"])}
         other = [key for key in expected | found if expected.get(key) != found.get(key)]
         if other:
             raise ResultsError(
@@ -70,5 +87,7 @@ def _of_image(footer: dict[str, Any]) -> dict[str, Any]:
 
 def _joined_counts(counts: list[dict[str, Any]]) -> dict[str, Any]:
     """Add up what was counted; the share of pixels dropped is that of the whole grid in every shard."""
-    added = {name: sum(shard[name] for shard in counts) for name in counts[0]}
-    return added | {"dropped": counts[0]["dropped"]}
+    return {
+        name: counts[0][name] if name == "dropped" else sum(shard[name] for shard in counts)
+        for name in counts[0]
+    }

@@ -2,11 +2,16 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from quadrat.errors import ResultsError
+from quadrat.results import TABLE_COLUMNS
 from quadrat.store import replace_file
+
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 class PlannedImage(NamedTuple):
@@ -65,9 +70,14 @@ def write_manifest(path: str, images: Iterable[PlannedImage], results: str | Non
 
 
 def read_manifest(path: str) -> list[PlannedImage]:
-    """Read the manifest back."""
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file, delimiter="\t")
+    """Read the manifest back.
+
+    Raises
+    ------
+    ResultsError
+        If the file is not one that quadrat wrote.
+    """
+    header, rows = _read_table(path, FIELDS, "size")
     # By place, since a column of the user's may be called as one of these.
     own = header[len(FIELDS) :]
     images = []
@@ -89,9 +99,30 @@ def read_image_table(path: str) -> list[dict[str, str]]:
     -------
     list of dict of str to str
         Column to text, a row each.
+
+    Raises
+    ------
+    ResultsError
+        If the file is not one that quadrat wrote.
     """
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+    header, rows = _read_table(path, TABLE_COLUMNS, "patches")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def _read_table(path: str, columns: tuple[str, ...], number: str) -> tuple[list[str], list[list[str]]]:
+    """Read a table that begins with some columns, one of which holds whole numbers."""
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file, delimiter="\t")
+    except (ValueError, csv.Error):
+        header, rows = [], []
+    place = columns.index(number)
+    is_whole = all(len(row) == len(header) and _NUMBER.fullmatch(row[place]) for row in rows)
+    if tuple(header[: len(columns)]) != columns or not is_whole:
+        raise ResultsError(
+            f"{path}: is not the table that quadrat wrote there; delete the file and run again"
+        )
+    return header, rows
 
 
 def table_bytes(header: list[str], rows: Iterable[list]) -> bytes:

@@ -8,6 +8,7 @@ from jinja2 import Environment
 
 from quadrat.distribution import count_predictions, draw_distribution
 from quadrat.manifest import read_image_table
+from quadrat.predictions import open_predictions
 from quadrat.results import ResultsFolder
 from quadrat.store import replace_file
 
@@ -95,7 +96,10 @@ def write_overview(folder: ResultsFolder) -> None:
     """
     rows = read_image_table(folder.images)
     statuses = Counter(row["status"] for row in rows)
-    picture = draw_distribution(count_predictions(folder.predictions)) if statuses["ok"] else b""
+    picture = b""
+    if statuses["ok"]:
+        open_predictions(folder.path)  # refuses what is not the dictionary
+        picture = draw_distribution(count_predictions(folder.predictions))
     patches = sum(int(row["patches"]) for row in rows)
     page = (
         Environment(autoescape=True)
@@ -112,7 +116,7 @@ def write_overview(folder: ResultsFolder) -> None:
             ],
             distribution=base64.b64encode(picture).decode(),
             most=MOST_ROWS,
-            run=Path(folder.run).read_text(encoding="utf-8"),
+            run=Path(folder.run).read_text(encoding="utf-8", errors="replace"),
         )
     )
     replace_file(folder.overview, page.encode("utf-8", "replace"), folder.path)

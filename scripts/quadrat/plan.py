@@ -19,10 +19,13 @@ from quadrat.errors import ConfigError
 from quadrat.inside import remove
 from quadrat.inventory import FoundImage, find_images, is_chosen
 from quadrat.manifest import PlannedImage, read_manifest, write_manifest
+from quadrat.records import read_record
 from quadrat.region_files import RegionFiles
 from quadrat.results import ResultsFolder
 from quadrat.shards import Shards, plan_shards, read_shard_plan
 from quadrat.store import replace_file, writing
+
+_WRITTEN = {"state": str, "recipe": dict, "predictor_files": {str: [int]}}
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def remove_other_mark(plan: Plan) -> None:
     folder = ResultsFolder(plan.settings.results)
     mark = Path(folder.merge_mark)
     is_merged = folder.read_merged().get("state") == plan.state and not plan.missing
-    is_marked = mark.exists() and mark.read_text(encoding="utf-8") == plan.state
+    is_marked = mark.exists() and mark.read_bytes() == plan.state.encode()
     if not (is_merged and is_marked and all(map(os.path.exists, folder.merged_files()))):
         with writing(folder.merge_mark), suppress(FileNotFoundError):
             remove(folder.merge_mark, folder.path)
@@ -201,7 +204,7 @@ def remove_other_mark(plan: Plan) -> None:
 def read_plan(settings: Settings) -> Plan:
     """Read the plan that the main process made, in a job of its own process."""
     folder = ResultsFolder(settings.results)
-    written = orjson.loads(Path(folder.plan).read_bytes())
+    written = read_record(folder.plan, _WRITTEN)
     images = read_manifest(folder.manifest)
     shards = read_shard_plan(folder.shard_plan).shards
     return Plan(settings, images, written["recipe"], written["predictor_files"], shards=shards)
@@ -240,7 +243,7 @@ def _is_written(plan: Plan, folder: ResultsFolder) -> bool:
     """Tell whether all is there, and the last plan, which may never have been merged, is this one."""
     if not all(map(os.path.exists, [folder.manifest, folder.plan, *folder.merged_files()])):
         return False
-    return orjson.loads(Path(folder.plan).read_bytes()).get("state") == plan.state
+    return read_record(folder.plan, _WRITTEN)["state"] == plan.state
 
 
 def _write(plan: Plan, folder: ResultsFolder) -> None:

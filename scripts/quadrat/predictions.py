@@ -1,6 +1,5 @@
 """The dictionary of predictions, read one image at a time."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from quadrat.arrays import lay_out, to_array
 from quadrat.errors import ResultsError
+from quadrat.records import COUNT, SIZE, parse_footer
 from quadrat.store import FOOTER_KEY
 
 if TYPE_CHECKING:
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 # Images that a notebook shows of the dictionary.
 MOST_SHOWN = 10
+
+_PLACE = {
+    "content_hash": (str, None),
+    "prediction_shape": [SIZE],
+    **dict.fromkeys(("row_group", "first_row", "rows"), COUNT),
+}
+_FOOTER = {"images": {str: _PLACE}}
 
 
 def open_predictions(path: str | Path) -> "Predictions":
@@ -69,7 +76,7 @@ class Predictions(Mapping[str, list]):
         self._path = path / "predictions.parquet" if path.is_dir() else path
         try:
             self._file = pq.ParquetFile(self._path)
-            images = json.loads(self._file.metadata.metadata[FOOTER_KEY])["images"]
+            images = parse_footer(self._file.metadata.metadata[FOOTER_KEY], _FOOTER)["images"]
             self._places = {filename: _Place(**image) for filename, image in images.items()}
         except FileNotFoundError:
             raise ResultsError(f"{self._path}: no such file; has the workflow run to its end?") from None

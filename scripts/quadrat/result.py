@@ -62,6 +62,9 @@ def read_result(path: str) -> Result:
     head, version = split_version_path(path)
     failure, counts = footer.get("failure", {}), footer.get("counts", {"patches": 0})
     right = footer["version"] == version and head.endswith("/versions/" + keys.encode(footer["filename"]))
+    grid = footer.get("grid")
+    if footer["rows"] and grid and grid["rows"] * grid["cols"] != footer["rows"]:
+        right = False
     if not right or footer["rows"] != counts["patches"]:
         raise ResultsError(
             f"{path}: holds version {footer['version']} of {footer['filename']} with {footer['rows']:,} of "

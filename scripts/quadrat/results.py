@@ -5,14 +5,12 @@ import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import orjson
 
 from quadrat.errors import ResultsError
 from quadrat.inside import is_plain, remove, rename, require, walk
 from quadrat.keys import encode
+from quadrat.records import COUNT, read_record
 from quadrat.store import TEMPORARY, read_footer, replace_file, writing
 
 # Hex digits of a version, which stands at the end of a result's name.
@@ -20,6 +18,15 @@ VERSION_DIGITS = 12
 _SUFFIX = ".parquet"
 _SHARD_SUFFIX = ".npz"
 _ROWS = re.compile(r"\d+-\d+")
+_MERGED = {
+    "state": str,
+    "recipe": dict,
+    "images": {str: [(str, None), (str, None)]},
+    "summary": {
+        **dict.fromkeys(("images", "ok", "failed", "no_patch", "patches", "skipped"), COUNT),
+        "dropped": float,
+    },
+}
 _KEY_OF_ANY_VERSION = re.compile(r"[A-Za-z0-9._/-]+")
 
 # Columns of images.tsv; those of the user's own table follow them.
@@ -307,11 +314,9 @@ class ResultsFolder:
     def read_merged(self) -> dict[str, Any]:
         """Read the record of the last merge; empty where there is none."""
         try:
-            return orjson.loads(Path(self.merged).read_bytes())
+            return read_record(self.merged, _MERGED)
         except FileNotFoundError:
             return {}
-        except orjson.JSONDecodeError as error:
-            raise ResultsError(f"{self.merged}: {error}; delete the file and run again") from error
 
 
 def split_version_path(path: str) -> tuple[str, str]:

@@ -17,9 +17,11 @@ import numpy as np
 from quadrat.errors import ResultsError
 from quadrat.grid import Window
 from quadrat.inside import remove, remove_empty
+from quadrat.records import COUNT, parse_footer
 from quadrat.store import RowWriter, replacing, require_storable
 
 _FOOTER = "footer.json"
+_WRITTEN = {"batches": COUNT}
 _ARRAYS = ("cells", "predictions", "reasons")
 
 
@@ -81,7 +83,7 @@ def read_shard(path: str | os.PathLike) -> dict[str, Any]:
     """
     try:
         with ZipFile(path) as archive:
-            return json.loads(archive.read(_FOOTER))
+            return parse_footer(archive.read(_FOOTER), _WRITTEN)
     except (OSError, BadZipFile, KeyError, ValueError) as error:
         raise _not_whole(path, error) from error
 
@@ -128,7 +130,7 @@ def _batches(
     try:
         with ZipFile(path) as archive:
             members = set(archive.namelist())
-            for batch in range(json.loads(archive.read(_FOOTER))["batches"]):
+            for batch in range(parse_footer(archive.read(_FOOTER), _WRITTEN)["batches"]):
                 names = [name for name in _ARRAYS if _member(batch, name) in members]
                 arrays = {name: _read_array(archive, _member(batch, name)) for name in names}
                 cells = arrays.pop("cells").tolist()

@@ -3,18 +3,18 @@
 import os
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from quadrat.config import Settings
 from quadrat.contents import mark_of
-from quadrat.errors import ImageError, ResultsError
+from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid
 from quadrat.limits import Ended, answers
 from quadrat.manifest import PlannedImage
 from quadrat.reading import Reading
+from quadrat.records import SIZE, read_record
 from quadrat.results import ResultsFolder
 from quadrat.sources import is_vrt
 from quadrat.store import replace_file
@@ -22,6 +22,9 @@ from quadrat.store import replace_file
 # What a byte of deflate can at most hold of 8-bit samples (RFC 1951). An image that is coded more densely is
 # nearly empty: one job is enough.
 PIXELS_PER_BYTE = 1032
+
+_SHAPE = {"looked_at": list, "height": SIZE, "width": SIZE, "seek_height": SIZE}
+_WRITTEN = {"shards": {str: {"paths": [str], "files": {str: [int]}}}, "shapes": {str: _SHAPE}}
 
 
 @dataclass(frozen=True)
@@ -84,18 +87,14 @@ def read_shard_plan(path: str) -> ShardPlan:
     ResultsError
         If the file is not one that quadrat wrote.
     """
-    if not os.path.exists(path):
-        return ShardPlan()
     try:
-        written = orjson.loads(Path(path).read_bytes())
-        return ShardPlan(
-            {result: Shards(**shards) for result, shards in written["shards"].items()},
-            {filename: Shape(**shape) for filename, shape in written["shapes"].items()},
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ResultsError(
-            f"{path}: is no plan of shards ({type(error).__name__}); delete the file and run again"
-        ) from error
+        written = read_record(path, _WRITTEN)
+    except FileNotFoundError:
+        return ShardPlan()
+    return ShardPlan(
+        {result: Shards(shards["paths"], shards["files"]) for result, shards in written["shards"].items()},
+        {filename: Shape(*(shape[name] for name in _SHAPE)) for filename, shape in written["shapes"].items()},
+    )
 
 
 def plan_shards(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from quadrat.errors import PredictorError, ResultsError, WriteError
 from quadrat.inside import open_parent
+from quadrat.records import COUNT, SIZE, parse_footer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +32,34 @@ ROW_GROUP_ROWS = 1 << 16
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 FOOTER_KEY = b"quadrat"
+_MAYBE = (..., COUNT)
+_FOOTER = {
+    "filename": str,
+    "version": (..., str),
+    "content_id": (..., str),
+    "content_hash": (..., str, None),
+    "prediction_shape": [SIZE],
+    "failure": (..., {"message": str, "kind": (..., str), "hint": (..., str)}),
+    "counts": (
+        ...,
+        {"patches": COUNT, "skipped": _MAYBE, "nan": _MAYBE, "infinite": _MAYBE, "dropped": (..., float)},
+    ),
+    "grid": (..., dict.fromkeys(("rows", "cols"), COUNT) | dict.fromkeys(("patch_size", "stride"), SIZE)),
+    "image": (
+        ...,
+        {
+            "height": COUNT,
+            "width": COUNT,
+            "full_size": (..., [SIZE, SIZE]),
+            "crs": (..., str, None),
+            "downsample": (..., [float, float]),
+            "mpp": (..., None, [float, float]),
+            "transform": (..., None, [float] * 6),
+            "bounds": (..., None, [float] * 4),
+        },
+    ),
+    "software": (..., {str: str}),
+}
 
 GRID_COLUMNS = {"row": "int32", "col": "int32"}
 PIXEL_COLUMNS = {"y": "int64", "x": "int64", "height": "int32", "width": "int32"}
@@ -134,7 +163,7 @@ def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
 
     try:
         metadata = pq.read_metadata(path)
-        footer = json.loads(metadata.metadata[FOOTER_KEY])
+        footer = parse_footer(metadata.metadata[FOOTER_KEY], _FOOTER)
     except (ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(
             f"{path}: is not a whole result of quadrat's ({type(error).__name__}: {error}); "

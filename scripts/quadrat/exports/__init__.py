@@ -13,6 +13,7 @@ from quadrat.errors import ResultsError
 from quadrat.exports.image_result import ImageResult
 from quadrat.inside import remove
 from quadrat.links import plain_name
+from quadrat.records import read_record
 from quadrat.result import Result, read_result
 from quadrat.results import ResultsFolder, split_version_path
 from quadrat.store import replace_file, replacing, writing
@@ -107,9 +108,9 @@ class _Record:
         self._path = Path(ResultsFolder(results).exported, f"{form}.json")
         self._marks: dict[str, str] = {}
         try:
-            self.held: dict[str, str] = orjson.loads(self._path.read_bytes()) if self._path.exists() else {}
-        except orjson.JSONDecodeError as error:
-            raise ResultsError(f"{self._path}: {error}; delete the record and run again") from error
+            self.held: dict[str, str] = read_record(self._path, {str: str})
+        except FileNotFoundError:
+            self.held = {}
         outside = [name for name in self.held if name.startswith("/") or ".." in name.split("/")]
         if outside:
             raise ResultsError(

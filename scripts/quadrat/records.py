@@ -1,0 +1,100 @@
+"""Records: JSON that quadrat wrote and reads back, held against what it must look like.
+
+Whoever may write to a results folder may have put anything there. What looks otherwise is refused where it is
+read, in one line.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from quadrat.errors import ResultsError
+
+# Sizes and numbers that can be counted with: nobody has an image of a million million pixels along a side.
+COUNT, SIZE = range(10**12), range(1, 10**12)
+HUGE = 1e300
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_record(path: str, shape: Any) -> Any:
+    """Read a JSON file that quadrat wrote.
+
+    Parameters
+    ----------
+    path : str
+    shape : object
+        What its content must look like; see `fits`.
+
+    Raises
+    ------
+    ResultsError
+        If it looks otherwise.
+    FileNotFoundError
+        If there is none.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return _checked(orjson.loads(content), shape)
+    except ValueError as error:
+        raise ResultsError(
+            f"{path}: is not what quadrat wrote there: {error}; delete the file and run again"
+        ) from error
+
+
+def parse_footer(text: str | bytes, shape: Any) -> Any:
+    """Return the JSON in a file of another format, which may hold NaN.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or has another shape.
+    """
+    try:
+        return _checked(json.loads(text), shape)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _checked(value: Any, shape: Any) -> Any:
+    if not fits(value, shape):
+        raise ValueError("it holds other things than quadrat writes")
+    return value
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """Tell whether a value made of JSON's types has a shape.
+
+    Parameters
+    ----------
+    value : object
+    shape : object
+        A type, of which `float` takes any finite number and `str` any text that is Unicode; None; a range of
+        integers; a tuple of shapes, one of which is enough. A list of one shape, that of all items, or of a
+        shape for each item. A dictionary of shapes for the values of a mapping: by key, where a missing key
+        has the value `...`, or for all of them under the type `str`.
+
+    Returns
+    -------
+    bool
+    """
+    if isinstance(shape, tuple):
+        return any(fits(value, one) for one in shape)
+    if isinstance(shape, range):
+        return type(value) is int and value in shape
+    if isinstance(shape, list):
+        shapes = shape * len(value) if isinstance(value, list) and len(shape) == 1 else shape
+        return isinstance(value, list) and len(value) == len(shapes) and all(map(fits, value, shapes))
+    if isinstance(shape, dict) and str in shape:
+        return isinstance(value, dict) and all(fits(item, shape[str]) for item in value.values())
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            fits(value.get(key, ...), inner) for key, inner in shape.items()
+        )
+    if shape is float:
+        return isinstance(value, (int, float)) and abs(value) < HUGE
+    if shape is str:
+        return isinstance(value, str) and not _SURROGATE.search(value)
+    return value is shape if shape in (None, ...) else isinstance(value, shape)
