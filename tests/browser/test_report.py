@@ -1,6 +1,7 @@
 """The report of a run, as the colleague sees it who gets it by mail."""
 
 import io
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -10,6 +11,18 @@ from studies import Study, means, write_image
 
 # A path that would end Snakemake's own script, were it written there as it is.
 NASTY = "{x}</script>.tif"
+# Where one of these runs, the report or one of its frames has `ran`.
+RUNS = [
+    "<script>top.ran=1<.tif",
+    "<img src=x onerror=top.ran=1>.tif",
+    "<!--<script>top.ran=1.tif",
+    "'-(top.ran=1)-'.tif",
+    '"-(top.ran=1)-".tif',
+    "`-(top.ran=1)-`.tif",
+    "${top.ran=1}{{top.ran=1}}{% if %}.tif",
+    r"\x3cimg src=x onerror=top.ran=1\x3e&lt;img src=x onerror=top.ran=1>.tif",
+    "*a* `b`_ |c| [d](javascript:top.ran=1).tif",
+]
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +33,10 @@ def reported(tmp_path_factory):
     study.configure(patch_size=32, on_failure="report")
     pixels = write_image(study.images / "north/a.tif", 1)
     write_image(study.images / NASTY, 2)
+    for seed, name in enumerate(RUNS):
+        write_image(study.images / "odd" / name, seed, 32, 32)
+    write_image(study.images / RUNS[-4] / "a.tif", 2, 32, 32)
+    (study.images / "line\u2028break.tif").touch()  # refused: the table of failures shows it
     (study.images / "<b>a.tif").write_bytes(b"")
     (study.images / "broken.tif").write_bytes(b"II*\0" + bytes(100))
     for arguments in ([], ["--report", "report.html"]):
@@ -73,3 +90,22 @@ def test_overview_tells_what_failed_and_escapes_names(browser, reported):
     assert "<b>a.tif" in text
     assert "not a readable TIFF" in text
     assert browser.wait("document.querySelector('img').naturalWidth") > 500
+
+
+def test_names_in_a_report_are_shown_and_nothing_of_them_runs(browser, reported):
+    report, _ = reported
+    browser.open(report)
+    browser.click("Images")
+    browser.click("odd")
+    shown = browser.wait(
+        "(cells => cells.length && cells.map(cell => cell.textContent))([...document.querySelectorAll('td')])"
+    )
+    assert {unquote(text) for text in shown} >= set(RUNS)
+    browser.wait("(eye => eye && (eye.click(), true))(document.querySelector('tbody a'))")
+    browser.wait("[...document.querySelectorAll('img')].some(img => img.naturalWidth > 500)")
+    open_result(browser, report, "Overview")
+    open_page(browser)
+    text = browser.wait("document.body.innerText")
+    assert all(name in text for name in RUNS)
+    browser.driver.switch_to.default_content()
+    assert browser.driver.execute_script("return window.ran") is None

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from names import awkward_names, require_harmless, write_named
+from names import COMMANDS, awkward_names, require_harmless, write_named
 from slurm_studies import HEAD, SMALL, TAKES_MEMORY, WAITS, write_flat, write_huge
 from studies import PROJECT, Study, means, write_image
 
@@ -262,7 +262,8 @@ def test_an_image_over_its_time_is_named_and_can_be_left_out(over_time_run):
     assert study.dictionary == {"other.tif": [3]}
 
 
-# Names that are commands. These runs start when the others are over: they take both cores for a minute each.
+# Names that are commands, 200 in all: both queues try the plain ones, and each has others. These runs start
+# when the others are over: they take both cores for a minute each.
 
 GROUPED = ("--groups", "predict_image=images", "--group-components", "images=25", "--cores", "1")
 # Starts a job by itself, as a queue would, and prints its number.
@@ -285,7 +286,7 @@ def test_names_that_are_commands_are_names_to_slurm(make_study):
 def test_names_that_are_commands_are_names_to_any_queue(make_study):
     study = make_study()
     study.configure(on_failure="report")
-    expected = write_named(study.images, awkward_names(100, seed=2))
+    expected = write_named(study.images, awkward_names(100 + len(COMMANDS), seed=2))
     (study.path / "submit.sh").write_text(SUBMIT)
     (study.path / "submit.sh").chmod(0o755)
     command = [
