@@ -187,6 +187,8 @@ def marks(value):
             copied = value.copy()
             copied[key] = marked
             yield copied
+        if isinstance(value, dict):
+            yield {other: inner for other, inner in value.items() if other != key}
 
 
 def tables(rows):

@@ -15,7 +15,12 @@ from quadrat.errors import PredictorError, ResultsError, WriteError
 from quadrat.grid import PatchGrid
 from quadrat.store import PredictionWriter, read_footer, replace_file, replacing, write_failure, writing
 
-FOOTER = {"filename": "north/ü.tif", "version": "0123456789ab", "content_hash": None}
+FOOTER = {
+    "filename": "north/ü.tif",
+    "version": "0123456789ab",
+    "content_id": "1-2",
+    "content_hash": None,
+}
 
 
 def positions_of(count):

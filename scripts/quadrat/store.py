@@ -35,9 +35,9 @@ FOOTER_KEY = b"quadrat"
 _MAYBE = (..., COUNT)
 _FOOTER = {
     "filename": str,
-    "version": (..., str),
-    "content_id": (..., str),
-    "content_hash": (..., str, None),
+    "version": str,
+    "content_id": str,
+    "content_hash": (str, None),
     "prediction_shape": [SIZE],
     "failure": (..., {"message": str, "kind": (..., str), "hint": (..., str)}),
     "counts": (

@@ -9,11 +9,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from quadrat.arrays import to_array
+from quadrat.errors import ResultsError
+from quadrat.records import fits
 from quadrat.result import Result
 from quadrat.store import PIXEL_COLUMNS, ROW_GROUP_ROWS, read_footer
 
 # Predicted values of a batch: what an export holds in memory does not grow with the image.
 BATCH_VALUES = 1 << 20
+_FOOTER = {
+    "grid": dict,
+    "image": {
+        "downsample": list,
+        "transform": (None, list),
+        "bounds": (None, list),
+        "crs": (None, str),
+    },
+}
 
 
 class PatchBatch(NamedTuple):
@@ -65,6 +76,10 @@ class ImageResult:
 
     def __init__(self, result: Result, labels: tuple[str, ...] = ()):
         footer, _ = read_footer(result.path)
+        if not fits(footer, _FOOTER):
+            raise ResultsError(
+                f"{result.path}: does not say where its patches lie; delete the file and run again"
+            )
         self._path = result.path
         self.filename, self.shape, self.labels = result.filename, result.prediction_shape, labels
         self.image: dict[str, Any] = footer["image"]
