@@ -1,10 +1,11 @@
-"""Records: JSON that quadrat wrote and reads back, held against what it must look like.
+"""Records: JSON that quadrat wrote and reads back, checked against the form that it must have.
 
-Whoever may write to a results folder may have put anything there. What looks otherwise is refused where it is
-read, in one line.
+Other users and programs may have put anything into a results folder. A record of another form is refused
+where it is read, in one line.
 """
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,21 @@ HUGE = 1e300
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_record(path: str, shape: Any) -> Any:
+def read_record(path: str | os.PathLike, shape: Any) -> Any:
     """Read a JSON file that quadrat wrote.
 
     Parameters
     ----------
-    path : str
+    path : path
     shape : object
-        What its content must look like; see `fits`.
+        The form that its content must have; see `fits`.
 
     Raises
     ------
     ResultsError
-        If it looks otherwise.
+        If it has another form.
     FileNotFoundError
-        If there is none.
+        If the file does not exist.
     """
     content = Path(path).read_bytes()
     try:
@@ -60,12 +61,12 @@ def parse_footer(text: str | bytes, shape: Any) -> Any:
 
 def _checked(value: Any, shape: Any) -> Any:
     if not fits(value, shape):
-        raise ValueError("it holds other things than quadrat writes")
+        raise ValueError("its content has another form")
     return value
 
 
 def fits(value: Any, shape: Any) -> bool:
-    """Tell whether a value made of JSON's types has a shape.
+    """Return whether a value made of JSON's types has a shape.
 
     Parameters
     ----------
