@@ -1,6 +1,6 @@
 """Which drawings there are to make, and which a report shows.
 
-Required: `settings` and `plan()`. Gives `drawings`, and the input functions of the rules that draw.
+Required: `settings` and `plan()`. Gives `drawings`, and the input and params functions of the rules that draw or remove.
 """
 
 from quadrat.drawings import DrawingsFolder
@@ -27,6 +27,11 @@ def wanted_drawings(wildcards):
         for one in there[:REPORTED]
         for path, view in one.views
     ]
+
+
+def superseded_paths(wildcards):
+    """Return the paths of results, shards and drawings that are not of the current plan."""
+    return plan().superseded + drawings.superseded(plan().images)
 
 
 def merged_tables(wildcards):

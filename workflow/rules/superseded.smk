@@ -4,11 +4,6 @@ Required: to be asked for by name. Such results are never removed otherwise.
 """
 
 
-def superseded_paths(wildcards):
-    """Return the paths of results, shards and drawings that are not of the current plan."""
-    return plan().superseded + drawings.superseded(plan().images)
-
-
 rule superseded:
     log:
         results.log("superseded"),
