@@ -75,6 +75,7 @@ lint: dev-environment ## Check the style and types of all code, the workflow, an
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python tests/wording.py
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(ACTIVE) $(BIN)/snakemake --lint

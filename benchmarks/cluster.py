@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from process import HERE, run
 from table import spread
+
 from workflow import SIDE, SNAKEMAKE, make_images
 
 PROJECT = HERE.parent

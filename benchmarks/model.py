@@ -14,8 +14,9 @@ from pathlib import Path
 from layouts import LAYOUTS, PATCH, image_path
 from networks import NETWORK
 from process import HERE, Measurement, run_peer, run_python
-from run import WARM_UP_SIZE, cpu_model, package_version, read_once
 from table import ratios, spread
+
+from run import WARM_UP_SIZE, cpu_model, package_version, read_once
 
 PACKAGES = ("numpy", "onnxruntime", "tifffile", "imagecodecs", "rasterio", "pillow")
 LOOPS = {"plain_network_loop": "plain loop", "careful_network_loop": "careful loop"}

@@ -33,7 +33,7 @@ def limit(path: str, threads: int) -> list[float]:
 def _decode_segments(path: str, threads: int) -> None:
     import tifffile
 
-    from quadrat.readers.tiff_lzw import LzwDecoder
+    from quadrat.images.tiff.codecs import LzwDecoder
 
     with tifffile.TiffFile(path) as tif, ThreadPoolExecutor(threads) as pool:
         page, file = tif.pages.first, tif.filehandle.fileno()
@@ -80,8 +80,8 @@ def reader_mean(path: str, threads: int) -> list[float]:
 
 def _quadrat_runs(path: str, threads: int) -> Iterator:
     from quadrat.grid import PatchGrid
-    from quadrat.readers import open_image
-    from quadrat.stream import stream_patches
+    from quadrat.images.open import open_image
+    from quadrat.patches.stream import stream_patches
 
     with open_image(path) as image:
         grid = PatchGrid(image.info.height, image.info.width, PATCH, PATCH)
@@ -95,9 +95,9 @@ def job(path: str, threads: int) -> Iterator[float]:
 
 def predict_stored(path: str, threads: int, predictor: dict[str, Any]) -> Iterator[float]:
     """Run the job of an image with a predictor, and give the predictions that it stored."""
-    from quadrat.predict import predict_image
-    from quadrat.reading import Reading
-    from quadrat.task import ImageTask
+    from quadrat.jobs.predict import predict_image
+    from quadrat.jobs.task import ImageTask
+    from quadrat.settings import Reading
 
     folder = tempfile.TemporaryDirectory()
     output = os.path.join(folder.name, "predictions.parquet")

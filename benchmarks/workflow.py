@@ -94,10 +94,10 @@ def make_results() -> None:
     import numpy as np
 
     from quadrat.config import load_settings
-    from quadrat.contents import hash_file
+    from quadrat.files.hashing import hash_file
     from quadrat.grid import PatchGrid
-    from quadrat.plan import make_plan
-    from quadrat.store import PredictionWriter
+    from quadrat.plan.plan import make_plan
+    from quadrat.results.writer import PredictionWriter
 
     settings = load_settings({}, PROJECT / "workflow/schemas/config.schema.yaml")
     plan = make_plan(settings, lambda line: None)
@@ -178,7 +178,7 @@ def plan_s() -> float:
 def time_plan() -> None:
     """Print the seconds that planning takes."""
     from quadrat.config import load_settings
-    from quadrat.plan import make_plan
+    from quadrat.plan.plan import make_plan
 
     settings = load_settings({}, PROJECT / "workflow/schemas/config.schema.yaml")
     start = time.perf_counter()

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from quadrat.store import replace_file
-from quadrat.summary import failure_lines
+from quadrat.files.atomic import replace_file
+from quadrat.run.summary import failure_lines
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

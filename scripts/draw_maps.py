@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from quadrat.draw import draw_images
-from quadrat.drawings import DrawingsFolder
-from quadrat.job_log import telling
-from quadrat.store import replace_file
+from quadrat.files.atomic import replace_file
+from quadrat.files.log import telling
+from quadrat.views.draw import draw_images
+from quadrat.views.drawings import DrawingsFolder
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from quadrat.exports import export_results
-from quadrat.job_log import telling
+from quadrat.files.log import telling
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

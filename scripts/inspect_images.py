@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from quadrat import inspection
-from quadrat.config import Settings
-from quadrat.job_log import telling
-from quadrat.limits import answers
+from quadrat.files.log import telling
+from quadrat.processes.limits import answers
+from quadrat.run import inspection
+from quadrat.settings import Settings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

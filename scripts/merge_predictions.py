@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from quadrat.errors import ResultsError
-from quadrat.job_log import telling
-from quadrat.locks import merging_alone
-from quadrat.manifest import read_manifest
-from quadrat.merge import merge_predictions
-from quadrat.results import ResultsFolder
-from quadrat.run_record import write_run_record
-from quadrat.store import replace_file
+from quadrat.files.atomic import replace_file
+from quadrat.files.locks import merging_alone
+from quadrat.files.log import telling
+from quadrat.results.folder import ResultsFolder
+from quadrat.results.merge import merge_predictions
+from quadrat.results.tables import read_manifest
+from quadrat.run.record import write_run_record
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from quadrat.reading import Reading
-from quadrat.task import ImageTask
-from quadrat.worker import run_recorded
+from quadrat.jobs.task import ImageTask
+from quadrat.jobs.worker import run_recorded
+from quadrat.settings import Reading
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

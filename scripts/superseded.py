@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from quadrat.inside import remove
-from quadrat.job_log import telling
-from quadrat.store import writing
+from quadrat.files.atomic import writing
+from quadrat.files.inside import remove
+from quadrat.files.log import telling
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from quadrat.drawings import DrawingsFolder
-from quadrat.job_log import telling
-from quadrat.links import link_results
-from quadrat.manifest import read_manifest
-from quadrat.overview import write_overview
-from quadrat.results import ResultsFolder
+from quadrat.files.log import telling
+from quadrat.results.folder import ResultsFolder
+from quadrat.results.links import link_results
+from quadrat.results.tables import read_manifest
+from quadrat.views.drawings import DrawingsFolder
+from quadrat.views.overview import write_overview
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

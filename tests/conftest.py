@@ -10,13 +10,13 @@ import pytest
 import tifffile
 
 from quadrat.config import load_settings
+from quadrat.files.keys import encode
 from quadrat.grid import PatchGrid
-from quadrat.keys import encode
-from quadrat.readers.reader import ImageInfo
-from quadrat.reading import Reading
-from quadrat.results import ResultsFolder
-from quadrat.store import PredictionWriter, write_failure
-from quadrat.task import ImageTask
+from quadrat.images.image import ImageInfo
+from quadrat.jobs.task import ImageTask
+from quadrat.results.folder import ResultsFolder
+from quadrat.results.writer import PredictionWriter, write_failure
+from quadrat.settings import Reading
 
 READING_KEYS = {field.name for field in fields(Reading)}
 PROJECT = Path(__file__).resolve().parents[1]

@@ -90,7 +90,7 @@ SHOWN = (
     ),
     Shown(
         r"snakemake --workflow-profile profiles/slurm --configfile my\.yaml --config 'include=.*",
-        (OPTIONS, "tests/test_inventory.py::test_include_and_exclude_choose_by_filename"),
+        (OPTIONS, "tests/plan/test_inventory.py::test_include_and_exclude_choose_by_filename"),
         "differs from other runs in that key alone",
     ),
     Shown(
@@ -115,7 +115,7 @@ SHOWN = (
     Shown(r"squeue --me", (), "shows the queue of whoever types it"),
     # conversions and examples
     *(
-        Shown(rf"gdal{pattern}.*", (f"tests/readers/test_conversions.py::test_{test}",))
+        Shown(rf"gdal{pattern}.*", (f"tests/images/test_conversions.py::test_{test}",))
         for pattern, test in {
             "buildvrt -separate S2": "bands_of_sentinel_2_become_the_channels_of_one_image",
             "buildvrt -separate LC09": "bands_of_landsat_become_the_channels_of_one_image",

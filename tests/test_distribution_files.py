@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documents import blocks
 
+from documents import blocks
 from quadrat import __version__
-from quadrat.merge import merge_predictions
+from quadrat.results.merge import merge_predictions
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documents import DOCUMENTS, PROJECT, blocks, commands, pieces, rows
-from shown import SHOWN, shown_as
 
+from documents import DOCUMENTS, PROJECT, blocks, commands, pieces, rows
 from quadrat.config import load_settings
-from quadrat.inventory import is_chosen
-from quadrat.reading import Reading
+from quadrat.plan.inventory import is_chosen
+from quadrat.settings import Reading
+from shown import SHOWN, shown_as
 
 CONFIG = PROJECT / "config.yaml"
 

@@ -13,14 +13,14 @@ import pytest
 import rasterio
 import tifffile
 import yaml
-from documents import blocks, cell_values, pieces, rows
 from PIL import Image
 from rasterio.transform import Affine
-from wheels import write_wheel
 
+from documents import blocks, cell_values, pieces, rows
 from quadrat.config import load_settings
-from quadrat.merge import merge_predictions
-from quadrat.predict import predict_image
+from quadrat.jobs.predict import predict_image
+from quadrat.results.merge import merge_predictions
+from wheels import write_wheel
 
 TOP = Path(__file__).resolve().parents[1]
 EXAMPLES = TOP / "examples"

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from quadrat import RESULTS_VERSION
-from quadrat.predict import predict_image
-from quadrat.reading import Reading
-from quadrat.task import ImageTask
-from quadrat.versions import digest
+from quadrat.files.hashing import digest
+from quadrat.jobs.predict import predict_image
+from quadrat.jobs.task import ImageTask
+from quadrat.settings import Reading
 
 IMAGES = Path(__file__).resolve().parents[1] / "examples/first_run/images"
 GOLDEN = Path(__file__).with_suffix(".json")

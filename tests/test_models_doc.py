@@ -13,13 +13,13 @@ import pytest
 import rasterio
 import tifffile
 import yaml
-from documents import pieces
 
+from documents import pieces
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError
-from quadrat.model_files import files_of
-from quadrat.predict import predict_image
-from quadrat.store import read_footer
+from quadrat.jobs.predict import predict_image
+from quadrat.predictors.files import files_of
+from quadrat.results.schema import read_footer
 
 TOP = Path(__file__).resolve().parents[1]
 PACKAGES = TOP / ".cache" / "packages"

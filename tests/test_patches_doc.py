@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 import yaml
-from documents import blocks
 
+from documents import blocks
 from quadrat.config import load_settings
-from quadrat.contents import hash_file
-from quadrat.predict import predict_image
+from quadrat.files.hashing import hash_file
+from quadrat.jobs.predict import predict_image
 
 SIZE = 32
 

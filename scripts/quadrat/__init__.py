@@ -16,7 +16,7 @@ __all__ = ["RESULTS_VERSION", "__version__", "open_predictions"]
 def __getattr__(name: str):
     # Imported on first use: a job that predicts an image must not pay for it.
     if name == "open_predictions":
-        from quadrat.predictions import open_predictions
+        from quadrat.results.predictions import open_predictions
 
         return open_predictions
     raise AttributeError(f"module 'quadrat' has no attribute {name!r}")

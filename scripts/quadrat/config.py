@@ -1,56 +1,60 @@
-"""The configuration: checked against its schema, completed with defaults, as one immutable value."""
+"""The configuration: what a user wrote, checked against the schema."""
 
 import difflib
-from dataclasses import dataclass, fields
+import math
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from quadrat.errors import ConfigError
-from quadrat.model_settings import refuse_contradictions
-from quadrat.reading import Reading
+from quadrat.settings import Settings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All settings of a run; `workflow/schemas/config.schema.yaml` describes each key and its default."""
+def refuse_contradictions(predictor: dict[str, Any]) -> None:
+    """Refuse keys of a predictor that do not go together.
 
-    images: str | list[str]
-    include: list[str]
-    exclude: list[str]
-    extensions: list[str]
-    follow_links: bool
-    results: str
-    patch_size: int
-    stride: int
-    edge: str
-    channels: list[int] | None
-    level: int
-    plane: dict[str, int] | None
-    mpp: float | None
-    gsd: float | None
-    default_mpp: float | None
-    skip: dict[str, Any] | None
-    regions: str | None
-    predictor: dict[str, Any]
-    on_failure: str
-    shard_pixels: int | None
-    retries: int
-    allow_removed: bool
-    json_max_values: int
-    maps: bool | dict[str, list[int]]
-    verify: str
+    Parameters
+    ----------
+    predictor : dict
+        The key `predictor` of the configuration, each of whose values is good by itself.
 
-    @property
-    def reading(self) -> Reading:
-        """What is read of each image."""
-        return Reading(**{field.name: getattr(self, field.name) for field in fields(Reading)})
+    Raises
+    ------
+    ConfigError
+        One line with the keys, what was expected, and where to change it.
+    """
+    if predictor["kind"] == "torch" and find_spec("torch") is None:
+        raise ConfigError(
+            "predictor: kind torch: PyTorch is not installed here: pip install torch, in the build for this "
+            "machine (config.yaml: predictor: kind)"
+        )
+    if "histogram" in predictor.get("of", []):
+        _refuse_missing_ends(predictor.get("bins"), predictor.get("range"))
+    if predictor.get("split") and "resize" in predictor:
+        raise ConfigError(
+            "predictor: split and resize: must be one of them (config.yaml: predictor: split, resize)"
+        )
+    if predictor.get("split") and "reduce" not in predictor:
+        raise ConfigError(
+            "predictor: reduce: is missing: must be mean, fraction or max, by which the blocks of a patch "
+            "become one prediction (config.yaml: predictor: reduce)"
+        )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give the settings as a mapping of key to value."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+def _refuse_missing_ends(bins: int | None, ends: list[float] | None) -> None:
+    if bins is None or ends is None:
+        raise ConfigError(
+            "predictor: bins and range: must be given with histogram, such as bins: 16 and range: [0, 256] "
+            "(config.yaml: predictor: bins, range)"
+        )
+    if not -math.inf < ends[0] < ends[1] < math.inf:
+        raise ConfigError(
+            f"predictor: range {ends}: must be the lower end of the first bin and the upper end of the last, "
+            "such as [0, 256] (config.yaml: predictor: range)"
+        )
 
 
 def load_settings(config: dict[str, Any], schema_path: Path) -> Settings:

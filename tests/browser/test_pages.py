@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from quadrat.grid import PatchGrid
-from quadrat.image_page import write_page
-from quadrat.patch_map import read_patch_map
-from quadrat.store import PredictionWriter
-from quadrat.thumbnail import Thumbnail
+from quadrat.results.writer import PredictionWriter
+from quadrat.views.page import write_page
+from quadrat.views.patch_map import read_patch_map
+from quadrat.views.thumbnail import Thumbnail
 
 NASTY = "<script>document.title='bad'</script><img src=x onerror=\"document.title='bad'\">"
 

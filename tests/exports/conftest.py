@@ -8,9 +8,9 @@ import rasterio
 from rasterio.transform import Affine
 
 from quadrat.exports.image_result import ImageResult
-from quadrat.keys import encode
-from quadrat.predict import predict_image
-from quadrat.result import read_result
+from quadrat.files.keys import encode
+from quadrat.jobs.predict import predict_image
+from quadrat.results.result import read_result
 
 MERCATOR = Affine(30, 0, 1_234_560.5, 0, -30, 5_432_100.25)
 ROTATED = Affine(0.55, 0.24, 500_000.125, 0.24, -0.55, 4_500_000.5)

@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 
 from quadrat.errors import ImageError
-from quadrat.readers.validity import open_with_validity
-from quadrat.reading import Reading
-from quadrat.vector_files import read_vectors
+from quadrat.images.validity import open_with_validity
+from quadrat.patches.vector_files import read_vectors
+from quadrat.settings import Reading
 
 READING = Reading(patch_size=32, stride=32, skip={"nodata": 1.0})
 

@@ -13,15 +13,10 @@ import sys
 # Imported once, by the parent of all jobs.
 import pyarrow.parquet  # noqa: F401
 
-import quadrat.predict
-import quadrat.predictors.statistics
-import quadrat.readers.gdal
-import quadrat.readers.tiff
-import quadrat.readers.vips  # noqa: F401
 from forking import fork
-from quadrat.reading import Reading
-from quadrat.task import ImageTask
-from quadrat.worker import run_recorded
+from quadrat.jobs.task import ImageTask
+from quadrat.jobs.worker import run_recorded
+from quadrat.settings import Reading
 
 CPU_LIMIT_S = 10
 # Stops a runaway before it takes the machine along; what is measured is resident memory.

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign import band, foreign, source, tiff
 from PIL import Image
+
+from foreign import band, foreign, source, tiff
 
 FOLLOW = Path(__file__).with_name("follow.py")
 IMAGE_ENDINGS = (".tif", ".png", ".jp2", ".vrt")

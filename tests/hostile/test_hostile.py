@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
-from corpus import RGB, corpus
 from PIL import Image
 
+from corpus import RGB, corpus
 from forking import NO_THREADS
 from quadrat import open_predictions
 from quadrat.config import load_settings
-from quadrat.merge import merge_predictions
-from quadrat.plan import make_plan
+from quadrat.plan.plan import make_plan
+from quadrat.results.merge import merge_predictions
 
 PATCH_SIZE = 32
 PROCESSES = 2

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from packaging.markers import Marker
+
 from wheels import write_wheel
 
 pytestmark = pytest.mark.long

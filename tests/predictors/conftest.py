@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quadrat.readers.reader import ImageInfo
+from quadrat.images.image import ImageInfo
 
 PROJECT = Path(__file__).resolve().parents[2]
 TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}

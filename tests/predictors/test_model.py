@@ -8,11 +8,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from quadrat.errors import PredictorError
 from quadrat.grid import PatchGrid
+from quadrat.images.open import open_image
+from quadrat.patches.stream import stream_patches
 from quadrat.predictors import load_predictor
 from quadrat.predictors.model import ModelPredictor
 from quadrat.predictors.session import ModelShape
-from quadrat.readers import open_image
-from quadrat.stream import stream_patches
 
 PATCHES = np.random.default_rng(0).integers(0, 256, (20, 40, 40, 3), np.uint8)
 

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 import tifffile
 
+from quadrat.images.open import open_image
 from quadrat.predictors import load_predictor
-from quadrat.readers import open_image
 
 # PyTorch 2.13 deprecates TorchScript, which many have their models in.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from quadrat.errors import ConfigError, PredictorError
-from quadrat.model_files import files_of
 from quadrat.predictors import load_predictor
+from quadrat.predictors.files import files_of
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 

@@ -14,11 +14,11 @@ import pytest
 import rasterio
 import tifffile
 import yaml
-from documents import PROJECT, blocks, cell_values, rows
 from nbclient import NotebookClient
 from PIL import Image
-from shown import commands_of
 
+from documents import PROJECT, blocks, cell_values, rows
+from shown import commands_of
 from studies import Study, means, write_image
 
 HERE = "tests/workflow/test_commands.py"

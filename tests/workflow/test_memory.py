@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from quadrat.grid import PatchGrid
-from quadrat.store import PredictionWriter
+from quadrat.results.writer import PredictionWriter
 from studies import PROJECT
 
 SIZE = 20_000

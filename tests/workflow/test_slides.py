@@ -3,8 +3,8 @@
 import shutil
 
 import numpy as np
-from slides import write_mrxs
 
+from slides import write_mrxs
 from studies import means
 
 

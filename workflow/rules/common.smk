@@ -23,18 +23,18 @@ from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from quadrat.cells import show, visible
+from quadrat.files.text import show, visible
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError, WriteError
-from quadrat.locks import RunLock
-from quadrat.model_settings import gpus
-from quadrat.search_path import lend_to_jobs
-from quadrat.obstacles import find_obstacles
-from quadrat.plan import make_plan, read_plan, remove_other_mark
-from quadrat.progress import ProgressHandler
-from quadrat.results import ResultsFolder
-from quadrat.signals import handle_in_thread
-from quadrat.summary import is_merged, summarise
+from quadrat.files.locks import RunLock
+from quadrat.settings import gpus
+from quadrat.run.snakemake import lend_to_jobs
+from quadrat.run.diagnosis import find_obstacles
+from quadrat.plan.plan import make_plan, read_plan, remove_other_mark
+from quadrat.run.progress import ProgressHandler
+from quadrat.results.folder import ResultsFolder
+from quadrat.run.snakemake import handle_in_thread
+from quadrat.run.summary import is_merged, summarise
 
 lend_to_jobs()
 
@@ -77,8 +77,12 @@ with in_one_line():
     settings = load_settings(layered_config(), SCHEMA)
     results = ResultsFolder(settings.results)
     if workflow.is_main_process:
-        if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
-            raise WriteError(f"{os.getcwd()}/.snakemake", PermissionError(errno.EACCES, ""))
+        if not os.access(
+            ".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK
+        ):
+            raise WriteError(
+                f"{os.getcwd()}/.snakemake", PermissionError(errno.EACCES, "")
+            )
         results.check()
 
 

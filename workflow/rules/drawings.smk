@@ -3,7 +3,7 @@
 Required: `settings` and `plan()`. Gives `drawings`, and the input and params functions of the rules that draw or remove.
 """
 
-from quadrat.drawings import DrawingsFolder
+from quadrat.views.drawings import DrawingsFolder
 
 # A report of more images could not be sent to anyone: each takes some 3 MB. It holds the first of them.
 REPORTED = 50

@@ -11,13 +11,13 @@ import orjson
 from quadrat._version import __version__
 from quadrat.errors import ResultsError
 from quadrat.exports.image_result import ImageResult
-from quadrat.inside import remove
-from quadrat.links import plain_name
-from quadrat.records import read_record
-from quadrat.result import Result, read_result
-from quadrat.results import ResultsFolder, split_version_path
-from quadrat.store import replace_file, replacing, writing
-from quadrat.versions import digest
+from quadrat.files.atomic import replace_file, replacing, writing
+from quadrat.files.hashing import digest
+from quadrat.files.inside import remove
+from quadrat.files.records import read_record
+from quadrat.results.folder import ResultsFolder, split_version_path
+from quadrat.results.links import plain_name
+from quadrat.results.result import Result, read_result
 
 # Ending of each format's files; its module writes them.
 FORMATS = {

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from quadrat.errors import ConfigError, ResultsError
-from quadrat.exports.ground import Ground
+from quadrat.exports.ground import GEOMETRY, Ground, square_batches
 from quadrat.exports.image_result import ImageResult
-from quadrat.exports.squares import GEOMETRY, square_batches
 
 LAYER = "patches"
 # SQLite's default limit is 2,000 columns ("Limits in SQLite", SQLITE_MAX_COLUMN); GDAL's own build has it.

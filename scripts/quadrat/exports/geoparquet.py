@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from quadrat.exports.ground import Ground
+from quadrat.exports.ground import GEOMETRY, Ground, square_batches
 from quadrat.exports.image_result import ImageResult
-from quadrat.exports.squares import GEOMETRY, square_batches
 
 
 def write(result: ImageResult, path: Path) -> None:

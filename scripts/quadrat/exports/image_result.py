@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from quadrat.arrays import to_array
 from quadrat.errors import ResultsError
-from quadrat.records import fits
-from quadrat.result import Result
-from quadrat.store import PIXEL_COLUMNS, ROW_GROUP_ROWS, read_footer
+from quadrat.files.records import fits
+from quadrat.results.columns import to_array
+from quadrat.results.result import Result
+from quadrat.results.schema import PIXEL_COLUMNS, ROW_GROUP_ROWS, read_footer
 
 # Predicted values of a batch: what an export holds in memory does not grow with the image.
 BATCH_VALUES = 1 << 20
@@ -37,7 +37,7 @@ class PatchBatch(NamedTuple):
     windows : (n, 4) int array
         y, x, height and width in level-0 pixels.
     values : (n, ...) array
-        Predictions, as `quadrat.arrays.to_array` gives them.
+        Predictions, as `quadrat.results.columns.to_array` gives them.
     skipped : (n,) bool array
         Whether a patch has no prediction.
     columns : pyarrow.RecordBatch

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from quadrat.cells import show
 from quadrat.errors import PredictorError
+from quadrat.files.text import show
+from quadrat.images.image import ImageInfo
 from quadrat.predictors.model_input import ModelInput
 from quadrat.predictors.model_output import ModelOutput
 from quadrat.predictors.predictor import default_batch_size
 from quadrat.predictors.session import Session
-from quadrat.readers.reader import ImageInfo
 
 # The input of one call takes about as much: on a CPU more gains nothing and costs memory.
 CALL_BYTES = {"cpu": 1 << 20, "cuda": 1 << 26}

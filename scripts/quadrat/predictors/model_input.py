@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from quadrat.errors import ImageError, PredictorError
+from quadrat.images.image import ImageInfo
 from quadrat.predictors.resample import Resampling
 from quadrat.predictors.session import ModelShape
-from quadrat.readers.reader import ImageInfo
 
 FILE = "file"
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from quadrat.readers.reader import ImageInfo
+from quadrat.images.image import ImageInfo
 
 # A batch of patches takes about as much; small ones are at most so many.
 BATCH_BYTES = 1 << 24

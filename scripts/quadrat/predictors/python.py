@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from quadrat.errors import PredictorError
+from quadrat.images.image import ImageInfo
 from quadrat.predictors.predictor import default_batch_size
-from quadrat.readers.reader import ImageInfo
 
 METHODS = ("predict_patch", "predict_batch")
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from quadrat.predictors.means import means, samples
-from quadrat.predictors.value_counts import count_values, histogram, percentiles
-from quadrat.readers.reader import ImageInfo
+from quadrat.images.image import ImageInfo
+from quadrat.predictors.exact import count_values, histogram, means, percentiles, samples
 
 
 class StatisticsPredictor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from quadrat.errors import PredictorError
-from quadrat.model_files import TorchFormat, torch_format
+from quadrat.predictors.files import TorchFormat, torch_format
 from quadrat.predictors.session import ModelShape
 
 AXES = 4

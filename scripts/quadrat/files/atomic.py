@@ -1,0 +1,96 @@
+"""Files written whole or not at all."""
+
+import errno
+import os
+import secrets
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quadrat.errors import WriteError
+from quadrat.files.inside import open_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+# How the names of files end that are not whole yet; they begin with a dot.
+TEMPORARY = ".tmp"
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+# What the system says of a disk, whichever file was read or written when it did.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> "Iterator[None]":
+    """Tell which file could not be written, where the block meets an error of the system.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    WriteError
+        In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(path, error) from error
+
+
+@contextmanager
+def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None) -> "Iterator[Path]":
+    """Give a path to write to that takes the place of `path` when the block ends without an error.
+
+    The file is on disk before it is renamed: whoever finds `path` finds a whole file.
+
+    Parameters
+    ----------
+    path : path
+        File to make or replace. Its folder is made where it is missing.
+    results : path, optional
+        The results folder that it is in: no link below that is followed. Default: the folder of `path`.
+
+    Yields
+    ------
+    Path
+        An open file, by its descriptor: what becomes of its name does not change what is written to. Its name
+        is unique, and is removed when the block raises.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written, a link is in the way, or another run took its temporary file for one
+        of a killed job.
+    """
+    path = Path(path)
+    temporary = f".{path.name[:40]}.{secrets.token_hex(4)}{TEMPORARY}"
+    with ExitStack() as stack:
+        with writing(path):
+            folder, name = stack.enter_context(open_parent(path, results or path.parent, make=True))
+            handle = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+            stack.callback(os.close, handle)
+        try:
+            yield Path(f"/dev/fd/{handle}")
+            with writing(path):
+                # Whole results are as open as the user's umask says.
+                umask = os.umask(0)
+                os.umask(umask)
+                os.fchmod(handle, 0o666 & ~umask)
+                os.fsync(handle)
+                os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException as error:
+            with suppress(OSError):  # on a disk that is read-only by now
+                os.unlink(temporary, dir_fd=folder)
+            if isinstance(error, OSError) and error.errno in UNWRITABLE:
+                raise WriteError(path, error) from error
+            raise
+
+
+def replace_file(path: str | os.PathLike, content: bytes, results: str | os.PathLike | None = None) -> None:
+    """Write a small file whole or not at all; see `replacing`."""
+    with replacing(path, results) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,93 @@
+"""What files hold: hashes of their bytes, and signatures that tell when to hash again."""
+
+import hashlib
+import json
+import os
+import threading
+from typing import Any
+
+import xxhash
+
+READ_BYTES = 1 << 20
+HASH_DIGITS = 32
+
+Signature = tuple[int, int, int, int]
+
+_OF_THREAD = threading.local()
+
+
+def signature(stat: os.stat_result, *others: os.stat_result) -> Signature:
+    """Give what changes whenever a file is written or replaced: size, mtime (ns), ctime (ns) and inode.
+
+    Of several files these are the size of all, and a hash of the sizes and mtimes, ctimes, and inodes.
+    """
+    if not others:
+        return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+    sizes, *columns = zip(*map(signature, (stat, *others)), strict=True)
+    folded = [xxhash.xxh3_64_intdigest(repr((sizes, column)).encode()) for column in columns]
+    return sum(sizes), *folded
+
+
+def mark(path: str | os.PathLike) -> list[int]:
+    """Return what changes when a file is written to: size and mtime (ns), as JSON keeps it."""
+    return mark_of(os.stat(path))
+
+
+def mark_of(stat: os.stat_result) -> list[int]:
+    """Return the mark of a file that had this status."""
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def join_hashes(hashes: list[str]) -> str:
+    """Give the hash of all files of an image: that of the only one, or one made of those of several."""
+    return hashes[0] if len(hashes) == 1 else xxhash.xxh3_128_hexdigest("".join(hashes).encode())
+
+
+def is_hash(content_id: str) -> bool:
+    """Tell whether a content id is the hash of the content."""
+    return len(content_id) == HASH_DIGITS
+
+
+def hash_file(path: str | os.PathLike) -> str:
+    """Hash the bytes of a file.
+
+    Parameters
+    ----------
+    path : path
+        File to read, in pieces of at most 1 MiB.
+
+    Returns
+    -------
+    str
+        xxh3-128 as 32 hex digits.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    digest, buffer = xxhash.xxh3_128(), _buffer()
+    file = os.open(path, os.O_RDONLY)
+    try:
+        while count := os.readv(file, [buffer]):
+            digest.update(buffer[:count])
+    finally:
+        os.close(file)
+    return digest.hexdigest()
+
+
+def _buffer() -> memoryview:
+    """Give the buffer of this thread: fresh memory for every file would cost as much as hashing it."""
+    if not hasattr(_OF_THREAD, "buffer"):
+        _OF_THREAD.buffer = memoryview(bytearray(READ_BYTES))
+    return _OF_THREAD.buffer
+
+
+def digest(value: Any) -> str:
+    """Give 12 hex digits that name a value made of JSON's types."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=VERSION_DIGITS // 2).hexdigest()
+
+
+# Hex digits of a version, which stands at the end of a result's name.
+VERSION_DIGITS = 12

@@ -1,0 +1,220 @@
+"""OpenSlide reader: slides of many files, and slides whose tiles must be stitched."""
+
+import math
+import os
+import re
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import openslide
+from PIL import Image
+
+from quadrat.errors import ImageError
+from quadrat.files.sources import find_sources
+from quadrat.grid import Window
+from quadrat.images.blocks import BlockGrid, Spans
+from quadrat.images.budget import MB, require_memory
+from quadrat.images.image import FileReader, ImageInfo
+from quadrat.images.segment_pipeline import SegmentPipeline
+from quadrat.images.selection import as_slice, channel_indices, check_level, downsample_of
+from quadrat.images.tiff.pages import open_tiff
+
+# Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
+SQUARE = 512
+CACHE_BYTES = 64 * MB
+MOST_TILES = 10_000_000  # a thousand times those of a whole slide
+INI_BYTES = 1 << 20
+MOST_SIDE = (1 << 31) - 1  # pixels, as in a TIFF that any program reads
+RGB, RGBA_BYTES = 3, 4
+BACKGROUND = "ffffff"
+# What in the Slidedat.ini of an MRXS names a file in another folder.
+NAMES_FILE = rb"(?im)^\s*(?:FILE_\d+|INDEXFILE)\s*=[ \t]*(.*/.*?)\s*$"
+# A property that OpenSlide copies from there.
+TILE_SIDE = r"mirax\..+\.DIGITIZER_(WIDTH|HEIGHT)"
+
+
+class OpenSlideReader(FileReader):
+    """Reads one level of a slide as RGB.
+
+    Parameters
+    ----------
+    path : str
+    vendor : str
+        OpenSlide's name of the format that it must be.
+    channels : tuple of int or None
+        Counted from 1; None for all three.
+    level : int
+        Pyramid level, 0 is full resolution.
+    memory_mb : float or None
+        Memory that buffers and decoding may take, in megabytes; None for no limit.
+
+    Attributes
+    ----------
+    info : ImageInfo
+
+    Raises
+    ------
+    ImageError
+        If OpenSlide cannot read the slide, or it lacks a wanted channel or the level.
+    MemoryBudgetError
+        If the largest tile that the slide stores and the cache of decoded tiles do not fit the memory.
+    """
+
+    def __init__(
+        self, path: str, vendor: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None
+    ):
+        sources = find_sources(path)
+        if sources.problem:
+            raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
+        for file in sources.files:
+            _check_settings(file)
+        self._memory_mb = memory_mb
+        picked = channel_indices(channels, RGB)
+        with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
+            # Other formats of OpenSlide, under the ending of an MRXS, name files anywhere.
+            found = openslide.OpenSlide.detect_format(path)
+            if found != vendor:
+                raise ImageError(
+                    f"not a slide that OpenSlide can read: it is {found or 'of no known format'}"
+                )
+            slide = held.enter_context(openslide.OpenSlide(path))
+            slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
+            _check_claims(slide)
+            check_level(level, slide.level_count)
+            tile_bytes = _mrxs_tile_bytes(slide) if vendor == "mirax" else _tiff_tile_bytes(path)
+            self._squares = _Squares(slide, level, picked, tile_bytes)
+            # OpenSlide allocates what the slide says of its tiles, and ends the process where it cannot.
+            needed = CACHE_BYTES + self._squares.decode_bytes
+            require_memory(needed, memory_mb, "decoding the tiles of the slide")
+            self.info = _info(slide, level, len(picked), self._squares.background)
+            self._held = held.pop_all()
+
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Generator[np.ndarray, None, None]:
+        """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
+        grid = BlockGrid.from_windows(blocks)
+        return SegmentPipeline(self._squares, grid, self.info, threads, self._memory_mb, wanted).blocks()
+
+
+class _Squares:
+    """Squares of a level; see `quadrat.images.segment_pipeline.SegmentTable`."""
+
+    planar = False
+    fill: int | float = 0
+    segment_bytes, held_bytes = SQUARE * SQUARE * RGB, CACHE_BYTES
+
+    def __init__(self, slide: openslide.OpenSlide, level: int, channels: tuple[int, ...], tile_bytes: int):
+        self._slide, self._level, self._picked = slide, level, as_slice(channels)
+        width, height = slide.level_dimensions[level]
+        self.rows, self.cols = _spans(height), _spans(width)
+        self.planes: tuple[tuple[int, ...], ...] = (tuple(range(len(channels))),)
+        # A stored tile, OpenSlide's pixels, Pillow's copy of them, and the RGB that is made of them.
+        self.decode_bytes = tile_bytes + SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
+        self.background = "#" + slide.properties.get("openslide.background-color", BACKGROUND).lower()
+
+    def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray]]:
+        """Yield (rows, col, pixels) of each square, as (height, width, channel) array."""
+        downsample = self._slide.level_downsamples[self._level]
+        for row in rows:
+            for col in cols:
+                y, x = self.rows.starts[row], self.cols.starts[col]
+                at_level_0 = round(x * downsample), round(y * downsample)
+                size = self.cols.size(col), self.rows.size(row)
+                with _openslide_errors(f"pixels at y {y:,}, x {x:,} cannot be decoded"):
+                    region = self._slide.read_region(at_level_0, self._level, size)
+                yield range(row, row + 1), col, self._on_background(region)[..., self._picked]
+
+    def _on_background(self, region: Image.Image) -> np.ndarray:
+        canvas = Image.new("RGB", region.size, self.background)
+        canvas.paste(region, mask=region)
+        return np.asarray(canvas)
+
+
+def _check_settings(path: str) -> None:
+    """Refuse an MRXS whose files lie outside its folder, or that claims more tiles than OpenSlide can bear.
+
+    OpenSlide opens the files and lists the tiles when it opens the slide.
+    """
+    if os.path.basename(path).lower() != "slidedat.ini":
+        return
+    with open(path, "rb") as file:
+        settings = file.read(INI_BYTES)
+    outside = re.search(NAMES_FILE, settings)
+    if outside:
+        raise ImageError(
+            f"parts of it lie in {outside[1].decode(errors='replace')}, which is not watched for changes"
+        )
+    claimed = re.findall(rb"IMAGENUMBER_[XY]\s*=\s*(\d+)", settings)
+    tiles = math.prod(int(number) for number in claimed)
+    if tiles > MOST_TILES:
+        raise ImageError(f"broken: it claims {tiles:,} tiles, at most {MOST_TILES:,} expected")
+
+
+def _check_claims(slide: openslide.OpenSlide) -> None:
+    width, height = slide.dimensions
+    if not (0 < width <= MOST_SIDE and 0 < height <= MOST_SIDE):
+        raise ImageError(f"broken: its size is {width:,} x {height:,} px")
+
+
+def _mrxs_tile_bytes(slide: openslide.OpenSlide) -> int:
+    """Return the size of the largest tile that an MRXS claims to store, decoded."""
+    sides = [int(value) for name, value in slide.properties.items() if re.fullmatch(TILE_SIDE, name)]
+    return RGBA_BYTES * max(sides, default=0) ** 2
+
+
+def _tiff_tile_bytes(path: str) -> int:
+    """Return the size of the largest tile of a TIFF, decoded."""
+    with open_tiff(path) as tif:
+        pages = [page.aspage() for page in tif.pages]
+        return RGBA_BYTES * max(page.tilelength * page.tilewidth for page in pages)
+
+
+def _spans(length: int) -> Spans:
+    starts = tuple(range(0, length, SQUARE))
+    return Spans(starts, (*starts[1:], length))
+
+
+@contextmanager
+def _openslide_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except openslide.OpenSlideError as error:
+        raise ImageError(f"{doing}: {str(error).splitlines()[0]}") from error
+
+
+def _regions(slide: openslide.OpenSlide) -> tuple[Window, ...]:
+    found: list[Window] = []
+    while window := _window(slide, f"openslide.region[{len(found)}]."):
+        found.append(window)
+    return tuple(found)
+
+
+def _window(slide: openslide.OpenSlide, prefix: str) -> Window | None:
+    numbers = [slide.properties.get(prefix + name, "") for name in ("y", "x", "height", "width")]
+    return Window(*map(int, numbers)) if all(numbers) else None
+
+
+def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str) -> ImageInfo:
+    width, height = slide.level_dimensions[level]
+    mpp = [slide.properties.get(f"openslide.mpp-{axis}", "") for axis in "yx"]
+    bounds = _window(slide, "openslide.bounds-")
+    return ImageInfo(
+        format=slide.properties["openslide.vendor"],
+        height=height,
+        width=width,
+        channels=channels,
+        dtype=np.dtype(np.uint8),
+        segment_height=SQUARE,
+        segment_width=SQUARE,
+        level=level,
+        level_count=slide.level_count,
+        downsample=downsample_of(slide.dimensions[::-1], (height, width)),
+        full_size=slide.dimensions[::-1],
+        mpp=(float(mpp[0]), float(mpp[1])) if all(mpp) else None,
+        bounds=bounds,
+        scanned=_regions(slide) or ((bounds,) if bounds else ()),
+        decoders={"openslide": openslide.__library_version__, "openslide-python": openslide.__version__},
+        notes=(f"what was not scanned is {background}",),
+    )

@@ -1,0 +1,225 @@
+"""Resampled reader: the pixels of another reader, averaged over the areas of larger pixels."""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from quadrat.grid import Window
+from quadrat.images.blocks import BlockGrid
+from quadrat.images.image import ImageInfo, Reader
+from quadrat.images.nodata import nodata_mask
+from quadrat.images.rows import StripePipeline, fresh_rows
+
+# Pixels of the image are read so many bytes at a time, however large the resampled pixels are.
+STRIP_BYTES = 1 << 22
+
+# Integers up to here are exact as float32, which takes half the time.
+EXACT_FLOAT32 = 2**24
+
+
+class ResampledReader:
+    """Reads an image as if its pixels were larger.
+
+    Each of its pixels is the mean of the image over the area that it covers, in which pixels that it covers
+    in part count in part. Samples that are the image's nodata value do not count; where there are no others
+    the result is nodata. Means of integers are rounded to the nearest, half to even: the dtype stays, so that
+    a predictor sees the range of values that it knows. What is left at the bottom and right of the image is
+    less than a pixel, and not read.
+
+    Parameters
+    ----------
+    reader : Reader
+        Closed with this one.
+    ratio : Fraction
+        Size of a resampled pixel in pixels of the image, at least 1; its denominator at most 10,000.
+
+    Attributes
+    ----------
+    ratio : Fraction
+    info : ImageInfo
+        Sizes and downsample are those of the resampled pixels.
+    """
+
+    def __init__(self, reader: Reader, ratio: Fraction):
+        self._reader, self.ratio = reader, ratio
+        self.info = _resampled(reader.info, ratio)
+
+    @staticmethod
+    def memory_bytes(source: ImageInfo, ratio: Fraction, patch_size: int) -> int:
+        """Give the memory that resampling takes, beside that of the reader."""
+        info = _resampled(source, ratio)
+        samples = info.width * info.channels
+        stripes = 2 * min(patch_size, info.height) * samples * info.dtype.itemsize
+        sums = _strip_rows(source, ratio) * (source.width * source.channels + samples) * 8
+        return stripes + 3 * sums * (1 if info.nodata is None else 2)
+
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Generator[np.ndarray, None, None]:
+        """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
+        grid = BlockGrid.from_windows(blocks)
+        if not len(grid):
+            none: list[np.ndarray] = []
+            return (array for array in none)
+        left, right = grid.cols.starts[0], min(grid.cols.stops[-1], self.info.width)
+        strips = self._strips(grid)
+        windows = [self._source_window(top, bottom, left, right) for top, bottom in strips]
+        if wanted is not None:
+            wanted = [self._source_window(y, y + height, x, x + width) for y, x, height, width in wanted]
+        arrays = self._reader.read_blocks(windows, threads, wanted)
+        rows = _Rows(zip(strips, arrays, strict=True), self.ratio, self._reader.info)
+        return self._blocks(arrays, StripePipeline(rows, grid, self.info))
+
+    def _blocks(
+        self, arrays: Generator[np.ndarray, None, None], pipeline: StripePipeline
+    ) -> Generator[np.ndarray, None, None]:
+        with closing(arrays):
+            yield from pipeline.blocks()
+
+    def _strips(self, grid: BlockGrid) -> list[tuple[int, int]]:
+        """List (top, bottom) of the strips that are read one after the other."""
+        step = _strip_rows(self._reader.info, self.ratio)
+        return [
+            (top, min(top + step, rows.stop))
+            for rows in fresh_rows(grid.rows, self.info.height)
+            for top in range(rows.start, rows.stop, step)
+        ]
+
+    def _source_window(self, top: int, bottom: int, left: int, right: int) -> Window:
+        """Return the window of the image that a rectangle of resampled pixels covers."""
+        y, x = int(top * self.ratio), int(left * self.ratio)
+        return Window(y, x, ceil(bottom * self.ratio) - y, ceil(right * self.ratio) - x)
+
+    def close(self) -> None:
+        """Close the image."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+
+class _Rows:
+    """Resampled rows, from top to bottom."""
+
+    def __init__(
+        self, strips: Iterator[tuple[tuple[int, int], np.ndarray]], ratio: Fraction, info: ImageInfo
+    ):
+        self._strips, self._ratio, self._info = strips, ratio, info
+
+    def read_rows(self, top: int, bottom: int, left: int, right: int, out: np.ndarray) -> None:
+        """Write the pixels of a rectangle to `out`; the strips must have been cut for such rectangles."""
+        across = _shares(left, right, self._ratio)
+        done = top
+        while done < bottom:
+            (done, strip_bottom), pixels = next(self._strips)
+            down = _shares(done, strip_bottom, self._ratio)
+            _write_means(pixels, down, across, self._info.nodata, out[done - top : strip_bottom - top])
+            done = strip_bottom
+
+
+class _Shares(NamedTuple):
+    """What pixels along an axis make of resampled ones.
+
+    Attributes
+    ----------
+    places : (n, taps) int array
+        For each resampled pixel, the pixels that it covers, counted from the first of all.
+    weights : (n, taps) float64 array
+        How much of each it covers, in units that make them whole numbers.
+    """
+
+    places: np.ndarray
+    weights: np.ndarray
+
+
+def _shares(start: int, stop: int, ratio: Fraction) -> _Shares:
+    size, unit = ratio.numerator, ratio.denominator
+    lows = np.arange(start, stop, dtype=np.int64)[:, None] * size
+    first = lows // unit
+    places = first + np.arange(-(-size // unit) + 1)
+    weights = np.minimum(lows + size, (places + 1) * unit) - np.maximum(lows, places * unit)
+    last = -(-stop * size // unit) - 1
+    return _Shares(np.minimum(places, last) - first[0], np.maximum(weights, 0).astype(np.float64))
+
+
+def _write_means(
+    pixels: np.ndarray,
+    down: _Shares,
+    across: _Shares,
+    nodata: tuple[float | None, ...] | None,
+    out: np.ndarray,
+) -> None:
+    """Write the mean of each resampled pixel to a (height, width, channel) array."""
+    if nodata is None:
+        whole = down.weights[0].sum() * across.weights[0].sum()
+        means = _sums(pixels, down, across) / np.float64(whole)
+    else:
+        is_data = ~nodata_mask(pixels, nodata)
+        sums = _sums(np.where(is_data, pixels, 0), down, across)
+        covered = _sums(is_data, down, across)
+        means = np.divide(sums, covered, out=np.zeros(sums.shape), where=covered > 0, dtype=np.float64)
+    out[...] = np.rint(means, out=means) if out.dtype.kind in "iub" else means
+    if nodata is not None:
+        for channel, value in enumerate(nodata):
+            # Not by way of float64, which does not have all integers.
+            if value is not None:
+                out[..., channel][covered[..., channel] == 0] = value
+
+
+def _sums(pixels: np.ndarray, down: _Shares, across: _Shares) -> np.ndarray:
+    """Give the weighted sum of each resampled pixel.
+
+    Weights are whole numbers, so that sums of integers are exact, and do not depend on how the image is cut.
+    """
+    whole = down.weights[0].sum() * across.weights[0].sum()
+    dtype = np.float32 if _largest(pixels.dtype) * whole <= EXACT_FLOAT32 else np.float64
+    return _sums_along(_sums_along(pixels, 0, down, dtype), 1, across, dtype)
+
+
+def _sums_along(pixels: np.ndarray, axis: int, shares: _Shares, dtype: type) -> np.ndarray:
+    parts = (
+        np.multiply(
+            np.take(pixels, places, axis), weights.astype(dtype).reshape(-1, *[1] * (2 - axis)), dtype=dtype
+        )
+        for places, weights in zip(shares.places.T, shares.weights.T, strict=True)
+        if weights.any()
+    )
+    sums = next(parts)
+    for part in parts:
+        np.add(sums, part, out=sums)
+    return sums
+
+
+def _largest(dtype: np.dtype) -> float:
+    """Give the largest magnitude of an integer type; infinity for other types."""
+    if dtype.kind == "b":
+        return 1
+    if dtype.kind not in "iu":
+        return np.inf
+    return max(-float(np.iinfo(dtype).min), float(np.iinfo(dtype).max))
+
+
+def _strip_rows(source: ImageInfo, ratio: Fraction) -> int:
+    row_bytes = ratio * source.width * source.channels * source.dtype.itemsize
+    return max(1, int(STRIP_BYTES / row_bytes))
+
+
+def _resampled(source: ImageInfo, ratio: Fraction) -> ImageInfo:
+    width = int(source.width / ratio)
+    return replace(
+        source,
+        height=int(source.height / ratio),
+        width=width,
+        segment_height=1,
+        segment_width=width,
+        downsample=(source.downsample[0] * float(ratio), source.downsample[1] * float(ratio)),
+        notes=(*source.notes, f"each pixel is the mean of {float(ratio):g} x {float(ratio):g} px as stored"),
+    )

@@ -1,0 +1,1 @@
+"""TIFF: from its segments to pixels."""

@@ -1,0 +1,224 @@
+"""TIFF metadata: where an image lies on Earth, how large its pixels are, and what its samples mean."""
+
+import io
+import os
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from tifffile import TiffPage
+
+from quadrat.images.nodata import declared_nodata
+from quadrat.images.tiff.pages import JPEG_2000, JPEG_FAMILY, PALETTE
+from quadrat.images.tiff.tags import GDAL_NODATA
+
+YCBCR_CONVERTED, YCBCR_STORED = "YCbCr converted to RGB", "YCbCr samples are as stored, not RGB"
+MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1024, 1025, 2048, 3072
+PIXEL_IS_POINT, USER_DEFINED = 2, 32767
+PROJECTED_UNIT, METRE = 3076, 9001
+EPSG_CODES = range(1024, USER_DEFINED)
+MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "pm": 1e-6}
+# Resolutions outside are no microscope's: 300 dpi for print is 85 micrometres, 96 dpi is 265.
+PLAUSIBLE_MPP = 0.01, 50.0
+
+
+def geo_keys(page: TiffPage) -> dict[int, int]:
+    """Return the numeric GeoTIFF keys of a page.
+
+    References
+    ----------
+    OGC GeoTIFF 1.1 (19-008r4), 7.1: a directory of (key, location, count, value) after a header of four.
+    """
+    directory = page.tags.valueof(34735) or ()
+    entries = (directory[i : i + 4] for i in range(4, len(directory) - 3, 4))
+    return {key: value for key, location, _, value in entries if location == 0}
+
+
+def crs_of(page: TiffPage) -> str | None:
+    """Return the coordinate reference system as 'EPSG:n' where the keys name one, else None."""
+    keys = geo_keys(page)
+    key = {1: PROJECTED_CRS, 2: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE, 0))
+    code = USER_DEFINED if key is None else keys.get(key, USER_DEFINED)
+    has_own_unit = keys.get(PROJECTED_UNIT, METRE) != METRE
+    return f"EPSG:{code}" if code in EPSG_CODES and not has_own_unit else None
+
+
+def has_own_crs(page: TiffPage) -> bool:
+    """Return whether only GDAL can read which coordinate reference system the keys describe."""
+    has_keys = not geo_keys(page).keys().isdisjoint((MODEL_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS))
+    return has_keys and crs_of(page) is None
+
+
+def gdal_crs(path: str) -> str | None:
+    """Return the coordinate reference system that GDAL composes of keys, with its code or as WKT."""
+    # Few images need GDAL.
+    import rasterio
+
+    from quadrat.images.drivers import open_local
+
+    with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        try:
+            with open_local(os.path.abspath(path)) as image:
+                return image.crs.to_string() if image.crs else None
+        except rasterio.errors.RasterioError:
+            return None
+
+
+def transform_of(page: TiffPage) -> tuple[float, ...] | None:
+    """Return the affine transform of pixel corners to the CRS, as (a, b, c, d, e, f).
+
+    References
+    ----------
+    OGC GeoTIFF 1.1 (19-008r4), 7.3 and Annex B.6: a tie point and a scale, or ModelTransformation. In
+    PixelIsPoint rasters both refer to the pixels' centres. GDAL takes the first of several tie points, and
+    leaves out the sign of the scale along y.
+    """
+    found: list[tuple[float, ...]] = [page.tags.valueof(tag) or () for tag in (34264, 33550, 33922)]
+    matrix, scale, tie = found
+    if len(tie) >= 6 and len(scale) >= 2 and scale[0] and scale[1]:
+        a, b, c = scale[0], 0.0, tie[3] - tie[0] * scale[0]
+        d, e, f = 0.0, -abs(scale[1]), tie[4] + tie[1] * abs(scale[1])
+    elif len(matrix) == 16:
+        a, b, _, c, d, e, _, f = matrix[:8]
+    else:
+        return None
+    if geo_keys(page).get(RASTER_TYPE) == PIXEL_IS_POINT:
+        c, f = c - (a + b) / 2, f - (d + e) / 2
+    return tuple(float(value) for value in (a, b, c, d, e, f))
+
+
+def nodata_of(page: TiffPage, dtype: np.dtype) -> int | float | None:
+    """Return the value that a page declares for samples without data; of a palette image it is an index."""
+    text = page.tags.valueof(GDAL_NODATA)
+    return declared_nodata(text, dtype) if isinstance(text, str) else None
+
+
+def alpha_of(page: TiffPage) -> int | None:
+    """Return the channel, counted from 1, that a page declares to be its opacity.
+
+    References
+    ----------
+    TIFF 6.0, section 18: ExtraSamples 1 is associated alpha, 2 is unassociated.
+    """
+    extra = page.extrasamples
+    colors = 3 if page.photometric == PALETTE else page.samplesperpixel - len(extra)
+    return next((colors + place for place, kind in enumerate(extra, start=1) if kind in (1, 2)), None)
+
+
+def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, Any]:
+    """Return the scales and offsets of channels, counted from 0; empty where the file tells neither.
+
+    References
+    ----------
+    GDAL, "GTiff -- GeoTIFF File Format": tag 42112 holds XML with <Item name sample role>, where roles are
+    "scale" and "offset"; what it leaves out is 1 and 0.
+    """
+    try:
+        items = ElementTree.fromstring(page.tags.valueof(42112) or "<none/>").iter("Item")
+        told = {(item.get("role"), int(item.get("sample", 0))): item.text for item in items}
+        scales, offsets = (
+            tuple(float(told.get((role, channel)) or default) for channel in channels)
+            for role, default in (("scale", 1), ("offset", 0))
+        )
+    except (ElementTree.ParseError, ValueError):
+        return {}
+    if page.photometric == PALETTE or not {"scale", "offset"} & {role for role, _ in told}:
+        return {}
+    return {"scales": scales, "offsets": offsets}
+
+
+def mpp_of(page: TiffPage) -> tuple[float, float] | None:
+    """Return micrometres per pixel along y and x, None where the file does not say them credibly."""
+    for source in (_ome_mpp, _aperio_mpp, _philips_mpp, _imagej_mpp, _centimetre_mpp):
+        try:
+            mpp = source(page)
+        except ValueError:  # a text where a number must be
+            continue
+        if mpp and all(value > 0 for value in mpp):
+            return mpp
+    return None
+
+
+def _ome_mpp(page: TiffPage) -> tuple[float, float] | None:
+    first = page.parent.pages.first
+    if not first.is_ome:
+        return None
+    images, pixels = [], None
+    # OME-XML can be huge: it is read up to what names the page, or to its end where nothing does.
+    try:
+        for _, element in ElementTree.iterparse(io.BytesIO(first.description.encode()), events=("start",)):
+            name = element.tag.rpartition("}")[2]
+            if name == "Pixels":
+                images.append(element)
+            elif name == "TiffData" and int(element.get("IFD", 0)) == page.index:
+                pixels = images[-1]
+                break
+    except (ElementTree.ParseError, IndexError):
+        return None
+    if pixels is None and len(images) != 1:
+        return None
+    pixels = images[0] if pixels is None else pixels
+    sizes = [
+        float(pixels.get(f"PhysicalSize{axis}", "nan"))
+        * MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), float("nan"))
+        for axis in "YX"
+    ]
+    return sizes[0], sizes[1]
+
+
+def _aperio_mpp(page: TiffPage) -> tuple[float, float] | None:
+    found = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description) if page.is_svs else None
+    return (float(found[1]), float(found[1])) if found else None
+
+
+def _philips_mpp(page: TiffPage) -> tuple[float, float] | None:
+    if not page.is_philips:
+        return None
+    path = ".//DataObject[@ObjectType='DPScannedImage']/Attribute[@Name='DICOM_PIXEL_SPACING']"
+    millimetres = ElementTree.fromstring(page.description).findtext(path, "").replace('"', " ").split()
+    y, x = (1000 * float(value) for value in millimetres)
+    return y, x
+
+
+def _imagej_mpp(page: TiffPage) -> tuple[float, float] | None:
+    found = re.search(r"^unit=(.+)$", page.description, re.MULTILINE) if page.is_imagej else None
+    unit = MICROMETRES.get(found[1].strip().replace("\\u00B5", "µ")) if found else None
+    return _from_resolution(page, unit) if unit else None
+
+
+def _centimetre_mpp(page: TiffPage) -> tuple[float, float] | None:
+    """Return mpp from resolution tags in centimetres, as slide scanners write; inches are for print."""
+    if page.tags.valueof(296) != 3 or geo_keys(page):
+        return None
+    mpp = _from_resolution(page, MICROMETRES["cm"])
+    low, high = PLAUSIBLE_MPP
+    return mpp if mpp and all(low <= value <= high for value in mpp) else None
+
+
+def _from_resolution(page: TiffPage, unit_um: float) -> tuple[float, float] | None:
+    resolutions = [page.tags.valueof(tag) for tag in (283, 282)]
+    if any(value is None or not all(value) for value in resolutions):
+        return None
+    y, x = (unit_um * denominator / numerator for numerator, denominator in resolutions)
+    return y, x
+
+
+def sample_notes(page: TiffPage) -> list[str]:
+    """Return what a reader of the results should know of the samples of a page."""
+    notes = []
+    if page.photometric == PALETTE:
+        notes.append("palette expanded to RGB")
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        notes.append("MINISWHITE samples are as stored: 0 is white")
+    if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in JPEG_2000:
+        decoded = page.compression in JPEG_FAMILY
+        notes.append(YCBCR_CONVERTED if decoded else YCBCR_STORED)
+    if page.photometric in (5, 8, 9, 10, 32803, 34892):
+        notes.append(f"{tifffile.PHOTOMETRIC(page.photometric).name} samples are as stored")
+    if page.imagedepth > 1:
+        notes.append(f"the image is {page.imagedepth} planes deep: the first is read")
+    if page.tags.valueof(274, 1) != 1:
+        notes.append("the orientation tag is not applied")
+    return notes

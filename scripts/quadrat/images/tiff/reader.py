@@ -1,0 +1,148 @@
+"""TIFF reader: every TIFF that tifffile decodes, each stored segment decoded once."""
+
+import os
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack
+
+import imagecodecs
+import numpy as np
+import tifffile
+
+from quadrat.errors import MemoryBudgetError
+from quadrat.grid import Window
+from quadrat.images.blocks import BlockGrid
+from quadrat.images.budget import require_memory
+from quadrat.images.image import FileReader, ImageInfo
+from quadrat.images.rows import StripePipeline
+from quadrat.images.segment_pipeline import SegmentPipeline
+from quadrat.images.selection import channel_indices
+from quadrat.images.tiff.coded import CodedSegments
+from quadrat.images.tiff.metadata import (
+    alpha_of,
+    crs_of,
+    gdal_crs,
+    has_own_crs,
+    mpp_of,
+    nodata_of,
+    sample_notes,
+    scaling_of,
+    transform_of,
+)
+from quadrat.images.tiff.pages import PALETTE, TiffLevel, level_of, open_tiff
+from quadrat.images.tiff.raw import RawSegments, is_raw
+from quadrat.images.tiff.segments import OpenLevel, available_channels
+from quadrat.images.tiff.tags import dtype_of
+
+# Deflate segments that decode to more are decoded row by row: on one thread, but in little memory.
+STREAM_BYTES = 1 << 27
+
+
+class TiffReader(FileReader):
+    """Reads one level of one image of a TIFF file.
+
+    Parameters
+    ----------
+    path : str
+    channels : tuple of int or None
+        Counted from 1; None for all.
+    level : int
+        Pyramid level, 0 is full resolution.
+    plane : dict of str to int, or None
+        Which plane and series, counted from 1; None for the first.
+    memory_mb : float or None
+        Memory that buffers and decoding may take, in megabytes; None for no limit.
+
+    Attributes
+    ----------
+    info : ImageInfo
+    segments_decoded : int
+        Segments that the latest `read_blocks` has decoded so far.
+
+    Raises
+    ------
+    ImageError
+        If the file is broken or stores its pixels in a way that cannot be decoded.
+    MemoryBudgetError
+        If a segment that must be decoded whole does not fit the memory.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        channels: tuple[int, ...] | None,
+        level: int,
+        plane: dict[str, int] | None,
+        memory_mb: float | None,
+    ):
+        self._memory_mb = memory_mb
+        self._pipeline: SegmentPipeline | None = None
+        with ExitStack() as held, open_tiff(path) as tif:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            held.callback(os.close, fd)
+            opened = level_of(tif, level, plane)
+            wanted = channel_indices(channels, available_channels(opened))
+            table = RawSegments if is_raw(opened.page) else CodedSegments
+            self._segments = table(OpenLevel(fd, opened, wanted, memory_mb))
+            self.info = _info(path, opened, self._segments, wanted)
+            self._held = held.pop_all()
+
+    @property
+    def segments_decoded(self) -> int:
+        """Segments that the latest `read_blocks` has decoded so far."""
+        return self._pipeline.segments_decoded if self._pipeline else 0
+
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Generator[np.ndarray, None, None]:
+        """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
+        grid, segments = BlockGrid.from_windows(blocks), self._segments
+        streamed = segments if isinstance(segments, CodedSegments) and segments.can_stream else None
+        if streamed and segments.segment_bytes > STREAM_BYTES:
+            return self._streamed(streamed, grid, threads)
+        try:
+            self._pipeline = SegmentPipeline(segments, grid, self.info, threads, self._memory_mb, wanted)
+        except MemoryBudgetError:
+            if streamed:
+                return self._streamed(streamed, grid, threads)
+            raise
+        return self._pipeline.blocks()
+
+    def _streamed(
+        self, segments: CodedSegments, grid: BlockGrid, threads: int
+    ) -> Generator[np.ndarray, None, None]:
+        """Yield blocks of segments that are too large to be decoded whole."""
+        from quadrat.images.tiff.inflated import DeflateRows
+
+        rows = DeflateRows(segments, threads)
+        pipeline = StripePipeline(rows, grid, self.info, segments.planar)
+        needed = pipeline.memory_bytes() + rows.memory_bytes()
+        require_memory(needed, self._memory_mb, "decoding the image row by row")
+        return pipeline.blocks()
+
+
+def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> ImageInfo:
+    page, base, nodata = level.page, level.base, nodata_of(level.base, dtype_of(level.page))
+    return ImageInfo(
+        format="TIFF",
+        height=page.imagelength,
+        width=page.imagewidth,
+        channels=len(channels),
+        dtype=segments.dtype,
+        segment_height=page.tilelength if page.is_tiled else page.rowsperstrip,
+        segment_width=page.tilewidth if page.is_tiled else page.imagewidth,
+        seek_height=segments.rows.largest,
+        level=level.level,
+        level_count=level.level_count,
+        downsample=level.downsample,
+        full_size=(base.imagelength, base.imagewidth),
+        is_first=level.is_first,
+        compression=tifffile.COMPRESSION(page.compression).name.lower().removeprefix("adobe_"),
+        nodata=None if nodata is None or page.photometric == PALETTE else (nodata,) * len(channels),
+        alpha=alpha_of(base),
+        crs=crs_of(base) if not has_own_crs(base) else gdal_crs(path),
+        transform=transform_of(base),
+        mpp=mpp_of(base),
+        **scaling_of(base, channels),
+        decoders={"tifffile": tifffile.__version__, "imagecodecs": imagecodecs.__version__},
+        notes=(*level.notes, *sample_notes(page), *segments.notes),
+    )

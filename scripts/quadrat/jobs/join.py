@@ -1,0 +1,93 @@
+"""The join: the shards of one image as the one result that the job of the whole image would have written."""
+
+from typing import Any
+
+from quadrat.errors import ImageError, ResultsError
+from quadrat.files.records import COUNT, fits
+from quadrat.jobs.task import ImageTask
+from quadrat.results.shard import play, read_shard
+from quadrat.results.writer import write_failure
+
+# What the footer tells of each shard alone; all else is that of the image.
+_OF_SHARD = ("rows", "batches", "counts", "content_hash")
+
+_FOOTERS = (
+    {"failure": {"kind": str, "message": str, "hint": str}, "content_hash": (str, None)},
+    {
+        "rows": [COUNT, COUNT],
+        "grid": {"rows": COUNT},
+        "content_hash": (str, None),
+        "failure": ...,
+        "counts": {str: float},
+    },
+)
+
+
+def join_shards(task: ImageTask) -> None:
+    """Write the Parquet of an image from its shards.
+
+    Where shards could not be predicted, the result holds the failure of the first of them.
+
+    Parameters
+    ----------
+    task : ImageTask
+
+    Raises
+    ------
+    PredictorError
+        If the predictions of an image cannot be stored together.
+    ResultsError
+        If the shards are not whole, or not those of this result.
+    """
+    footers = [read_shard(path) for path in task.shards]
+    for path, footer in zip(task.shards, footers, strict=True):
+        if not fits(footer, _FOOTERS):
+            raise ResultsError(
+                f"{path}: holds other things than quadrat writes; delete the file and run again"
+            )
+    failed = next((footer for footer in footers if "failure" in footer), None)
+    if failed:
+        failure = failed["failure"]
+        # As in the job of a whole image, what failed otherwise may not have been hashed to its end.
+        content_hash = footers[0]["content_hash"] if failure["kind"] == ImageError.kind else None
+        write_failure(task.writer(), task.identity() | {"content_hash": content_hash}, failure)
+        return
+    _refuse_others(task, footers)
+    with task.writer() as writer:
+        for path in task.shards:
+            play(path, writer)
+        counts = _joined_counts([footer["counts"] for footer in footers])
+        known = {"counts": counts, "content_hash": footers[0]["content_hash"]}
+        writer.finish(_of_image(footers[0]) | known)
+
+
+def _refuse_others(task: ImageTask, footers: list[dict[str, Any]]) -> None:
+    """Refuse shards that are not, one after the other, those of the image."""
+    expected = _of_image(footers[0]) | task.identity() | {"counts": sorted(footers[0]["counts"])}
+    for path, footer in zip(task.shards, footers, strict=True):
+        found = _of_image(footer) | {"counts": sorted(footer["counts"])}
+        other = [key for key in expected | found if expected.get(key) != found.get(key)]
+        if other:
+            raise ResultsError(
+                f"{path}: its {other[0]} is {found.get(other[0])}, that of the image is "
+                f"{expected.get(other[0])}; delete the file and run again"
+            )
+    held = [row for footer in footers for row in range(footer["rows"][0], footer["rows"][1] + 1)]
+    rows = footers[0]["grid"]["rows"]
+    if held != list(range(rows)):
+        raise ResultsError(
+            f"{task.shards[0]}: with the other shards it does not make up the image's {rows:,} grid rows; "
+            "delete them and run again"
+        )
+
+
+def _of_image(footer: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in footer.items() if key not in _OF_SHARD}
+
+
+def _joined_counts(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up what was counted; the share of pixels dropped is that of the whole grid in every shard."""
+    return {
+        name: counts[0][name] if name == "dropped" else sum(shard[name] for shard in counts)
+        for name in counts[0]
+    }

@@ -1,0 +1,199 @@
+"""The prediction of one image, or of a shard: open it, stream its patches, predict them, store the result."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from quadrat._version import __version__
+from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
+from quadrat.files.hashing import hash_file, is_hash, join_hashes, mark
+from quadrat.files.sources import find_sources
+from quadrat.files.text import show
+from quadrat.grid import PatchGrid
+from quadrat.images.budget import REST_MB
+from quadrat.images.image import ImageInfo
+from quadrat.images.validity import Opened, open_with_validity
+from quadrat.jobs.rows import GridRows
+from quadrat.jobs.task import ImageTask
+from quadrat.patches.skips import PatchRules, Skips, known_skips
+from quadrat.patches.stream import PatchRun, require_listable, stream_batches, stream_patches
+from quadrat.predictors import Predictor, load_predictor
+from quadrat.results.writer import RowWriter, write_failure
+
+# A reader can do with so much for common layouts, however little the job was given.
+LEAST_READER_MB = 100
+
+
+def predict_image(task: ImageTask) -> None:
+    """Predict every patch of an image, or of a shard of it, and write its Parquet, or shard.
+
+    An image that cannot be predicted because of what its file holds gets an empty output whose footer
+    holds the failure.
+
+    Parameters
+    ----------
+    task : ImageTask
+
+    Raises
+    ------
+    PredictorError
+        If the predictor fails; nothing is written.
+    MemoryBudgetError
+        If the image cannot be predicted in the memory of the job; nothing is written.
+    FileChangedError
+        If a file of the image or of the predictor is written to meanwhile; nothing is written.
+    OSError
+        If the result cannot be written.
+    """
+    show(f"quadrat {__version__} from {os.path.dirname(os.path.dirname(__file__))}")
+    image_files = {task.path: mark(task.path)}
+    image_files |= {path: mark(path) for path in find_sources(task.path).files}
+    files = task.predictor_files | image_files | task.image_files
+    # A copy of the same size may be given the time of the file that it replaces, but not its ctime.
+    ctimes = {path: os.stat(path).st_ctime_ns for path in image_files}
+    _refuse_changed(files)
+    with ThreadPoolExecutor(1) as pool:
+        # Hashed while it is decoded: what one reads, the other finds in the page cache.
+        hashing = pool.submit(_hash, task, list(image_files))
+        try:
+            with task.writer() as writer:
+                made_from = _predict_patches(task, writer)
+                _refuse_other_content(task, hashing.result())
+                writer.finish(task.identity() | made_from | {"content_hash": hashing.result()})
+                _refuse_changed(files)
+                _refuse_replaced(ctimes)
+        except MemoryBudgetError as error:
+            # The next attempt has more memory.
+            raise MemoryBudgetError(str(error), error.hint.replace("predict_image", task.rule)) from error
+        except ImageError as error:
+            _refuse_changed(files)
+            _refuse_replaced(ctimes)
+            show(f"{task.filename}: {error}")
+            content_hash = None if hashing.exception() else hashing.result()
+            _refuse_other_content(task, content_hash)
+            failure = {"kind": error.kind, "message": str(error), "hint": error.hint}
+            write_failure(task.writer(), task.identity() | {"content_hash": content_hash}, failure)
+
+
+def _hash(task: ImageTask, paths: list[str]) -> str | None:
+    """Hash the files of an image; of several shards the first does, while the others are predicted."""
+    if task.rows and task.rows[0] > 0:
+        return None
+    try:
+        return join_hashes([hash_file(path) for path in paths])
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+
+
+def _refuse_changed(files: dict[str, list[int]]) -> None:
+    for path, before in files.items():
+        try:
+            now = mark(path)
+        except FileNotFoundError as error:
+            raise FileChangedError(f"{path}: is gone since the run began; run again") from error
+        if now != before:
+            raise FileChangedError(f"{path}: was written to during the run; run again")
+
+
+def _refuse_replaced(ctimes: dict[str, int]) -> None:
+    for path, before in ctimes.items():
+        if os.stat(path).st_ctime_ns != before:
+            raise FileChangedError(f"{path}: was replaced during the run; run again")
+
+
+def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
+    """Refuse an image that was replaced between planning and job: its version would name other bytes."""
+    if content_hash and is_hash(task.content_id) and task.content_id != content_hash:
+        raise FileChangedError(f"{task.path}: was replaced during the run; run again")
+
+
+def _predict_patches(task: ImageTask, writer: RowWriter) -> dict[str, Any]:
+    """Write the prediction of each patch, and give what the footer tells of them."""
+    reading = task.reading
+    memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
+    with open_with_validity(task.path, reading, memory_mb) as opened:
+        info = opened.info
+        grid = reading.grid(info.height, info.width)
+        require_listable(grid, memory_mb)
+        predictor = load_predictor(task.predictor, task.threads)
+        predictor.check(info)
+        skips = known_skips(
+            task.path,
+            reading,
+            grid,
+            info,
+            regions=task.regions,
+            grid_rows=task.grid_rows,
+            memory_mb=memory_mb,
+        )
+        rows = GridRows(writer, grid, info, skips)
+        counts = {"patches": len(skips.rows) * grid.cols, "nan": 0, "infinite": 0}
+        for run in _runs(opened, grid, predictor, skips, task):
+            predictions = _predict(predictor, run)
+            rows.add(run.positions, predictions)
+            if predictions.dtype.kind == "f":
+                by_patch = predictions.reshape(len(predictions), -1)
+                counts["nan"] += int(np.isnan(by_patch).any(axis=1).sum())
+                counts["infinite"] += int(np.isinf(by_patch).any(axis=1).sum())
+        rows.finish()
+        return {
+            "image": _described(info),
+            "grid": {
+                "patch_size": grid.patch_size,
+                "stride": grid.stride,
+                "edge": grid.edge,
+                "rows": grid.rows,
+                "cols": grid.cols,
+            },
+            "channels": reading.channels,
+            "plane": reading.plane,
+            "regions": task.regions and task.regions["hash"],
+            "predictor": predictor.describe(),
+            "counts": counts | skips.counts() | {"dropped": grid.dropped},
+            "software": {"quadrat": __version__, "numpy": np.__version__} | info.decoders,
+        }
+
+
+def _runs(
+    opened: Opened, grid: PatchGrid, predictor: Predictor, skips: Skips, task: ImageTask
+) -> Iterator[PatchRun]:
+    """Yield the patches that are predicted, in batches."""
+    info = opened.info
+    runs = stream_patches(opened.reader, grid, task.threads, skips.wanted)
+    if task.reading.skip:
+        runs = PatchRules(task.reading.skip, info, opened.validity).predicted(runs, skips)
+    size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
+    return runs if size is None else stream_batches(runs, size, grid.cols)
+
+
+def _predict(predictor: Predictor, run: PatchRun) -> np.ndarray:
+    try:
+        return predictor.predict(run.patches)
+    except PredictorError as error:
+        positions = run.positions if error.patch is None else [run.positions[error.patch]]
+        (row, col, _), (last_row, last_col, _) = positions[0], positions[-1]
+        where = f"patch row {row}, col {col}"
+        if len(positions) > 1:
+            where = f"a patch from row {row}, col {col} to row {last_row}, col {last_col}"
+        raise PredictorError(f"{where}: {error}") from error
+
+
+def _described(info: ImageInfo) -> dict[str, Any]:
+    return {
+        "format": info.format,
+        "height": info.height,
+        "width": info.width,
+        "channels": info.channels,
+        "dtype": str(info.dtype),
+        "level": info.level,
+        "downsample": info.downsample,
+        "full_size": info.full_size,
+        "crs": info.crs,
+        "transform": info.transform,
+        "mpp": info.mpp,
+        "bounds": info.bounds,
+        "notes": info.notes,
+    }

@@ -1,0 +1,83 @@
+"""The task of one job, as a value that costs nothing to import."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from quadrat.settings import Reading
+
+if TYPE_CHECKING:
+    from quadrat.results.writer import RowWriter
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """All that the job of one image, or of a shard of it, needs to know.
+
+    Attributes
+    ----------
+    filename, path, version, content_id : str
+        The image, as planned.
+    reading : Reading
+        Which of its pixels are read, and how they are cut into patches.
+    predictor : dict
+        Configuration of the predictor.
+    output : str
+        Parquet to write, or shard.
+    predictor_files, image_files : dict of str to list of int
+        Path and mark of files that the predictor or the image is made from, as they were when its version was
+        found. Of an image without shards they need not be known: one job reads it, and sees it change.
+    regions : dict or None
+        Where patches are predicted: the `path` of a file of polygons, its content `hash`, empty where it is
+        missing, and whether they are `in_pixels` of level 0 or in a CRS. None for everywhere.
+    rows : list of int or None
+        First and last grid row of a shard; None for the whole image.
+    shards : list of str
+        Paths of the shards that are to be joined, from the top of the image; empty unless it has some.
+    results : str or None
+        The results folder; None for an output that is in none.
+    threads : int
+        Threads of the job.
+    memory_mb : int or None
+        Memory of the job in MB; None where it has no bound.
+    """
+
+    filename: str
+    path: str
+    version: str
+    content_id: str
+    reading: Reading
+    predictor: dict[str, Any]
+    output: str
+    predictor_files: dict[str, list[int]] = field(default_factory=dict)
+    regions: dict[str, Any] | None = None
+    image_files: dict[str, list[int]] = field(default_factory=dict)
+    rows: list[int] | None = None
+    shards: list[str] = field(default_factory=list)
+    results: str | None = None
+    threads: int = 1
+    memory_mb: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Give what the footer holds whatever becomes of the image."""
+        known = {"filename": self.filename, "version": self.version, "content_id": self.content_id}
+        return known if self.rows is None else known | {"rows": self.rows}
+
+    @property
+    def grid_rows(self) -> range | None:
+        """The grid rows of a shard; None for the whole image."""
+        return None if self.rows is None else range(self.rows[0], self.rows[1] + 1)
+
+    @property
+    def rule(self) -> str:
+        """The rule whose job it is."""
+        return "predict_image" if self.rows is None else "predict_shard"
+
+    def writer(self) -> "RowWriter":
+        """Give what writes the output."""
+        if self.rows is None:
+            from quadrat.results.writer import PredictionWriter
+
+            return PredictionWriter(self.output, self.results)
+        from quadrat.results.shard import ShardWriter
+
+        return ShardWriter(self.output, self.results)

@@ -1,0 +1,81 @@
+"""The worker: the job of an image in a child process, whose end is recorded however it comes."""
+
+import os
+
+from quadrat.errors import MemoryBudgetError, WriteError
+from quadrat.files.text import show, visible
+from quadrat.jobs.task import ImageTask
+from quadrat.processes.child import run_in_child
+from quadrat.results.writer import write_failure
+from quadrat.settings import gpus
+
+# Predictors that come with quadrat, and take no memory of their own.
+OWN_KINDS = ("mean", "statistics")
+
+# Before it takes more, the kernel would look for a process to end, which may be another one.
+MOST_OF_A_MACHINE = 0.75
+
+# What a small image takes, however little its job was given; `quadrat.jobs.predict` hands the reader as much.
+LEAST_MB = 600
+
+
+def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
+    """Do a task in a child process; when the last attempt fails, record why in place of a result.
+
+    Parameters
+    ----------
+    task : ImageTask
+    log : str
+        Takes all that the work prints, and the traceback of an error.
+    is_last_attempt : bool
+        Whether the job will not be tried again.
+
+    Raises
+    ------
+    SystemExit
+        If the work failed and the job will be tried again, or what failed is not the image's to bear.
+    """
+
+    def work() -> None:
+        # Imported by the child: the parent stays small, and safe to fork.
+        if task.shards:
+            from quadrat.jobs.join import join_shards
+
+            join_shards(task)
+        else:
+            from quadrat.jobs.predict import predict_image
+
+            predict_image(task)
+
+    memory_mb = _most_memory_mb(task)
+    ending = run_in_child(work, log, task.results, memory_mb)
+    if ending is None:
+        return
+    line = visible(f"{task.filename}: {ending.message} (log: {log})")
+    if not is_last_attempt or ending.kind == WriteError.kind:
+        raise SystemExit(line)
+    show(line)
+    if not os.path.exists(task.path):  # a disk that is not mounted any more is no failure of the image
+        raise SystemExit(line)
+    hint = ending.hint or f"see {log}"
+    if ending.kind == MemoryBudgetError.kind and memory_mb and not ending.hint:
+        hint = f"give the job more memory: --set-resources {task.rule}:mem_mb={2 * memory_mb}"
+    failure = {"kind": ending.kind, "message": ending.message, "hint": hint}
+    try:
+        write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)
+    except WriteError as error:
+        raise SystemExit(f"{task.filename}: {error}") from error
+
+
+def _most_memory_mb(task: ImageTask) -> int | None:
+    """Return the memory at which the work on a task is ended, in MB; None for no bound.
+
+    What an image takes is known beforehand, and is held to the memory of its job. What the user's own model
+    takes is not known. It may have what the machine has; a cluster ends what takes more than was asked for.
+    """
+    if task.memory_mb is None or gpus(task.predictor):  # the driver of a GPU takes what nobody can foresee
+        return None
+    if task.predictor["kind"] in OWN_KINDS:
+        return max(LEAST_MB, task.memory_mb)
+    machine_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return max(task.memory_mb, int(MOST_OF_A_MACHINE * machine_mb))

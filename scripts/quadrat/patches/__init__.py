@@ -1,0 +1,1 @@
+"""Patches: from the pixels of an image to the patches that are predicted."""

@@ -1,0 +1,148 @@
+"""Tissue: where a slide shows more than the glass, seen on its coarsest level."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from quadrat.errors import ImageError
+from quadrat.grid import PatchGrid, Window
+from quadrat.images.budget import require_memory
+from quadrat.images.image import ImageInfo, Reader
+
+STRIP_PIXELS = 1 << 20
+LEVELS = 256
+# A patch of fewer pixels along an axis says too little: a finer level is read.
+LEAST_PIXELS = 8
+# 8-bit pixels of which no sample is larger are padding: JPEG makes up to 8 of black, folded tissue has 30.
+DARKEST_PADDING = 15
+
+
+def tissue_shares(
+    open_level: Callable[[int], Reader], grid: PatchGrid, info: ImageInfo, memory_mb: float | None
+) -> np.ndarray:
+    """Give the share of each patch that is tissue: more saturated than Otsu's threshold for the whole slide.
+
+    Parameters
+    ----------
+    open_level : callable
+        Opens a pyramid level of the image, with all channels.
+    grid : PatchGrid
+    info : ImageInfo
+        Of the image, as the grid was laid over it.
+    memory_mb : float or None
+        Memory in megabytes that may be taken; None for no limit.
+
+    Returns
+    -------
+    (rows, cols) float64 array
+        From 0 to 1; 0 for patches outside the image.
+
+    Raises
+    ------
+    ImageError
+        If the image has no pyramid, or less than three channels.
+    """
+    if info.level_count == 1:
+        raise ImageError(
+            "has no pyramid levels, on which tissue could be seen before the image is read",
+            "leave it out, or use std_below or mean_above (config.yaml: skip: background)",
+        )
+    patch = grid.patch_size * min(info.downsample)
+    for level in range(info.level_count - 1, 1, -1):
+        with open_level(level) as reader:
+            if patch / max(reader.info.downsample) >= LEAST_PIXELS:
+                return _shares_on(reader, grid, info.downsample, memory_mb)
+    with open_level(1) as reader:
+        return _shares_on(reader, grid, info.downsample, memory_mb)
+
+
+def _shares_on(
+    reader: Reader, grid: PatchGrid, downsample: tuple[float, float], memory_mb: float | None
+) -> np.ndarray:
+    """Return the share of each patch of a grid, on whose level pixels are `downsample` large, on another."""
+    coarse = reader.info
+    if coarse.channels < 3:
+        raise ImageError(f"has {coarse.channels} channels: saturation, which shows tissue, takes three")
+    require_memory(
+        3 * coarse.height * coarse.width, memory_mb, f"level {coarse.level}, on which tissue is found,"
+    )
+    saturations = _read_saturations(reader)
+    is_scanned = _is_scanned(coarse)
+    is_tissue = is_scanned & (saturations > otsu_threshold(saturations[is_scanned]))
+    scales = [here / there for here, there in zip(downsample, coarse.downsample, strict=True)]
+    return _shares(is_tissue, grid, scales)
+
+
+def _read_saturations(reader: Reader) -> np.ndarray:
+    height, width = reader.info.height, reader.info.width
+    step = max(1, STRIP_PIXELS // width)
+    windows = [Window(y, 0, min(step, height - y), width) for y in range(0, height, step)]
+    blocks = reader.read_blocks(windows, 1)
+    return np.concatenate([saturation(block[..., :3]) for block in blocks])
+
+
+def _is_scanned(info: ImageInfo) -> np.ndarray:
+    """Return which pixels of a level were scanned, as (height, width) bool array."""
+    is_scanned = np.full((info.height, info.width), not info.scanned)
+    down, across = (1 / size for size in info.downsample)
+    for part in info.scanned:
+        is_scanned[_span(part.y, part.height, down), _span(part.x, part.width, across)] = True
+    return is_scanned
+
+
+def saturation(pixels: np.ndarray) -> np.ndarray:
+    """Give the saturation of colours, as in HSV: the range of a pixel's samples by their largest.
+
+    Parameters
+    ----------
+    pixels : (height, width, 3) array
+
+    Returns
+    -------
+    (height, width) uint8 array
+        0 for grey, white and black, 255 for pure colours. 8-bit pixels that are nearly black count as black.
+    """
+    low, high = (function(pixels, axis=2).astype(np.float32) for function in (np.min, np.max))
+    darkest = DARKEST_PADDING if pixels.dtype == np.uint8 else 0
+    return (255 * np.divide(high - low, high, out=np.zeros_like(high), where=high > darkest)).astype(np.uint8)
+
+
+def otsu_threshold(values: np.ndarray) -> int:
+    """Give the value that best parts values into two classes: those up to it, and those above.
+
+    Parameters
+    ----------
+    values : uint8 array
+
+    Returns
+    -------
+    int
+        From 0 to 255; the largest of the values where all are equal, 0 where there are none.
+
+    References
+    ----------
+    N. Otsu, "A threshold selection method from gray-level histograms", 1979: the variance between the
+    classes is largest.
+    """
+    counts = np.bincount(values.reshape(-1), minlength=LEVELS).astype(np.float64)
+    below, sums = np.cumsum(counts), np.cumsum(counts * np.arange(LEVELS))
+    above = below[-1] - below
+    both = (below > 0) & (above > 0)
+    if not both.any():
+        return int(values.max(initial=0))
+    between = np.zeros(LEVELS)
+    between[both] = (sums[-1] * below[both] - sums[both] * below[-1]) ** 2 / (below[both] * above[both])
+    return int(np.argmax(between))
+
+
+def _shares(is_tissue: np.ndarray, grid: PatchGrid, scales: list[float]) -> np.ndarray:
+    """Return the share of each patch; `scales` are the sizes of the grid's pixels in those of the level."""
+    down, across = scales
+    shares = [
+        is_tissue[_span(y, height, down), _span(x, width, across)] for y, x, height, width in grid.windows()
+    ]
+    return np.array([share.mean() if share.size else 0.0 for share in shares]).reshape(grid.rows, grid.cols)
+
+
+def _span(start: int, length: int, scale: float) -> slice:
+    return slice(int(start * scale), int(np.ceil((start + length) * scale)))

@@ -1,0 +1,296 @@
+"""Vector files: the geometries that someone has drawn, read without following what their file names.
+
+GDAL would open a file with any of its drivers, and many use what a file names: other files, servers, SQL.
+Here the content chooses one of four formats; GDAL reads two of them, with no other driver registered.
+"""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import shapely
+import xxhash
+
+from quadrat.errors import ImageError, MissingReaderError
+from quadrat.files.hashing import mark
+from quadrat.processes.limits import MOST_BYTES, MOST_SECONDS, Ended, answers
+
+HINT = "convert it: ogr2ogr OUT.gpkg IN (config.yaml: regions)"
+WGS_84 = "EPSG:4326"
+SQLITE = b"SQLite format 3\0"
+WRITTEN_TO = (
+    "cannot be read: another program writes to it, or was stopped while it did: open and close it there"
+)
+BY_GDAL = {b"fgb": "FlatGeobuf", b"\0\0\x27\x0a": "ESRI Shapefile"}
+# Identifiers that stand for no reference system: those of the standard, and GDAL's own.
+UNDEFINED = (-1, 0, 99999)
+# Bytes of the envelope of a geometry in a GeoPackage, by the code in its flags.
+ENVELOPES = (0, 32, 48, 48, 64)
+
+
+class Vectors(NamedTuple):
+    """What a vector file holds.
+
+    Attributes
+    ----------
+    crs : str or None
+        Coordinate reference system, as 'AUTHORITY:code' or WKT; None where the file has none.
+    geometries : list of shapely.Geometry
+        May hold None.
+    """
+
+    crs: str | None
+    geometries: list[Any]
+
+    @property
+    def hash(self) -> str:
+        """32 hex digits that name the geometries, in their order, and their reference system."""
+        digest = xxhash.xxh3_128(f"{self.crs}\n".encode())
+        for geometry in self.geometries:
+            digest.update(shapely.to_wkb(geometry, output_dimension=2, byte_order=1) or b"")
+        return digest.hexdigest()
+
+
+def split_layer(name: str) -> tuple[str, str | None]:
+    """Split `FILE:LAYER` into the path of the file and the layer; None where no layer is named."""
+    ends = (index for index, character in enumerate(name) if character == ":")
+    end = None if os.path.exists(name) else next((end for end in ends if os.path.isfile(name[:end])), None)
+    return (name, None) if end is None else (name[:end], name[end + 1 :])
+
+
+def read_vectors(name: str) -> Vectors:
+    """Read the geometries of GeoJSON, of a layer of a GeoPackage, of FlatGeobuf or of a Shapefile.
+
+    Parameters
+    ----------
+    name : str
+        Path of the file; `FILE:LAYER` for a GeoPackage with several layers.
+
+    Raises
+    ------
+    ImageError
+        If the file is of no such format, or broken, or has several layers and none or another is named. The
+        message does not name the file.
+    MissingReaderError
+        If pyogrio, which reads FlatGeobuf and Shapefiles, is not installed.
+    """
+    path, layer = split_layer(name)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(1024)
+            if start.startswith(SQLITE):
+                return _read_geopackage(path, layer)
+            if layer is not None:
+                raise ImageError(f"has no layer {layer}: only a GeoPackage has layers", HINT)
+            if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+                return parse_geojson(start + file.read(), is_placed=True)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    for magic, driver in BY_GDAL.items():
+        if start.startswith(magic):
+            return _read_by_gdal(path, driver)
+    raise ImageError("cannot be read: neither GeoJSON, GeoPackage, FlatGeobuf nor Shapefile", HINT)
+
+
+def inspect_vectors(name: str) -> tuple[bool, str]:
+    """Return whether a vector file has a reference system, and its hash, as a process with limits reads it.
+
+    Raises
+    ------
+    ImageError, MissingReaderError
+        As `read_vectors`; or if the process comes to its limits.
+    """
+    (found,) = answers(__name__, [name])
+    if isinstance(found, Ended):
+        limits = f"{MOST_BYTES >> 30} GB in {MOST_SECONDS} s"
+        raise ImageError(f"cannot be read with {limits}: {found.why}", HINT)
+    if "problem" in found:
+        kind = MissingReaderError if found["is_missing"] else ImageError
+        raise kind(found["problem"], found["hint"])
+    return found["has_crs"], found["hash"]
+
+
+def answer(name: str) -> dict[str, Any]:
+    """Return what `inspect_vectors` returns or raises, as JSON can say it."""
+    try:
+        vectors = read_vectors(name)
+        return {"has_crs": vectors.crs is not None, "hash": vectors.hash}
+    except ImageError as error:
+        is_missing = isinstance(error, MissingReaderError)
+        return {"problem": str(error), "hint": error.hint, "is_missing": is_missing}
+
+
+def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
+    """Parse GeoJSON, wrapped in any way; `is_placed` says whether its coordinates are of a reference system.
+
+    References
+    ----------
+    QuPath, "Exporting annotations": a FeatureCollection, or the bare list of its features. RFC 7946, 4:
+    coordinates are longitude and latitude of WGS 84; GeoJSON of before may name another system in `crs`.
+    """
+    try:
+        content = orjson.loads(text.removeprefix(b"\xef\xbb\xbf"))
+        features = content.get("features", [content]) if isinstance(content, dict) else content
+        drawn = [feature.get("geometry", feature) for feature in features]
+        geometries = [shapely.geometry.shape(geometry) for geometry in drawn if geometry]
+        return Vectors(_named_crs(content) if is_placed else None, geometries)
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+        shapely.errors.ShapelyError,
+    ) as error:
+        raise ImageError(
+            f"cannot be read: not readable GeoJSON: {error}", "export them again (config.yaml: regions)"
+        ) from error
+
+
+def _named_crs(content: dict[str, Any] | list[Any]) -> str | None:
+    """Return the system that GeoJSON names by a code: PROJ would look elsewhere for what other texts name."""
+    if not isinstance(content, dict) or "crs" not in content:
+        return WGS_84
+    if content["crs"] is None:
+        return None
+    name = content["crs"]["properties"]["name"]
+    authority, *_, code = name.removeprefix("urn:ogc:def:crs:").split(":")
+    if (authority, code) == ("OGC", "CRS84"):
+        return WGS_84
+    if authority != "EPSG" or not code.isdecimal():
+        raise ValueError(f"crs {name!r}, expected urn:ogc:def:crs:EPSG::n")
+    return f"EPSG:{code}"
+
+
+def _read_geopackage(path: str, layer: str | None) -> Vectors:
+    """Read a layer; nothing is written beside the file, and its SQL may only read columns.
+
+    References
+    ----------
+    OGC GeoPackage 1.3 (12-128r18), 2.1: tables gpkg_geometry_columns and gpkg_spatial_ref_sys, and a header
+    before the WKB of each geometry.
+    """
+    try:
+        with _as_saved(path) as address, closing(sqlite3.connect(address, uri=True)) as base:
+            base.execute("PRAGMA trusted_schema = OFF")
+            base.set_authorizer(_only_columns)
+            columns = "SELECT table_name, column_name, srs_id FROM gpkg_geometry_columns"
+            table, column, srs_id = _chosen(base.execute(columns).fetchall(), layer)
+            quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in (column, table)]
+            rows = base.execute("SELECT {} FROM {}".format(*quoted))
+            geometries = [shapely.from_wkb(_wkb(blob)) for (blob,) in rows if blob is not None]
+            query = (
+                "SELECT organization, organization_coordsys_id, definition FROM gpkg_spatial_ref_sys "
+                "WHERE srs_id = ?"
+            )
+            system = None if srs_id in UNDEFINED else base.execute(query, (srs_id,)).fetchone()
+            if system and not isinstance(system[2], str | None):
+                raise ValueError(f"the definition of its reference system is {type(system[2]).__name__}")
+    except (
+        sqlite3.Error,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        NotImplementedError,  # curves
+        shapely.errors.ShapelyError,
+    ) as error:
+        raise ImageError(f"cannot be read: not a readable GeoPackage: {error}", HINT) from error
+    if system is None:
+        return Vectors(None, geometries)
+    organization, code, definition = system
+    return Vectors(f"EPSG:{code}" if str(organization).upper() == "EPSG" else definition, geometries)
+
+
+@contextmanager
+def _as_saved(path: str) -> Iterator[str]:
+    """Yield the address of a SQLite file, or of a copy with what another program has saved beside it.
+
+    References
+    ----------
+    SQLite, "Write-Ahead Logging": what a program that has FILE open saves lies in FILE-wal. "Atomic Commit In
+    SQLite": FILE-journal has a header where FILE may be half written.
+    """
+    wal, journal = f"{path}-wal", f"{path}-journal"
+    if os.path.isfile(journal):
+        with open(journal, "rb") as file:
+            if file.read(1) not in (b"", b"\0"):
+                raise ImageError(WRITTEN_TO)  # not taken back: it can name a file that SQLite then deletes
+    if not (os.path.isfile(wal) and os.path.getsize(wal)):
+        yield f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy, before = os.path.join(folder, "copy"), [mark(path), mark(wal)]
+        shutil.copyfile(path, copy)
+        shutil.copyfile(wal, f"{copy}-wal")
+        if [mark(path), mark(wal)] != before:
+            raise ImageError(WRITTEN_TO)
+        yield f"{Path(copy).as_uri()}?mode=rw"
+
+
+def _chosen(layers: list[tuple], name: str | None) -> tuple:
+    """Return the row of the layer of a name, or of the only one."""
+    if not layers:
+        raise ImageError("cannot be read: it has no layer", HINT)
+    chosen = [layer for layer in layers if name in (None, layer[0])]
+    if len(chosen) == 1:
+        return chosen[0]
+    found = "has several layers" if name is None else f"has no layer {name}"
+    names = ", ".join(sorted(str(layer[0]) for layer in layers))
+    raise ImageError(f"{found}: {names}", "name one of them, as FILE.gpkg:LAYER (config.yaml: regions)")
+
+
+def _only_columns(action: int, *_: object) -> int:
+    """Allow SQLite to read columns, and no more: no function, no other file, no change."""
+    return (
+        sqlite3.SQLITE_OK if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ) else sqlite3.SQLITE_DENY
+    )
+
+
+def _wkb(blob: bytes) -> bytes:
+    if blob[:2] != b"GP":
+        raise ValueError("a geometry without its header")
+    return blob[8 + ENVELOPES[blob[3] >> 1 & 7] :]
+
+
+def _read_by_gdal(path: str, driver: str) -> Vectors:
+    if find_spec("pyogrio") is None:
+        raise MissingReaderError(
+            "cannot be read: pyogrio, which reads this format, is not installed",
+            "pip install pyogrio (config.yaml: regions)",
+        )
+    import pyogrio
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    with _only_driver(driver):
+        try:
+            metadata, _, geometries, _ = pyogrio.raw.read(os.path.abspath(path), columns=[])
+            return Vectors(metadata["crs"], [*shapely.from_wkb(geometries)])
+        except (DataSourceError, DataLayerError, NotImplementedError) as error:
+            raise ImageError(f"cannot be read: {str(error).splitlines()[0]}", HINT) from error
+
+
+@contextmanager
+def _only_driver(name: str) -> Iterator[None]:
+    """Unload all drivers of pyogrio's GDAL but one; it holds nothing open that needs the others."""
+    import pyogrio
+    from pyogrio._ogr import _register_drivers
+
+    before = pyogrio.get_gdal_config_option("GDAL_SKIP")
+    others = ",".join(driver for driver in pyogrio.list_drivers() if driver != name)
+    pyogrio.set_gdal_config_options({"GDAL_SKIP": others})
+    try:
+        _register_drivers()
+        if set(pyogrio.list_drivers()) != {name}:
+            raise ImageError("cannot be read: the drivers of GDAL cannot be unloaded", HINT)
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"GDAL_SKIP": before})
+        _register_drivers()

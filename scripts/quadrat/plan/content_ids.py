@@ -1,0 +1,227 @@
+"""Content ids: what tells an image that changed from one that was touched, copied or restored.
+
+An image that was never seen is named by its size and modification time, at no cost. From then on its
+signature decides: while that stays, so does the content id, and no byte is read. When the signature
+changes, the file is hashed, and the hash is looked for among the results that the image already has:
+where one was made from the same bytes its content id holds again; where none was, the hash is the new
+content id. Signature and hash of an image that names other files are those of all of them.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from quadrat.errors import ResultsError
+from quadrat.files.atomic import replace_file, writing
+from quadrat.files.hashing import Signature, hash_file, join_hashes, signature
+from quadrat.files.inside import open_file
+from quadrat.plan.inventory import FoundImage
+from quadrat.results.schema import read_footer
+
+# What a killed run hashed in the meantime is hashed again: saving each hash would take longer than hashing.
+SECONDS_BETWEEN_SAVES = 1.0
+
+# A thread takes small files in batches of about as much.
+BATCH_BYTES = 1 << 24
+
+# A hash, or a size and a modification time.
+_CONTENT_ID = re.compile(r"[0-9a-f]{32}|[0-9]{1,20}--?[0-9]{1,20}")
+
+
+class Changed(NamedTuple):
+    """An image whose signature is not the one that was recorded."""
+
+    filename: str
+    files: list[str]
+    signature: Signature
+
+
+class ContentLog:
+    """The content id and signature that each file had when it was last looked at.
+
+    A file of JSON lines, of which the last on a name holds: what was found out is kept line by line, so
+    that planning which is stopped goes on where it was.
+
+    Parameters
+    ----------
+    path : Path
+        Where the log is kept, in a folder of the results folder; need not exist.
+    """
+
+    def __init__(self, path: Path):
+        self._path, self._results = path, path.parents[1]
+        self._entries: dict[str, tuple[Signature, str]] = {}
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                name, recorded, content_id = orjson.loads(line)
+                if _CONTENT_ID.fullmatch(content_id):
+                    self._entries[name] = (tuple(recorded), content_id)
+            except (ValueError, TypeError):
+                continue  # the line that a killed run did not finish, or nobody of quadrat's wrote
+        self._lines = len(lines)
+
+    def get(self, name: str) -> tuple[Signature, str] | None:
+        """Give the signature and content id last recorded for a name."""
+        return self._entries.get(name)
+
+    def record(self, entries: Iterable[tuple[str, Signature, str]]) -> None:
+        """Keep the signature and content id of each name, on disk when this returns."""
+        lines = []
+        for name, found, content_id in entries:
+            if self._entries.get(name) != (found, content_id):
+                self._entries[name] = (found, content_id)
+                lines.append(orjson.dumps([name, found, content_id], option=orjson.OPT_APPEND_NEWLINE))
+        if not lines:
+            return
+        with writing(self._path):
+            self._append(lines)
+        self._lines += len(lines)
+
+    def _append(self, lines: list[bytes]) -> None:
+        with open(open_file(self._path, self._results, os.O_RDWR | os.O_APPEND, make=True), "r+b") as file:
+            # A killed run may have left half a line.
+            is_cut = file.seek(0, os.SEEK_END) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+            file.write(b"\n" * bool(is_cut) + b"".join(lines))
+
+    def compact(self) -> None:
+        """Rewrite the log when most of its lines are out of date."""
+        if self._lines > 2 * len(self._entries) + 100:
+            lines = (
+                orjson.dumps([name, *entry], option=orjson.OPT_APPEND_NEWLINE)
+                for name, entry in self._entries.items()
+            )
+            replace_file(self._path, b"".join(lines), self._results)
+            self._lines = len(self._entries)
+
+
+def hash_known(path: str, log: ContentLog) -> str:
+    """Give the hash of a model file or source file, reading it only when its signature changed."""
+    name = "file:" + os.path.abspath(path)
+    found = signature(os.stat(path))
+    entry = log.get(name)
+    if entry is None or entry[0] != found:
+        entry = found, hash_file(path)
+        log.record([(name, *entry)])
+    return entry[1]
+
+
+def identify(
+    images: list[FoundImage],
+    results_of: Callable[[str], list[str]],
+    merged: dict[str, list[str]],
+    log: ContentLog,
+    verify: str,
+    announce: Callable[[str], None],
+) -> dict[str, str]:
+    """Give the content id of each image.
+
+    Parameters
+    ----------
+    images : list of FoundImage
+        Images without a problem.
+    results_of : callable
+        Gives the paths of the results that an image, by filename, already has, of any version.
+    merged : dict of str to list of str
+        Filename to the content id and content hash of the result that was merged last.
+    log : ContentLog
+        What earlier runs found out; what this one finds out is recorded there.
+    verify : {'content', 'stat'}
+        Whether files whose signature changed are hashed, or named by size and modification time.
+    announce : callable
+        Takes lines that tell how far hashing is.
+
+    Returns
+    -------
+    dict of str to str
+        Filename to content id.
+    """
+    content_ids, first_seen, changed = {}, [], []
+    for image in images:
+        found = signature(*image.files.values())
+        entry = log.get(image.filename)
+        if entry and entry[0] == found:
+            content_ids[image.filename] = entry[1]
+        elif entry and verify == "stat" and entry[0][:2] == found[:2]:
+            first_seen.append((image.filename, found, entry[1]))
+        elif verify == "stat" or (entry is None and not results_of(image.filename)):
+            first_seen.append((image.filename, found, _stat_id(found)))
+        else:
+            changed.append(Changed(image.filename, list(image.files), found))
+    log.record(first_seen)
+    content_ids.update((filename, content_id) for filename, _, content_id in first_seen)
+    content_ids.update(_hash_changed(changed, results_of, merged, log, announce))
+    log.compact()
+    return content_ids
+
+
+def _stat_id(found: Signature) -> str:
+    return f"{found[0]}-{found[1]}"
+
+
+def _hash_changed(
+    images: list[Changed],
+    results_of: Callable[[str], list[str]],
+    merged: dict[str, list[str]],
+    log: ContentLog,
+    announce: Callable[[str], None],
+) -> dict[str, str]:
+    content_ids: dict[str, str] = {}
+    unsaved, saved_at = [], time.monotonic()
+
+    def find(batch: list[Changed]) -> list[str | None]:
+        return [_content_id(image, results_of, merged.get(image.filename)) for image in batch]
+
+    batches = list(_batches(images))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for batch, found in zip(batches, pool.map(find, batches), strict=True):
+            for image, content_id in zip(batch, found, strict=True):
+                content_ids[image.filename] = content_id or _stat_id(image.signature)
+                if content_id:
+                    unsaved.append((image.filename, image.signature, content_id))
+            done = len(content_ids)
+            if done == len(images) or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
+                log.record(unsaved)
+                unsaved, saved_at = [], time.monotonic()
+            if done == len(images) or done // 1000 > (done - len(batch)) // 1000:
+                announce(f"looked into {done:,} of {len(images):,} files that were touched or replaced")
+    return content_ids
+
+
+def _batches(images: list[Changed]) -> Iterator[list[Changed]]:
+    """Group small files: handing one to a thread takes as long as hashing 300 kB."""
+    batch, size = [], 0
+    for image in images:
+        batch.append(image)
+        size += image.signature[0]
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _content_id(
+    image: Changed, results_of: Callable[[str], list[str]], merged: list[str] | None
+) -> str | None:
+    """Hash an image and look for the hash among its results; None where the file cannot be read."""
+    try:
+        content_hash = join_hashes([hash_file(path) for path in image.files])
+    except OSError:
+        return None  # its job meets the same error and records it
+    if merged and merged[1] == content_hash:
+        return merged[0]  # as its footer would say
+    for path in results_of(image.filename):
+        try:
+            footer, _ = read_footer(path)
+        except ResultsError:
+            continue  # not a result; the merge refuses it where it is asked for
+        if footer.get("content_hash") == content_hash:
+            return footer["content_id"]
+    return content_hash

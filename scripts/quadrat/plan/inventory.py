@@ -1,0 +1,256 @@
+"""The inventory: which images there are."""
+
+import csv
+import errno
+import io
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from quadrat.errors import ConfigError
+from quadrat.files.sources import VRT_ENDING, find_sources, is_vrt, linked_parts
+from quadrat.files.text import CONTROL, visible
+from quadrat.plan.tree import walk
+from quadrat.results.folder import TABLE_COLUMNS
+from quadrat.settings import Settings
+
+# It may lead to what whoever put it there could not read.
+LEAVING = "a link that leaves the images folder is not followed"
+LEAVING_HINT = "follow_links: true follows it (config.yaml)"
+
+# It may show the pixels of any file.
+NO_VRT = "a VRT, which extensions leave out"
+NO_VRT_HINT = "add .vrt to extensions (config.yaml)"
+
+RENAME_HINT = "rename the file: its name would not survive the workflow"
+
+NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """One image as the inventory finds it.
+
+    Attributes
+    ----------
+    filename : str
+        Path relative to the images folder.
+    path : str
+        Path to open it by.
+    files : dict of str to os.stat_result
+        Path and status of each file that it is read from, its own first; empty where it has a problem.
+    problem, hint : str
+        Why it cannot be predicted although it is listed, and what helps; empty where it can.
+    columns : dict of str to str
+        The user's own columns, where `images` is a TSV.
+    """
+
+    filename: str
+    path: str
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    problem: str = ""
+    hint: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(status.st_size for status in self.files.values())
+
+
+# Why images are not of a run; HIDDEN and the endings of other files tell the rest.
+NOT_CHOSEN = "left out by include and exclude"
+
+
+def find_images(settings: Settings, left_out: Counter[str] | None = None) -> list[FoundImage]:
+    """List the images of a run, in order of their filenames.
+
+    Hidden files and folders, those of file servers, and the results folder are not searched.
+
+    Parameters
+    ----------
+    settings : Settings
+    left_out : collections.Counter of str, optional
+        Takes how many files are no images of the run: by their ending, or by why.
+
+    Returns
+    -------
+    list of FoundImage
+        Without those that `include` and `exclude` leave out.
+
+    Raises
+    ------
+    ConfigError
+        If `images` is missing or empty, or its TSV is not usable.
+    """
+    left_out = Counter() if left_out is None else left_out
+    images = _found(settings, left_out)
+    if not images:
+        raise ConfigError(
+            f"images {settings.images}: no image there ends in {' '.join(settings.extensions)}; "
+            "put images there or point elsewhere (config.yaml: images, extensions)"
+        )
+    chosen = [image for image in images if is_chosen(image.filename, settings)]
+    left_out[NOT_CHOSEN] += len(images) - len(chosen)
+    if not chosen:
+        raise ConfigError(
+            f"images {settings.images}: none of its {len(images):,} images is left "
+            "(config.yaml: include, exclude)"
+        )
+    return sorted(chosen, key=lambda image: image.filename)
+
+
+def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
+    if isinstance(settings.images, list):
+        return [
+            image
+            for name, folder in _named(settings.images)
+            for image in _in_folder(folder, name, settings, left_out)
+        ]
+    if settings.images.lower().endswith(".tsv"):
+        return _in_table(settings.images, settings)
+    return list(_in_folder(settings.images, "", settings, left_out))
+
+
+def is_chosen(filename: str, settings: Settings) -> bool:
+    """Tell whether `include` and `exclude` leave an image in."""
+    return any(fnmatchcase(filename, glob) for glob in settings.include) and not any(
+        fnmatchcase(filename, glob) for glob in settings.exclude
+    )
+
+
+def _named(folders: list[str]) -> list[tuple[str, str]]:
+    named: dict[str, str] = {}
+    for folder in folders:
+        name = os.path.basename(os.path.abspath(folder))
+        if name in named:
+            raise ConfigError(
+                f"images {named[name]} and {folder}: both folders are called {name}, which prefixes their "
+                "filenames; give their parent folder instead (config.yaml: images)"
+            )
+        named[name] = folder
+    return list(named.items())
+
+
+def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[str]) -> Iterator[FoundImage]:
+    if not os.path.isdir(folder):
+        raise ConfigError(
+            f"images {folder}: no such folder; create it or point to another (config.yaml: images)"
+        )
+    endings = tuple(ending.lower() for ending in settings.extensions)
+    root = None if settings.follow_links else folder
+    try:
+        for name, path, is_link, problem, hint in walk(
+            folder, prefix, settings.results, settings.follow_links, left_out
+        ):
+            if problem:
+                yield _failed(name, path, problem, hint, {})
+            elif name.lower().endswith(endings):
+                yield _image(name, path, root, is_link, {})
+            else:
+                left_out[os.path.splitext(os.path.basename(name))[1].lower()] += 1
+    except OSError as error:
+        raise ConfigError(f"images {folder}: {error.strerror} (config.yaml: images)") from error
+
+
+def _image(filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str]) -> FoundImage:
+    """Return an image, with the problem that prevents reading it; links must stay in the root, if any.
+
+    Nothing is opened: a pipe would wait for its writer.
+    """
+    problem = _unusable_name(path)
+    if problem:
+        return _failed(filename, path, problem, RENAME_HINT, columns)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return _failed(filename, path, f"cannot be opened: {error.strerror}", "", columns)
+    if not stat.S_ISREG(status.st_mode):
+        kind = NO_FILES.get(stat.S_IFMT(status.st_mode), "device")
+        return _failed(filename, path, f"not a file but a {kind}", "", columns)
+    if not os.access(path, os.R_OK, effective_ids=True):
+        # Snakemake, which reads small inputs itself, would stop the run.
+        return _failed(filename, path, f"cannot be opened: {os.strerror(errno.EACCES)}", "", columns)
+    files = {path: status, **find_sources(path).files}
+    if root is not None:
+        if is_link and not _is_within(path, root):
+            return _failed(filename, path, LEAVING, LEAVING_HINT, columns)
+        for part in linked_parts(path, files):
+            if not _is_within(part, root):
+                return _failed(filename, path, f"{os.path.basename(part)}: {LEAVING}", LEAVING_HINT, columns)
+    return FoundImage(filename, path, files, columns=columns)
+
+
+def _failed(filename: str, path: str, problem: str, hint: str, columns: dict[str, str]) -> FoundImage:
+    return FoundImage(visible(filename), path, problem=visible(problem), hint=hint, columns=columns)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _unusable_name(path: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        return "the name is not valid UTF-8"
+    if CONTROL.search(path):
+        return "the name holds a line break or another control character"
+    return ""
+
+
+def _in_table(path: str, settings: Settings) -> list[FoundImage]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"images {path}: cannot be read: {error} (config.yaml: images)") from error
+    table = csv.DictReader(io.StringIO(text), delimiter="\t")
+    _check_columns(list(table.fieldnames or []), path)
+    folder = os.path.dirname(path)
+    root = None if settings.follow_links else folder
+    reads_vrt = VRT_ENDING in map(str.lower, settings.extensions)
+    images: list[FoundImage] = []
+    lines: dict[str, int] = {}
+    for row in table:
+        if None in row or None in row.values():
+            raise ConfigError(
+                f"images {path}: line {table.line_num} has another number of columns than line 1 ({path})"
+            )
+        filename = _checked_filename(row.pop("filename"), path, table.line_num)
+        if filename in lines:
+            raise ConfigError(
+                f"images {path}: {filename} is on lines {lines[filename]} and {table.line_num}; "
+                f"a filename must be listed once ({path})"
+            )
+        lines[filename] = table.line_num
+        if is_vrt(filename) and not reads_vrt:
+            images.append(_failed(filename, os.path.join(folder, filename), NO_VRT, NO_VRT_HINT, row))
+            continue
+        images.append(_image(filename, os.path.join(folder, filename), root, True, row))
+    return images
+
+
+def _check_columns(columns: list[str], path: str) -> None:
+    if "filename" not in columns:
+        raise ConfigError(
+            f"images {path}: has the columns {', '.join(columns) or 'none'}; "
+            f"must have a column `filename`, separated by tabs ({path}: line 1)"
+        )
+    own = [column for column in columns if column in TABLE_COLUMNS[1:] or columns.count(column) > 1]
+    if own:
+        raise ConfigError(
+            f"images {path}: column {own[0]}: must be there once, and not be a column of images.tsv; "
+            f"rename it ({path}: line 1)"
+        )
+
+
+def _checked_filename(filename: str, path: str, line: int) -> str:
+    pure = PurePosixPath(filename)
+    if not filename or pure.is_absolute() or ".." in pure.parts:
+        raise ConfigError(
+            f"images {path}: filename {filename!r} on line {line} must be a path relative to the table, "
+            f"without `..` ({path})"
+        )
+    return str(pure)

@@ -1,0 +1,319 @@
+"""The plan of a run: which images there are, what each result is made from, and which are missing."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from quadrat.errors import ConfigError
+from quadrat.files import keys
+from quadrat.files.atomic import replace_file, writing
+from quadrat.files.hashing import digest, mark
+from quadrat.files.inside import remove
+from quadrat.files.records import read_record
+from quadrat.plan import versions
+from quadrat.plan.content_ids import ContentLog, hash_known, identify
+from quadrat.plan.inventory import FoundImage, find_images, is_chosen
+from quadrat.plan.region_files import RegionFiles
+from quadrat.plan.sharding import Shards, plan_shards, read_shard_plan
+from quadrat.results.folder import ResultsFolder
+from quadrat.results.state import StateRow, state
+from quadrat.results.tables import PlannedImage, read_manifest, write_manifest
+from quadrat.settings import Settings
+
+_WRITTEN = {"state": str, "recipe": dict, "predictor_files": {str: [int]}}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to make.
+
+    Attributes
+    ----------
+    settings : Settings
+    images : list of PlannedImage
+        In order of their filenames.
+    recipe : dict
+        What all versions are made from besides the images.
+    predictor_files : dict of str to list of int
+        Path and mark of each file that the predictor is made from.
+    there : frozenset of str
+        Paths of the results, of any version, and of the shards when the plan was made.
+    shards : dict of str to Shards
+        Of each image that is to be computed in several jobs, by the path of its result.
+    """
+
+    settings: Settings
+    images: list[PlannedImage]
+    recipe: dict[str, Any]
+    predictor_files: dict[str, list[int]]
+    there: frozenset[str] = frozenset()
+    shards: dict[str, Shards] = field(default_factory=dict)
+
+    @cached_property
+    def results(self) -> list[str]:
+        """Paths of the versioned results, in order of the images."""
+        folder = ResultsFolder(self.settings.results)
+        return [folder.version_path(image.key, image.version) for image in self.images if image.version]
+
+    @cached_property
+    def missing(self) -> set[str]:
+        """Paths of the results that are yet to be computed."""
+        return set(self.results) - self.there
+
+    @cached_property
+    def shard_paths(self) -> set[str]:
+        """Paths of all shards that are yet to be joined."""
+        return {path for shards in self.shards.values() for path in shards.paths}
+
+    @cached_property
+    def missing_shards(self) -> set[str]:
+        """Paths of the shards that are yet to be computed."""
+        return self.shard_paths - self.there
+
+    @cached_property
+    def superseded(self) -> list[str]:
+        """Paths of results and shards that belong to other images, contents or configurations."""
+        return sorted(self.there - set(self.results) - self.shard_paths)
+
+    @cached_property
+    def state(self) -> str:
+        """What the merged files are to hold, as 12 hex digits."""
+        rows = [
+            StateRow(image.filename, image.version, image.problem, image.columns) for image in self.images
+        ]
+        return state(rows, self.settings.json_max_values)
+
+    def image(self, key: str, version: str) -> PlannedImage:
+        """Give the image that a key names.
+
+        Raises
+        ------
+        ConfigError
+            If the plan has no such image or another version of it.
+        """
+        image = self._by_key.get(key)
+        if image is None or image.version != version:
+            raise ConfigError(
+                f"{key}.{version}: not in the plan of this run; "
+                "the image or the configuration changed since it was made: run again"
+            )
+        return image
+
+    def regions_of(self, image: PlannedImage) -> dict[str, Any] | None:
+        """Give where patches of an image are predicted, as its job needs it; None for everywhere."""
+        if self._region_files is None:
+            return None
+        return self._region_files.task(image.filename, image.regions)
+
+    @cached_property
+    def _region_files(self) -> RegionFiles | None:
+        return RegionFiles(self.settings.regions) if self.settings.regions else None
+
+    @cached_property
+    def _by_key(self) -> dict[str, PlannedImage]:
+        # One with a problem may be shown under the name of another.
+        return {image.key: image for image in self.images if image.version}
+
+
+def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
+    """Find out what there is to do, and write it down when there is something.
+
+    Manifest and plan are written anew whenever what the merged files are to hold differs from what they
+    hold, or one of them or of the results that they are made from is missing.
+
+    Parameters
+    ----------
+    settings : Settings
+    announce : callable
+        Takes the lines that a person reads before the first job.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ConfigError
+        If there are no images, more than half of those known have vanished, or a file that the
+        configuration names is missing.
+    """
+    folder = ResultsFolder(settings.results)
+    regions = RegionFiles(settings.regions) if settings.regions else None
+    if regions:
+        regions.check()
+    merged = folder.read_merged()
+    log = ContentLog(Path(folder.content_log))
+    found = find_images(settings)
+    # A link to a disk that is not mounted is still found, but cannot be opened.
+    usable = {image.filename for image in found if not image.problem}
+    vanished = _vanished(set(merged.get("images", {})), usable, settings)
+    recipe, predictor_files = _predictor(settings, log, regions.hash if regions else "")
+    on_disk = folder.list_versions()
+    content_ids = identify(
+        [image for image in found if not image.problem],
+        lambda filename: on_disk.get(keys.encode(filename), []),
+        merged.get("images", {}),
+        log,
+        settings.verify,
+        announce,
+    )
+    region_hashes = regions.hash_each(sorted(usable), lambda path: hash_known(path, log)) if regions else {}
+    images = _planned(found, content_ids, recipe, region_hashes)
+    there = frozenset(
+        path for results in (on_disk, folder.list_shards()) for paths in results.values() for path in paths
+    )
+    plan = Plan(settings, images, recipe, predictor_files, there)
+    files = {image.filename: image.files for image in found}
+    plan = replace(plan, shards=plan_shards(images, files, plan.missing, settings).shards)
+    for line in _announcement(plan, merged, vanished):
+        announce(line)
+    if merged.get("state") != plan.state or plan.missing or not _is_written(plan, folder):
+        _write(plan, folder)
+    return plan
+
+
+def remove_other_mark(plan: Plan) -> None:
+    """Remove the mark of the last merge unless the merged files hold what a plan asks for.
+
+    That alone makes Snakemake merge. Its own records and dates, which clocks and copies change, do not count.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Raises
+    ------
+    WriteError
+        If the mark cannot be removed.
+    """
+    folder = ResultsFolder(plan.settings.results)
+    mark = Path(folder.merge_mark)
+    is_merged = folder.read_merged().get("state") == plan.state and not plan.missing
+    is_marked = mark.exists() and mark.read_bytes() == plan.state.encode()
+    if not (is_merged and is_marked and all(map(os.path.exists, folder.merged_files()))):
+        with writing(folder.merge_mark), suppress(FileNotFoundError):
+            remove(folder.merge_mark, folder.path)
+
+
+def read_plan(settings: Settings) -> Plan:
+    """Read the plan that the main process made, in a job of its own process."""
+    folder = ResultsFolder(settings.results)
+    written = read_record(folder.plan, _WRITTEN)
+    images = read_manifest(folder.manifest)
+    shards = read_shard_plan(folder.shard_plan).shards
+    return Plan(settings, images, written["recipe"], written["predictor_files"], shards=shards)
+
+
+def _planned(
+    found: list[FoundImage],
+    content_ids: dict[str, str],
+    recipe: dict[str, Any],
+    region_hashes: dict[str, str],
+) -> list[PlannedImage]:
+    recipe_digest = digest(recipe)
+
+    def version(image: FoundImage) -> str:
+        others = [region_hashes[image.filename]] if region_hashes else []
+        return versions.version(content_ids[image.filename], recipe_digest, *others)
+
+    return [
+        PlannedImage(
+            filename=image.filename,
+            key=keys.encode(image.filename),
+            version="" if image.problem else version(image),
+            content_id=content_ids.get(image.filename, ""),
+            path=image.path,
+            size=image.size,
+            problem=image.problem,
+            hint=image.hint,
+            columns=image.columns,
+            regions=region_hashes.get(image.filename, ""),
+        )
+        for image in found
+    ]
+
+
+def _is_written(plan: Plan, folder: ResultsFolder) -> bool:
+    """Tell whether all is there, and the last plan, which may never have been merged, is this one."""
+    if not all(map(os.path.exists, [folder.manifest, folder.plan, *folder.merged_files()])):
+        return False
+    return read_record(folder.plan, _WRITTEN)["state"] == plan.state
+
+
+def _write(plan: Plan, folder: ResultsFolder) -> None:
+    content = {
+        "state": plan.state,
+        "recipe": plan.recipe,
+        "predictor_files": plan.predictor_files,
+        # Makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
+        "planned_ns": time.time_ns(),
+    }
+    # The plan first: where a kill comes in between, the plan that is found is not the one that was merged.
+    replace_file(folder.plan, orjson.dumps(content), folder.path)
+    write_manifest(folder.manifest, plan.images, folder.path)
+
+
+def _predictor(
+    settings: Settings, log: ContentLog, regions_hash: str
+) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """Give the recipe, and the files whose content it names as they were before they were read."""
+    files = {path: mark(path) for path in versions.predictor_files(settings)}
+    return versions.recipe(settings, lambda path: hash_known(path, log), regions_hash), files
+
+
+def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:
+    """Give the known images that are gone, and stop when that looks like an accident."""
+    vanished = {filename for filename in known - found if is_chosen(filename, settings)}
+    if len(vanished) * 2 > len(known) and not settings.allow_removed:
+        raise ConfigError(
+            f"images {settings.images}: {len(vanished):,} of the {len(known):,} images of the last run are "
+            f"gone, such as {min(vanished)}; is a disk not mounted? If they are meant to be gone: "
+            "--config allow_removed=true; if these are other images: --config results=another_folder "
+            "(config.yaml: images, results, allow_removed)"
+        )
+    return vanished
+
+
+def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> list[str]:
+    known = merged.get("images", {})
+    new = sum(image.filename not in known for image in plan.images)
+    changed = sum(
+        image.filename in known and known[image.filename][0] != image.content_id for image in plan.images
+    )
+    removed = len(vanished - {image.filename for image in plan.images})
+    lines = [
+        f"{len(plan.images):,} images: {new:,} new, {changed:,} changed, "
+        f"{len(plan.images) - new - changed:,} unchanged, {removed:,} removed; "
+        f"{len(plan.missing):,} to predict" + _in_shards(plan)
+    ]
+    without = [image.filename for image in plan.images if image.version and not image.regions]
+    if plan.settings.regions and without:
+        lines.append(
+            f"regions {plan.settings.regions}: {len(without):,} images have no file there, such as "
+            f"{without[0]}.geojson: all of their patches are outside"
+        )
+    if plan.settings.verify == "stat":
+        lines.append("verify: stat would miss a file replaced by one of the same size and modification time")
+    before = merged.get("recipe", plan.recipe)
+    causes = [key for key in plan.recipe | before if before.get(key) != plan.recipe.get(key)]
+    if causes and plan.missing:
+        lines.append(
+            f"{', '.join(causes)} changed since the last run: its results stay, "
+            "and hold again when the change is taken back"
+        )
+    return lines
+
+
+def _in_shards(plan: Plan) -> str:
+    if not plan.shards:
+        return ""
+    there = len(plan.shard_paths) - len(plan.missing_shards)
+    computed = f", {there:,} of which are there" if there else ""
+    return f", {len(plan.shards):,} of them in {len(plan.shard_paths):,} shards{computed}"

@@ -1,0 +1,83 @@
+"""Region files: where the regions of each image are drawn, as planning sees them."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from quadrat.errors import ConfigError, ImageError
+
+
+class RegionFiles:
+    """The files of the key `regions`.
+
+    Parameters
+    ----------
+    path : str
+        A folder of `<filename>.geojson`, or one vector file for all images, which may name its layer.
+
+    Attributes
+    ----------
+    hash : str
+        Of what the vector file holds, once it is checked; empty for a folder.
+    """
+
+    def __init__(self, path: str):
+        self._path, self._is_folder = path, os.path.isdir(path)
+        self.hash = ""
+
+    def check(self) -> None:
+        """Refuse what no job could use, and hash a vector file.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such file or folder, the file has no CRS, or what reads it is not installed.
+        """
+        if self._is_folder:
+            return
+        from quadrat.patches.vector_files import inspect_vectors, split_layer  # few runs need it
+
+        if not os.path.isfile(split_layer(self._path)[0]):
+            raise ConfigError(f"regions {self._path}: no such file or folder (config.yaml: regions)")
+        try:
+            has_crs, self.hash = inspect_vectors(self._path)
+        except ImageError as error:
+            way_out = error.hint or "(config.yaml: regions)"
+            raise ConfigError(f"regions {self._path}: {error}; {way_out}") from error
+        if not has_crs:
+            raise ConfigError(
+                f"regions {self._path}: has no coordinate reference system; give it one, or a folder of "
+                "<filename>.geojson in pixels (config.yaml: regions)"
+            )
+
+    def path_of(self, filename: str) -> str:
+        """Give the path of the file that holds the regions of an image; it may be missing in a folder."""
+        return os.path.join(self._path, f"{filename}.geojson") if self._is_folder else self._path
+
+    def hash_each(self, filenames: Iterable[str], hash_path: Callable[[str], str]) -> dict[str, str]:
+        """Return the hash of the regions of each image, empty where it has none.
+
+        That of a vector file is of the geometries that were read: programs that save them write to more
+        files than one, or to bytes that hold no geometry.
+
+        Raises
+        ------
+        ConfigError
+            If no image has one.
+        """
+        if not self._is_folder:
+            return dict.fromkeys(filenames, self.hash)
+        hashes = {}
+        for filename in filenames:
+            path = self.path_of(filename)
+            hashes[filename] = hash_path(path) if os.path.isfile(path) else ""
+        if hashes and not any(hashes.values()):
+            raise ConfigError(
+                f"regions {self._path}: none of the {len(hashes):,} images has its file there, such as "
+                f"{self.path_of(min(hashes))} (config.yaml: regions)"
+            )
+        return hashes
+
+    def task(self, filename: str, content_hash: str) -> dict[str, Any]:
+        """Give what the job of an image needs to know; see `quadrat.jobs.task.ImageTask`."""
+        return {"path": self.path_of(filename), "hash": content_hash, "in_pixels": self._is_folder}

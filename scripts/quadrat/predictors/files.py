@@ -1,0 +1,86 @@
+"""The files of a predictor: those that its configuration names, and those that hold a model's weights."""
+
+import os
+import zipfile
+from enum import Enum
+from typing import Any
+
+from quadrat.errors import ConfigError
+from quadrat.predictors.onnx_files import external_data
+
+
+class TorchFormat(Enum):
+    """What a file of PyTorch holds."""
+
+    SCRIPT = "TorchScript"
+    PROGRAM = "a program of torch.export"
+    CHECKPOINT = "a pickled checkpoint"
+
+
+def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
+    """List the files that a predictor is made from.
+
+    Parameters
+    ----------
+    predictor : dict
+        The key `predictor` of the configuration.
+
+    Returns
+    -------
+    dict of str to list of str
+        Paths by what they are: `path`, `depends` and, of an ONNX model, `external_data`.
+
+    Raises
+    ------
+    ConfigError
+        If one is missing; an ONNX model cannot be read or names files outside its folder; or a model of
+        PyTorch is not TorchScript, and the configuration does not trust it.
+    """
+    if "path" not in predictor:
+        return {}
+    named = {"path": [predictor["path"]]}
+    if predictor["kind"] == "python":
+        named["depends"] = predictor.get("depends", [])
+    for key, paths in named.items():
+        for path in paths:
+            if not os.path.isfile(path):
+                raise ConfigError(f"{path}: no such file (config.yaml: predictor: {key})")
+    if predictor["kind"] == "onnx":
+        named["external_data"] = external_data(predictor["path"])
+    if predictor["kind"] == "torch" and not predictor.get("trust"):
+        _refuse_code(predictor["path"])
+    return named
+
+
+def torch_format(path: str) -> TorchFormat:
+    """Tell what a file of PyTorch holds, by the names in its archive.
+
+    Parameters
+    ----------
+    path : str
+        What is no archive of zip counts as a checkpoint: those were pickles before PyTorch 1.6.
+    """
+    names = _names(path)
+    if "constants.pkl" in names:
+        return TorchFormat.SCRIPT
+    is_program = "archive_format" in names or "serialized_exported_program.json" in names
+    return TorchFormat.PROGRAM if is_program else TorchFormat.CHECKPOINT
+
+
+def _names(path: str) -> set[str]:
+    """Give the names in an archive without the folder that holds them all; of no archive, none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.partition("/")[2] or name for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        return set()
+
+
+def _refuse_code(path: str) -> None:
+    """Refuse what can run code as it is loaded: pickles, and the expressions of a program of torch.export."""
+    form = torch_format(path)
+    if form is not TorchFormat.SCRIPT:
+        raise ConfigError(
+            f"{path}: {form.value}, which can run any code when it is loaded: must be TorchScript, or "
+            "trust: true if you know where it is from (config.yaml: predictor: trust)"
+        )

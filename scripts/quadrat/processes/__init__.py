@@ -1,0 +1,1 @@
+"""Processes: work that may crash or take too much, in a process of its own."""

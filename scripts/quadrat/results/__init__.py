@@ -1,0 +1,1 @@
+"""Results: from predictions to files, and back."""

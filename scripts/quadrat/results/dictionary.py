@@ -1,0 +1,245 @@
+"""The dictionary: the predictions of all images in one Parquet, and as JSON."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from quadrat.errors import ResultsError
+from quadrat.files.atomic import replace_file, replacing
+from quadrat.results.columns import nested
+from quadrat.results.folder import ResultsFolder
+from quadrat.results.result import Result
+from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS
+
+# Images share a row group up to so many bytes of their rows: what reading one of them takes at least.
+GROUP_BYTES = 1 << 20
+
+
+def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_values: int) -> pa.DataType:
+    """Write the predictions of all images, of which a row group is in memory at a time.
+
+    Parameters
+    ----------
+    results : list of Result
+        Those that are `ok`, in order of their filenames.
+    folder : ResultsFolder
+    json_max_values : int
+        Largest number of values for which the JSON is written; beyond, it holds a line that says so.
+
+    Returns
+    -------
+    pyarrow.DataType
+        What holds the predictions of all images.
+
+    Raises
+    ------
+    ResultsError
+        If the predictions of two images do not go together.
+    """
+    schema = _schema(results)
+    values = sum(result.counts["patches"] * int(np.prod(result.prediction_shape)) for result in results)
+    with ExitStack() as stack:
+        parquet = stack.enter_context(
+            _ParquetDictionary(stack.enter_context(replacing(folder.predictions, folder.path)), schema)
+        )
+        as_json = None
+        if values <= json_max_values:
+            as_json = stack.enter_context(
+                _JsonDictionary(stack.enter_context(replacing(folder.json, folder.path)))
+            )
+        for result in results:
+            # Read whole and without threads: most are small, and a second look at the file takes longer.
+            content = pa.BufferReader(Path(result.path).read_bytes())
+            table = pq.ParquetFile(content).read(use_threads=False)
+            parquet.add(result, table)
+            if as_json:
+                as_json.add(result, table)
+        # Both are whole before either takes the place of the last.
+        parquet.finish()
+        if as_json:
+            as_json.finish()
+    if values > json_max_values:
+        told = (
+            f"{values:,} values are more than json_max_values {json_max_values:,}: "
+            f"use quadrat.open_predictions({folder.path!r})"
+        )
+        replace_file(folder.json, orjson.dumps(told) + b"\n", folder.path)
+    return schema.field("prediction").type
+
+
+def write_typed(result: Result, prediction_type: pa.DataType, path: str, results: str) -> None:
+    """Write a copy of a result without any prediction, as if it had some.
+
+    Parameters
+    ----------
+    result : Result
+        All of its patches are skipped.
+    prediction_type : pyarrow.DataType
+        What the predictions of other images are: programs that read a folder of results take the types of
+        all from the first.
+    path : str
+        Where to write it.
+    results : str
+        The results folder.
+    """
+    table = pq.ParquetFile(result.path).read()
+    place = table.schema.get_field_index("prediction")
+    table = table.set_column(place, "prediction", pa.nulls(len(table), prediction_type))
+    with replacing(path, results) as temporary:
+        pq.write_table(table, temporary)
+
+
+class _ParquetDictionary:
+    """Writes row groups of whole images, in order.
+
+    Small images share one. A row group each would take 1 kB of footer, which whoever looks up a single image
+    reads first: 100 MB for a hundred thousand images.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        self._schema = schema
+        self._images: dict[str, Any] = {}
+        self._writer = pq.ParquetWriter(path, schema)
+        # The images of the next row group.
+        self._group: list[pa.Table] = []
+        self._group_rows = self._group_bytes = 0
+        self._groups = 0
+
+    def __enter__(self) -> "_ParquetDictionary":
+        return self
+
+    def add(self, result: Result, table: pa.Table) -> None:
+        filenames = pa.repeat(result.filename, len(table))
+        table = table.replace_schema_metadata(None).add_column(0, "filename", filenames)
+        try:
+            table = table.cast(self._schema)
+        except pa.ArrowInvalid as error:
+            raise ResultsError(
+                f"predictions of {result.filename} are {result.prediction_type} and do not fit in the "
+                f"{self._schema.field('prediction').type} of other images ({error}); return one type "
+                "(config.yaml: predictor)"
+            ) from error
+        if self._group_bytes + table.nbytes > GROUP_BYTES:
+            self._write_group()
+        self._images[result.filename] = {
+            "content_hash": result.content_hash,
+            "prediction_shape": result.prediction_shape,
+            "row_group": self._groups,
+            "first_row": self._group_rows,
+            "rows": len(table),
+        }
+        self._group.append(table)
+        self._group_rows += len(table)
+        self._group_bytes += table.nbytes
+        if self._group_bytes >= GROUP_BYTES:
+            self._write_group()  # A large image is not held while the next one is read.
+
+    def _write_group(self) -> None:
+        if self._group:
+            table = pa.concat_tables(self._group)
+            self._writer.write_table(table, row_group_size=len(table))
+            self._group, self._group_rows, self._group_bytes = [], 0, 0
+            self._groups += 1
+
+    def finish(self) -> None:
+        self._write_group()
+        footer = json.dumps({"images": self._images})
+        self._writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
+        self._writer.close()
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+class _JsonDictionary:
+    """Writes a line an image."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("wb")
+        self._separator = b"{\n"
+
+    def __enter__(self) -> "_JsonDictionary":
+        return self
+
+    def add(self, result: Result, table: pa.Table) -> None:
+        predictions = nested(table["prediction"], result.prediction_shape)
+        if not _is_finite(table["prediction"].combine_chunks()):
+            predictions = _named(predictions)
+        self._file.write(self._separator + orjson.dumps(result.filename) + b": " + orjson.dumps(predictions))
+        self._separator = b",\n"
+
+    def finish(self) -> None:
+        self._file.write(b"{}\n" if self._separator == b"{\n" else b"\n}\n")
+        self._file.close()
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _is_finite(values: pa.Array) -> bool:
+    values = values.flatten() if _is_list(values.type) else values
+    return not pa.types.is_floating(values.type) or pc.all(pc.is_finite(values)).as_py() is not False
+
+
+def _named(value: Any) -> Any:
+    """Put strings in the place of NaN and infinities, which JSON has not."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _schema(results: list[Result]) -> pa.Schema:
+    return pa.schema(
+        [
+            ("filename", pa.string()),
+            *GRID_COLUMNS.items(),
+            ("prediction", _common_type(results)),
+            *PIXEL_COLUMNS.items(),
+            ("skipped", pa.string()),
+        ]
+    )
+
+
+def _common_type(results: list[Result]) -> pa.DataType:
+    """Give the type that holds the predictions of all images."""
+    common, first = pa.float64(), None
+    for result in results:
+        if pa.types.is_null(result.prediction_type):
+            continue  # all of its patches are skipped
+        if first is None:
+            common, first = result.prediction_type, result
+        elif result.prediction_type != common:
+            joined = _joined(common, result.prediction_type)
+            if joined is None:
+                raise ResultsError(
+                    f"predictions of {first.filename} are {common}, those of {result.filename} are "
+                    f"{result.prediction_type}: one dictionary cannot hold both; change the predictor, "
+                    "or run the images apart (config.yaml: predictor, images)"
+                )
+            common = joined
+    return common
+
+
+def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    if _is_list(one) and _is_list(other):
+        value = _joined(one.value_type, other.value_type)
+        return value and pa.list_(value)
+    if one == other:
+        return one
+    if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (one, other)):
+        # The smallest type that holds both.
+        return pa.from_numpy_dtype(np.promote_types(one.to_pandas_dtype(), other.to_pandas_dtype()))
+    return None
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)

@@ -1,0 +1,327 @@
+"""The results folder: where each of its files is."""
+
+import os
+import re
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from quadrat.errors import ResultsError
+from quadrat.files.atomic import TEMPORARY, replace_file, writing
+from quadrat.files.hashing import VERSION_DIGITS
+from quadrat.files.inside import is_plain, remove, rename, require, walk
+from quadrat.files.keys import encode
+from quadrat.files.records import COUNT, read_record
+from quadrat.results.schema import read_footer
+
+_SUFFIX = ".parquet"
+_SHARD_SUFFIX = ".npz"
+_ROWS = re.compile(r"\d+-\d+")
+_MERGED = {
+    "state": str,
+    "recipe": dict,
+    "images": {str: [(str, None), (str, None)]},
+    "summary": {
+        **dict.fromkeys(("images", "ok", "failed", "no_patch", "patches", "skipped"), COUNT),
+        "dropped": float,
+    },
+}
+_KEY_OF_ANY_VERSION = re.compile(r"[A-Za-z0-9._/-]+")
+
+# Columns of images.tsv; those of the user's own table follow them.
+TABLE_COLUMNS = (
+    "filename", "status", "patches", "skipped", "nan", "dropped", "content_hash", "kind", "message", "hint",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Names of the files in a results folder.
+
+    Attributes
+    ----------
+    path : str
+        The folder, as the configuration gives it: Snakemake compares paths as text.
+    """
+
+    path: str
+
+    @property
+    def predictions(self) -> str:
+        """The dictionary as Parquet, a row a patch."""
+        return f"{self.path}/predictions.parquet"
+
+    @property
+    def json(self) -> str:
+        """The dictionary as JSON."""
+        return f"{self.path}/predictions.json"
+
+    @property
+    def images(self) -> str:
+        """The table of all images found."""
+        return f"{self.path}/images.tsv"
+
+    @property
+    def run(self) -> str:
+        """Configuration and software that the dictionary was made with."""
+        return f"{self.path}/run.yaml"
+
+    @property
+    def inspected(self) -> str:
+        """The table of what the images' headers tell."""
+        return f"{self.path}/inspect.tsv"
+
+    @property
+    def manifest(self) -> str:
+        """The plan: a row for each image of the run."""
+        return f"{self.path}/manifest.tsv"
+
+    @property
+    def links(self) -> str:
+        """Folder of the current results under their images' plain names."""
+        return f"{self.path}/predictions"
+
+    @property
+    def maps(self) -> str:
+        """Folder of the current maps under their images' plain names."""
+        return f"{self.path}/maps"
+
+    @property
+    def pages(self) -> str:
+        """Folder of the current pages under their images' plain names."""
+        return f"{self.path}/pages"
+
+    @property
+    def overview(self) -> str:
+        """The overview of the run, as a page."""
+        return f"{self.path}/overview.html"
+
+    @property
+    def versions(self) -> str:
+        """Folder of the results of every version."""
+        return f"{self.path}/versions"
+
+    @property
+    def shards(self) -> str:
+        """Folder of the shards of images that are not in the dictionary yet."""
+        return f"{self.path}/shards"
+
+    @property
+    def logs(self) -> str:
+        """Folder of the logs of all jobs."""
+        return f"{self.path}/logs"
+
+    @property
+    def records(self) -> str:
+        """Folder of what quadrat keeps for itself."""
+        return f"{self.path}/.quadrat"
+
+    @property
+    def merged(self) -> str:
+        """The record of what the merged files hold; written last of them."""
+        return f"{self.path}/.quadrat/merged.json"
+
+    @property
+    def merge_mark(self) -> str:
+        """There while the merged files hold what was planned last, with the state of the plan in it."""
+        return f"{self.path}/predictions.done"
+
+    @property
+    def plan(self) -> str:
+        """What the versions of the plan are made from besides the images, and when it was made."""
+        return f"{self.path}/.quadrat/plan.json"
+
+    @property
+    def shard_plan(self) -> str:
+        """Which images of the plan are computed in several jobs."""
+        return f"{self.path}/.quadrat/shards.json"
+
+    @property
+    def content_log(self) -> str:
+        """The record of signatures and content ids."""
+        return f"{self.path}/.quadrat/contents.jsonl"
+
+    @property
+    def exported(self) -> str:
+        """Folder of the records of what exports were made from."""
+        return f"{self.path}/.quadrat/exports"
+
+    @property
+    def lock(self) -> str:
+        """The file that a run locks."""
+        return f"{self.path}/.quadrat/lock"
+
+    @property
+    def merging(self) -> str:
+        """The file that a merge locks."""
+        return f"{self.path}/.quadrat/merging"
+
+    @property
+    def renamed(self) -> str:
+        """Made when all results have the names that keys give them today."""
+        return f"{self.path}/.quadrat/renamed"
+
+    @property
+    def checked(self) -> str:
+        """Made by the last rule when no image failed."""
+        return f"{self.path}/.quadrat/checked"
+
+    def merged_files(self) -> list[str]:
+        """List all that the merge writes but for the links."""
+        return [self.predictions, self.json, self.images, self.run, self.merged]
+
+    def version_path(self, key: str, version: str) -> str:
+        """Path of the result of one image in one version."""
+        return f"{self.versions}/{key}.{version}{_SUFFIX}"
+
+    def shard_path(self, key: str, version: str, rows: str) -> str:
+        """Path of a shard; `rows` are its first and last grid row, such as `0-9`."""
+        return f"{self.shards}/{key}.{version}.{rows}{_SHARD_SUFFIX}"
+
+    def log(self, rule: str, *names: str) -> str:
+        """Path of the log of a rule's job."""
+        return f"{self.path}/logs/{'/'.join([rule, *names])}.log"
+
+    def list_versions(self) -> dict[str, list[str]]:
+        """List the results of every version that are there.
+
+        Returns
+        -------
+        dict of str to list of str
+            Key to paths, sorted.
+        """
+        listed: dict[str, list[str]] = {}
+        for folder, _, names in os.walk(self.versions):
+            for name in names:
+                path = f"{folder}/{name}"
+                parts = split_version_path(path)
+                if parts[1]:
+                    listed.setdefault(os.path.relpath(parts[0], self.versions), []).append(path)
+        return {key: sorted(paths) for key, paths in listed.items()}
+
+    def list_shards(self) -> dict[str, list[str]]:
+        """List the shards that are there.
+
+        Returns
+        -------
+        dict of str to list of str
+            Path of the result that they are joined to, to their paths, sorted.
+        """
+        listed: dict[str, list[str]] = {}
+        for folder, _, names in os.walk(self.shards):
+            for name in names:
+                path = f"{folder}/{name}"
+                result, _, rows = path.removesuffix(_SHARD_SUFFIX).rpartition(".")
+                is_rows = _ROWS.fullmatch(rows) and path.endswith(_SHARD_SUFFIX)
+                if is_rows and split_version_path(result + _SUFFIX)[1]:
+                    place = os.path.relpath(result + _SUFFIX, self.shards)
+                    listed.setdefault(f"{self.versions}/{place}", []).append(path)
+        return {result: sorted(paths) for result, paths in listed.items()}
+
+    def check(self) -> None:
+        """Refuse a link, a pipe or the like that has the name of one of quadrat's files or folders.
+
+        Snakemake too makes and removes files in these folders, and would follow a link.
+
+        Raises
+        ------
+        WriteError
+            Which names the place.
+        """
+        files = [
+            self.inspected,
+            self.manifest,
+            self.overview,
+            *self.merged_files(),
+            self.merge_mark,
+            self.plan,
+        ]
+        files += [self.shard_plan, self.content_log, self.lock, self.merging, self.renamed, self.checked]
+        folders = [self.links, self.maps, self.pages, *self._own_folders()]
+        for paths, expected in [(folders, "a folder"), (files, "a file")]:
+            for path in paths:
+                with writing(path), suppress(FileNotFoundError):
+                    require(path, os.lstat(path).st_mode, expected)
+
+    def sharing(self) -> list[str]:
+        """List what shows that other users may write to the folder too, as warnings."""
+        mode = os.stat(self.path).st_mode
+        lines = [f"warning: {self.path}: any user may write there"] if mode & stat.S_IWOTH else []
+        places = [path for path in (self.path, self.plan, self.merged) if os.path.lexists(path)]
+        others = [path for path in places if os.stat(path).st_uid != os.geteuid()]
+        if others and os.geteuid() != 0:  # root in a container works on the files of somebody else
+            lines.append(f"warning: {others[0]}: belongs to another user")
+        told = "; who may write to the results can change them: share them only with users whom you trust"
+        return [line + told for line in lines]
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed jobs left half-written; such a job that is still at work fails at its end.
+
+        Only for whoever holds the lock of the folder.
+
+        Raises
+        ------
+        WriteError
+            If there is a link, a pipe or the like among the results, logs and records; see `check`.
+        """
+        own = tuple(f"{folder}/" for folder in self._own_folders())
+        with writing(self.path):
+            for path, opened, entries in walk(self.path, self.path):
+                is_own = f"{path}/".startswith(own)
+                for entry in entries:
+                    if entry.name.startswith(".") and entry.name.endswith(TEMPORARY):
+                        with suppress(FileNotFoundError, IsADirectoryError):  # it is renamed just now
+                            os.unlink(entry.name, dir_fd=opened)
+                    elif is_own and not is_plain(entry):
+                        mode = entry.stat(follow_symlinks=False).st_mode
+                        require(f"{path}/{entry.name}", mode, "a file")
+
+    def _own_folders(self) -> list[str]:
+        """List the folders that hold files and folders alone."""
+        return [self.records, self.versions, self.shards, self.logs]
+
+    def rename_results(self) -> None:
+        """Rename results and drawings whose keys may hold any character, as they did once.
+
+        Only for whoever holds the lock of the folder. The next merge links them again.
+        """
+        if os.path.exists(self.renamed):
+            return
+        for key, paths in self.list_versions().items():
+            for path in paths if not _KEY_OF_ANY_VERSION.fullmatch(key) else []:
+                _, version = split_version_path(path)
+                try:
+                    filename = read_footer(path)[0]["filename"]
+                except (ResultsError, KeyError):
+                    continue  # what is no whole result stays, as superseded
+                self._rename(key, encode(filename), version)
+        replace_file(self.renamed, b"", self.path)
+
+    def _rename(self, key: str, new_key: str, version: str) -> None:
+        renames = {self.version_path(key, version): self.version_path(new_key, version)}
+        drawings = f"{self.path}/.quadrat/drawings"
+        for look in os.listdir(drawings) if os.path.isdir(drawings) else []:
+            folder = f"{drawings}/{look}"
+            renames[f"{folder}/{key}.{version}"] = f"{folder}/{new_key}.{version}"
+        for old, new in renames.items():
+            if os.path.exists(old):
+                with writing(new), suppress(FileNotFoundError):
+                    remove(self.merge_mark, self.path)
+                with writing(new):
+                    rename(old, new, self.path)
+
+    def read_merged(self) -> dict[str, Any]:
+        """Read the record of the last merge; empty where there is none."""
+        try:
+            return read_record(self.merged, _MERGED)
+        except FileNotFoundError:
+            return {}
+
+
+def split_version_path(path: str) -> tuple[str, str]:
+    """Give what stands before the version in a path, and the version; empty for any other file."""
+    stem = path.removesuffix(_SUFFIX)
+    head, _, version = stem.rpartition(".")
+    is_version = len(version) == VERSION_DIGITS and set(version) <= set("0123456789abcdef")
+    return (head, version) if stem != path and head and is_version else ("", "")

@@ -1,0 +1,162 @@
+"""The merge: the results of all images as one dictionary, one table and plain-name links."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from quadrat.files.atomic import replace_file, writing
+from quadrat.files.inside import remove
+from quadrat.files.text import table_bytes, visible
+from quadrat.results.dictionary import write_dictionary, write_typed
+from quadrat.results.folder import TABLE_COLUMNS, ResultsFolder, split_version_path
+from quadrat.results.links import link_results
+from quadrat.results.result import Result, read_result
+from quadrat.results.shard import has_failed, remove_shard
+from quadrat.results.state import StateRow, state
+from quadrat.results.tables import PlannedImage
+
+# A failure of this kind holds until the file changes; others are tried again by the next run.
+LASTING = "data"
+
+
+def merge_predictions(
+    paths: list[str],
+    images: list[PlannedImage],
+    settings: dict[str, Any],
+    recipe: dict[str, Any],
+    tell: Callable[[str], None],
+) -> str:
+    """Merge the results of all images.
+
+    Writes the dictionary as Parquet and JSON, the table of images and the links, and last the record of
+    what they hold. What was made from the merged files of before is removed.
+
+    Parameters
+    ----------
+    paths : list of str
+        The versioned Parquets; they, not the manifest, say what is merged.
+    images : list of PlannedImage
+        The manifest, for the images that had no job and for the user's own columns.
+    settings : dict
+        The effective configuration.
+    recipe : dict
+        What the versions were made from.
+    tell : callable
+        Takes the lines that a person should read.
+
+    Returns
+    -------
+    str
+        The state of the merged files; see `quadrat.results.state.state`.
+
+    Raises
+    ------
+    ResultsError
+        If a Parquet is not what its name says, or the predictions of two images do not go together.
+    """
+    folder = ResultsFolder(settings["results"])
+    results = [read_result(path) for path in paths]
+    results += [_unplanned(image) for image in images if image.problem]
+    results.sort(key=lambda result: result.filename)
+    columns = {image.filename: image.columns for image in images}
+    for path in (folder.checked, folder.overview):
+        with writing(path), suppress(FileNotFoundError):
+            remove(path, folder.path)
+    for line in _warnings(results):
+        tell(line)
+    ok = [result for result in results if result.status == "ok"]
+    prediction_type = write_dictionary(ok, folder, settings["json_max_values"])
+    replace_file(folder.images, _image_table(results, columns), folder.path)
+    links = link_results({result.filename: result.path for result in ok}, folder.links, folder.path)
+    for result in ok:
+        if pa.types.is_null(result.prediction_type):
+            write_typed(result, prediction_type, links[result.filename], folder.path)
+    shards = folder.list_shards()
+    for result in results:
+        may_pass = result.path and result.failure.get("kind", LASTING) != LASTING
+        for path in shards.get(result.path, []):
+            # Good shards of an image that is tried again need not be predicted again.
+            if not may_pass or has_failed(path):
+                with writing(path):
+                    remove_shard(path, folder.path)
+        if may_pass:
+            # Once it is in the table a failure that may pass is forgotten, so that the next run tries again.
+            with writing(result.path):
+                remove(result.path, folder.path)
+    merged = state([_row(result, columns) for result in results], settings["json_max_values"])
+    record = {
+        "state": merged,
+        "recipe": recipe,
+        "images": {
+            result.filename: [result.content_id, result.content_hash] for result in results if result.path
+        },
+        "summary": _summary(results),
+    }
+    replace_file(folder.merged, orjson.dumps(record), folder.path)
+    return merged
+
+
+def _row(result: Result, columns: dict[str, dict[str, str]]) -> StateRow:
+    version = split_version_path(result.path)[1] if result.path else ""
+    problem = "" if result.path else result.failure["message"]
+    return StateRow(result.filename, version, problem, columns.get(result.filename, {}))
+
+
+def _unplanned(image: PlannedImage) -> Result:
+    failure = {"kind": LASTING, "message": image.problem, "hint": image.hint}
+    return Result(image.filename, "", "", None, "failed", None, (), {"patches": 0}, 0, failure, ())
+
+
+def _warnings(results: list[Result]) -> Iterator[str]:
+    versions: dict[str, set[str]] = {}
+    for name, version in {pair for result in results for pair in result.software}:
+        versions.setdefault(name, set()).add(version)
+    for name, found in sorted(versions.items()):
+        if len(found) > 1:
+            yield (
+                f"warning: results were made with {name} {', '.join(sorted(found))}; "
+                "predictions may differ between its versions"
+            )
+    nan = [result.filename for result in results if result.counts.get("nan") or result.counts.get("infinite")]
+    if nan:
+        yield f"warning: {len(nan):,} images have predictions that are NaN or infinite, such as {nan[0]}"
+
+
+def _image_table(results: list[Result], columns: dict[str, dict[str, str]]) -> bytes:
+    own = list(next(iter(columns.values()), {}))
+    rows = []
+    for result in results:
+        counts, failure = result.counts, result.failure
+        numbers = [counts.get(name, "") for name in ("patches", "skipped", "nan")]
+        dropped = f"{counts['dropped']:.6f}" if "dropped" in counts else ""
+        texts = [_one_line(failure.get(name, "")) for name in ("kind", "message", "hint")]
+        mine = columns.get(result.filename, {})
+        rows.append(
+            [result.filename, result.status, *numbers, dropped, result.content_hash or "", *texts]
+            + [mine.get(name, "") for name in own]
+        )
+    return table_bytes([*TABLE_COLUMNS, *own], rows)
+
+
+def _one_line(text: str) -> str:
+    """Give what a decoder said, perhaps in words of its file, as a cell that does nothing but be read."""
+    return visible(" ".join(text.split()))
+
+
+def _summary(results: list[Result]) -> dict[str, Any]:
+    statuses = Counter(result.status for result in results)
+    pixels = sum(result.pixels for result in results)
+    dropped = sum(result.pixels * result.counts.get("dropped", 0) for result in results)
+    return {
+        "images": len(results),
+        "ok": statuses["ok"],
+        "failed": statuses["failed"],
+        "no_patch": statuses["no_patch"],
+        "patches": sum(result.counts["patches"] for result in results),
+        "skipped": sum(result.counts.get("skipped", 0) for result in results),
+        "dropped": dropped / pixels if pixels else 0,
+    }

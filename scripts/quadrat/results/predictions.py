@@ -1,0 +1,228 @@
+"""The dictionary of predictions, read one image at a time."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from quadrat.errors import ResultsError
+from quadrat.files.records import COUNT, SIZE, parse_footer
+from quadrat.results.columns import lay_out, nested, to_array
+from quadrat.results.schema import FOOTER_KEY
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from quadrat.results.display import Line
+
+
+# Images that a notebook shows of the dictionary.
+MOST_SHOWN = 10
+
+_PLACE = {
+    "content_hash": (str, None),
+    "prediction_shape": [SIZE],
+    **dict.fromkeys(("row_group", "first_row", "rows"), COUNT),
+}
+_FOOTER = {"images": {str: _PLACE}}
+
+
+def open_predictions(path: str | Path) -> "Predictions":
+    """Open the dictionary that a run made.
+
+    Opening reads the file's footer only; a file of any size opens at once.
+
+    Parameters
+    ----------
+    path : path
+        A results folder, or the `predictions.parquet` in it.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    ResultsError
+        If there is no dictionary, or the file is not one of quadrat's.
+    """
+    return Predictions(path)
+
+
+class _Place(NamedTuple):
+    """Where the predictions of an image are in the file, and what they are."""
+
+    content_hash: str | None
+    prediction_shape: list[int]
+    row_group: int
+    first_row: int
+    rows: int
+
+
+class Predictions(Mapping[str, list]):
+    """A read-only mapping of filename to the list of its predictions, in row-major order of the grid.
+
+    Parameters
+    ----------
+    path : path
+        A results folder, or the `predictions.parquet` in it.
+    """
+
+    def __init__(self, path: str | Path):
+        path = Path(path)
+        self._path = path / "predictions.parquet" if path.is_dir() else path
+        try:
+            self._file = pq.ParquetFile(self._path)
+            images = parse_footer(self._file.metadata.metadata[FOOTER_KEY], _FOOTER)["images"]
+            self._places = {filename: _Place(**image) for filename, image in images.items()}
+        except FileNotFoundError:
+            raise ResultsError(f"{self._path}: no such file; has the workflow run to its end?") from None
+        except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+            raise ResultsError(
+                f"{self._path}: is not a dictionary of quadrat's, or one of an earlier version: {error}; "
+                "run the workflow again"
+            ) from error
+        # The row group that was read last, and its columns: neighbouring images share it.
+        self._last: tuple[tuple, pa.Table] | None = None
+
+    def __getitem__(self, filename: str) -> list:
+        column = self._read(filename, ["prediction"])["prediction"]
+        return nested(column, self._shape(filename))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, filename: object) -> bool:
+        return filename in self._places
+
+    def __repr__(self) -> str:
+        return f"<Predictions of {len(self):,} images in {self._path}>"
+
+    def _repr_html_(self) -> str:
+        from quadrat.results.display import as_html
+
+        shown = [self._line(filename) for filename in list(self)[:MOST_SHOWN]]
+        title = f"Predictions of {len(self):,} images in {self._path}"
+        return as_html(shown, title, len(self) - len(shown))
+
+    def grid(self, filename: str) -> np.ndarray:
+        """Give the predictions of one image in the shape of its grid.
+
+        Parameters
+        ----------
+        filename : str
+
+        Returns
+        -------
+        (rows, cols) or (rows, cols, ...) array
+            NaN where a patch was skipped: integers and booleans are float64 then. Labels are an array of
+            objects, with None where a patch was skipped.
+        """
+        table = self._read(filename, ["row", "col", "prediction"]).combine_chunks()
+        row, col, values = (column.chunk(0) for column in table.columns)
+        return lay_out(to_array(values, self._shape(filename)), row.to_numpy(), col.to_numpy())
+
+    def plot(self, filename: str, value: int | tuple[int, ...] = 0, ax: "Axes | None" = None) -> "Axes":
+        """Draw the predictions of one image where they lie in it.
+
+        Parameters
+        ----------
+        filename : str
+        value : int or tuple of int, optional
+            Which value to draw where a prediction is an array, counted from 0.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; new by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from quadrat.results.display import draw
+
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.figure(layout="constrained").add_subplot()
+        cells = self.grid(filename)
+        if self._shape(filename):
+            cells = cells[(slice(None), slice(None), *np.atleast_1d(value))]
+        ax.set_title(filename.replace("$", r"\$"))
+        return draw(cells, self._extent(filename), ax)
+
+    def to_pandas(self, filename: str) -> "pd.DataFrame":
+        """Give the predictions of one image with their places.
+
+        Parameters
+        ----------
+        filename : str
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a patch: row, col, prediction, y, x, height, width in level-0 pixels, and skipped, why
+            a patch has no prediction.
+        """
+        return self._read(filename).drop_columns(["filename"]).to_pandas()
+
+    def to_dict(self) -> dict[str, list]:
+        """Read all of it into memory.
+
+        Returns
+        -------
+        dict of str to list
+        """
+        return {filename: self[filename] for filename in self}
+
+    def _line(self, filename: str) -> "Line":
+        """Give what a table says of one image."""
+        from quadrat.results.display import Line
+
+        place, shape = self._places[filename], self._shape(filename)
+        kind = self._file.schema_arrow.field("prediction").type
+        kind = kind.value_type if shape else kind
+        if pa.types.is_string(kind):
+            return Line(filename, place.rows, _named("label", shape), None, None)
+        values = self._read(filename, ["prediction"])["prediction"].drop_null()
+        values = to_array(values.combine_chunks(), shape)
+        values = values[values == values]  # NaN is not
+        ends = (values.min().item(), values.max().item()) if values.size else (None, None)
+        return Line(filename, place.rows, _named(np.dtype(kind.to_pandas_dtype()).name, shape), *ends)
+
+    def _shape(self, filename: str) -> tuple[int, ...]:
+        return tuple(self._places[filename].prediction_shape)
+
+    def _extent(self, filename: str) -> tuple[float, float, float, float]:
+        """Give left, right, bottom and top of all grid cells, in level-0 pixels.
+
+        A cell is as large as the distance between patches, and lies in the middle of its patch.
+        """
+        table = self._read(filename, ["row", "col", "y", "x", "height", "width"])
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        ends = []
+        for place, start, size in (("col", "x", "width"), ("row", "y", "height")):
+            first, second = (columns[start][columns[place] == number][:1] for number in (0, 1))
+            length = columns[size][0]
+            step = second[0] - first[0] if len(second) else length
+            low = first[0] + (length - step) / 2
+            ends.append((float(low), float(low + step * (columns[place].max() + 1))))
+        (left, right), (top, bottom) = ends
+        return left, right, bottom, top
+
+    def _read(self, filename: str, columns: list[str] | None = None) -> pa.Table:
+        place = self._places[filename]
+        wanted = place.row_group, columns
+        last = self._last
+        if last is None or last[0] != wanted:
+            last = self._last = wanted, self._file.read_row_group(place.row_group, columns=columns)
+        return last[1].slice(place.first_row, place.rows)
+
+
+def _named(kind: str, shape: tuple[int, ...]) -> str:
+    return f"{kind}, {' x '.join(map(str, shape))}" if shape else kind

@@ -1,0 +1,80 @@
+"""The schema of a result: its columns, and the footer with what it was made from."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from quadrat.errors import ResultsError
+from quadrat.files.records import COUNT, SIZE, parse_footer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+# Row groups of single grid rows cost 40 times as much to write and to read.
+ROW_GROUP_ROWS = 1 << 16
+
+FOOTER_KEY = b"quadrat"
+_MAYBE = (..., COUNT)
+_FOOTER = {
+    "filename": str,
+    "version": str,
+    "content_id": str,
+    "content_hash": (str, None),
+    "prediction_shape": [SIZE],
+    "failure": (..., {"message": str, "kind": (..., str), "hint": (..., str)}),
+    "counts": (
+        ...,
+        {"patches": COUNT, "skipped": _MAYBE, "nan": _MAYBE, "infinite": _MAYBE, "dropped": (..., float)},
+    ),
+    "grid": (..., dict.fromkeys(("rows", "cols"), COUNT) | dict.fromkeys(("patch_size", "stride"), SIZE)),
+    "image": (
+        ...,
+        {
+            "height": COUNT,
+            "width": COUNT,
+            "full_size": (..., [SIZE, SIZE]),
+            "crs": (..., str, None),
+            "downsample": (..., [float, float]),
+            "mpp": (..., None, [float, float]),
+            "transform": (..., None, [float] * 6),
+            "bounds": (..., None, [float] * 4),
+        },
+    ),
+    "software": (..., {str: str}),
+}
+
+GRID_COLUMNS = {"row": "int32", "col": "int32"}
+PIXEL_COLUMNS = {"y": "int64", "x": "int64", "height": "int32", "width": "int32"}
+
+
+def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
+    """Read what a result was made from.
+
+    Parameters
+    ----------
+    path : path
+        A Parquet that quadrat wrote.
+
+    Returns
+    -------
+    footer : dict
+        With the key `rows` for the number of rows that the file holds.
+    schema : pyarrow.Schema
+
+    Raises
+    ------
+    ResultsError
+        If the file is not a whole Parquet of quadrat's.
+    """
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
+
+    try:
+        metadata = pq.read_metadata(path)
+        footer = parse_footer(metadata.metadata[FOOTER_KEY], _FOOTER)
+    except (ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        raise ResultsError(
+            f"{path}: is not a whole result of quadrat's ({type(error).__name__}: {error}); "
+            "delete the file and run again"
+        ) from error
+    return footer | {"rows": metadata.num_rows}, metadata.schema.to_arrow_schema()

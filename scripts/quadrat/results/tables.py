@@ -1,0 +1,125 @@
+"""The manifest: the plan of a run as a table, for the jobs that read it and for whoever looks."""
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from quadrat.errors import ResultsError
+from quadrat.files.atomic import replace_file
+from quadrat.files.text import table_bytes
+from quadrat.results.folder import TABLE_COLUMNS
+
+_NUMBER = re.compile("[0-9]{1,18}")
+
+
+class PlannedImage(NamedTuple):
+    """One image of a run: a row of the manifest.
+
+    Attributes
+    ----------
+    filename, path : str
+        As the inventory found it.
+    key : str
+        The filename as a wildcard.
+    version : str
+        What its result is made from; empty where it has a problem.
+    content_id : str
+        What tells its content; empty where it has a problem.
+    size : int
+        Bytes of all its files; 0 where it has a problem.
+    problem, hint : str
+        Why it is listed as failed without a job; empty where it has one.
+    regions : str
+        Content hash of the file that its regions are drawn in; empty where there is none.
+    columns : dict of str to str
+        The user's own columns.
+    """
+
+    filename: str
+    key: str
+    version: str
+    content_id: str
+    path: str
+    size: int
+    problem: str = ""
+    hint: str = ""
+    regions: str = ""
+    columns: dict[str, str] = {}  # noqa: RUF012  nobody changes it
+
+
+FIELDS = PlannedImage._fields[:-1]
+
+
+def write_manifest(path: str, images: Iterable[PlannedImage], results: str | None = None) -> None:
+    """Write the manifest, whole or not at all.
+
+    Parameters
+    ----------
+    path : str
+    images : iterable of PlannedImage
+        In order of their filenames; all have the same user's columns.
+    results : str, optional
+        The results folder that it is in; see `quadrat.files.atomic.replacing`.
+    """
+    images = list(images)
+    own = list(images[0].columns) if images else []
+    rows = ([*image[: len(FIELDS)], *image.columns.values()] for image in images)
+    replace_file(path, table_bytes([*FIELDS, *own], rows), results)
+
+
+def read_manifest(path: str) -> list[PlannedImage]:
+    """Read the manifest back.
+
+    Raises
+    ------
+    ResultsError
+        If the file is not one that quadrat wrote.
+    """
+    header, rows = _read_table(path, FIELDS, "size")
+    # By place, since a column of the user's may be called as one of these.
+    own = header[len(FIELDS) :]
+    images = []
+    for row in rows:
+        fields: dict[str, Any] = dict(zip(FIELDS, row, strict=False))
+        fields["size"] = int(fields["size"])
+        images.append(PlannedImage(**fields, columns=dict(zip(own, row[len(FIELDS) :], strict=True))))
+    return images
+
+
+def read_image_table(path: str) -> list[dict[str, str]]:
+    """Read images.tsv back.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    list of dict of str to str
+        Column to text, a row each.
+
+    Raises
+    ------
+    ResultsError
+        If the file is not one that quadrat wrote.
+    """
+    header, rows = _read_table(path, TABLE_COLUMNS, "patches")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def _read_table(path: str, columns: tuple[str, ...], number: str) -> tuple[list[str], list[list[str]]]:
+    """Read a table that begins with some columns, one of which holds whole numbers."""
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file, delimiter="\t")
+    except (ValueError, csv.Error):
+        header, rows = [], []
+    place = columns.index(number)
+    is_whole = all(len(row) == len(header) and _NUMBER.fullmatch(row[place]) for row in rows)
+    if tuple(header[: len(columns)]) != columns or not is_whole:
+        raise ResultsError(
+            f"{path}: is not the table that quadrat wrote there; delete the file and run again"
+        )
+    return header, rows

@@ -1,0 +1,283 @@
+"""The writer of results: one Parquet per image, row group by row group."""
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from quadrat.errors import PredictorError
+from quadrat.files.atomic import replacing
+from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS, ROW_GROUP_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pyarrow as pa
+
+    from quadrat.grid import Window
+
+
+class RowWriter(Protocol):
+    """The result of an image, or a shard of it, as its rows are written."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info) -> None: ...
+
+    def append(self, positions: "list[tuple[int, int, Window]]", predictions: "np.ndarray") -> None:
+        """Add the predictions of some patches; see `PredictionWriter.append`."""
+
+    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: list[str]) -> None:
+        """Add patches that have no prediction; see `PredictionWriter.skip`."""
+
+    def finish(self, footer: dict[str, Any]) -> None:
+        """Write what is left, and the footer; see `PredictionWriter.finish`."""
+
+
+class PredictionWriter:
+    """Writes the Parquet of one image row group by row group; a context manager.
+
+    Nothing of it can be found under its name before `close` has written the footer.
+
+    Parameters
+    ----------
+    path : path
+        File to write.
+    results : path, optional
+        The results folder that it is in; see `replacing`.
+    """
+
+    def __init__(self, path: str | os.PathLike, results: str | os.PathLike | None = None):
+        self._replacing = replacing(path, results)
+        self._rows: list[tuple] = []
+        # For each row, why it has no prediction; None where it has one.
+        self._reasons: list[str | None] = []
+        self._predictions: list[np.ndarray] = []
+        self._writer: Any = None
+        # Empty, of the dtype and shape of all predictions so far.
+        self._like: np.ndarray | None = None
+
+    def __enter__(self) -> "PredictionWriter":
+        self._temporary = self._replacing.__enter__()
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        except BaseException:
+            self._replacing.__exit__(*sys.exc_info())
+            raise
+        self._replacing.__exit__(*exc_info)
+
+    def append(self, positions: "list[tuple[int, int, Window]]", predictions: "np.ndarray") -> None:
+        """Add the predictions of some patches.
+
+        Parameters
+        ----------
+        positions : list of (row, col, Window)
+            Grid row, grid column, and window in level-0 pixels of each patch.
+        predictions : (n, ...) array
+            A prediction for each; all of an image have one shape. Numbers of several dtypes are stored as
+            the dtype that holds them all.
+
+        Raises
+        ------
+        PredictorError
+            If they cannot be stored, or not together with those before.
+        """
+        require_storable(predictions)
+        if self._like is None:
+            self._like = predictions[:0]
+        joined = _joined(self._like, predictions, may_widen=self._writer is None)
+        if joined is None:
+            row, col, _ = positions[0]
+            raise PredictorError(
+                f"patch row {row}, col {col}: prediction is {_described(predictions)}, "
+                f"those before are {_described(self._like)}: all of an image must be alike"
+            )
+        self._like = joined
+        # A copy, since a predictor may return a view of the batch it was given.
+        self._predictions.append(predictions.copy())
+        self._add(positions, [None] * len(positions))
+
+    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: list[str]) -> None:
+        """Add patches that have no prediction.
+
+        Parameters
+        ----------
+        positions : list of (row, col, Window)
+            Grid row, grid column, and window in level-0 pixels of each patch.
+        reasons : list of str
+            Why each is skipped.
+        """
+        self._add(positions, reasons)
+
+    def _add(self, positions: "list[tuple[int, int, Window]]", reasons: "Sequence[str | None]") -> None:
+        self._rows += [(row, col, *window) for row, col, window in positions]
+        self._reasons += reasons
+        # What predictions are is not known before the first.
+        while len(self._rows) >= ROW_GROUP_ROWS and self._like is not None:
+            self._flush(ROW_GROUP_ROWS)
+
+    def finish(self, footer: dict[str, Any]) -> None:
+        """Write what is left, and the footer.
+
+        Parameters
+        ----------
+        footer : dict
+            What the result was made from, in JSON's types.
+        """
+        if self._rows or self._writer is None:
+            self._flush(len(self._rows))
+        shape = () if self._like is None else self._like.shape[1:]
+        text = json.dumps(footer | {"prediction_shape": shape}, sort_keys=True)
+        self._writer.add_key_value_metadata({FOOTER_KEY: text.encode()})
+
+    def _flush(self, count: int) -> None:
+        """Write a row group of the first rows."""
+        import numpy as np
+        import pyarrow.parquet as pq
+
+        rows, self._rows = self._rows[:count], self._rows[count:]
+        reasons, self._reasons = self._reasons[:count], self._reasons[count:]
+        predictions = []
+        if self._like is not None:
+            # Rows of skipped patches alone have no predictions, but a type.
+            held = [self._like, *self._predictions]
+            values = np.concatenate([array.astype(self._like.dtype, copy=False) for array in held])
+            written, left = np.split(values, [reasons.count(None)])
+            predictions, self._predictions = [written], [left]
+        table = _table(rows, predictions, reasons)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._temporary, table.schema)
+        self._writer.write_table(table, row_group_size=max(1, len(table)))
+
+
+def require_storable(predictions: "np.ndarray") -> None:
+    """Refuse predictions of a type that cannot be stored.
+
+    Parameters
+    ----------
+    predictions : (n, ...) array
+
+    Raises
+    ------
+    PredictorError
+    """
+    if predictions.dtype.kind not in "biufU" or 0 in predictions.shape[1:]:
+        raise PredictorError(
+            f"predictions are {_described(predictions)}: "
+            "must be numbers, booleans or strings, or arrays of them"
+        )
+
+
+def write_failure(output: RowWriter, footer: dict[str, Any], failure: dict[str, str]) -> None:
+    """Write an empty result that holds why its image could not be predicted.
+
+    Parameters
+    ----------
+    output : RowWriter
+        Not yet entered.
+    footer : dict
+        What is known of the image and of what the result was to be made from.
+    failure : dict of str to str
+        `kind`, `message` and `hint`.
+    """
+    with output as writer:
+        writer.finish(footer | {"failure": failure})
+
+
+def _table(rows: list[tuple], predictions: "list[np.ndarray]", reasons: list[str | None]) -> "pa.Table":
+    import numpy as np
+    import pyarrow as pa
+
+    types = GRID_COLUMNS | PIXEL_COLUMNS
+    cells = np.array(rows, np.int64).reshape(-1, len(types)).T
+    arrays = {name: _array(cell.astype(types[name])) for name, cell in zip(types, cells, strict=True)}
+    return pa.table(
+        {
+            **{name: arrays[name] for name in GRID_COLUMNS},
+            "prediction": _with_nulls(_prediction_array(predictions), reasons),
+            **{name: arrays[name] for name in PIXEL_COLUMNS},
+            "skipped": _reason_array(reasons),
+        }
+    )
+
+
+def _with_nulls(predictions: "pa.Array", reasons: list[str | None]) -> "pa.Array":
+    """Put nulls among the predictions, in the rows that have a reason to be skipped."""
+    import numpy as np
+    import pyarrow as pa
+
+    if len(predictions) == len(reasons):
+        return predictions
+    is_predicted = np.array([reason is None for reason in reasons])
+    places = np.maximum(np.cumsum(is_predicted) - 1, 0)
+    buffers = [np.packbits(is_predicted, bitorder="little"), places]
+    places = pa.Array.from_buffers(pa.int64(), len(places), [pa.py_buffer(buffer) for buffer in buffers])
+    return predictions.take(places)
+
+
+def _reason_array(reasons: list[str | None]) -> "pa.Array":
+    import pyarrow as pa
+
+    builder = pa.lib.StringBuilder()  # pa.array would import pandas
+    builder.append_values(reasons)
+    return builder.finish()
+
+
+def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
+    import numpy as np
+    import pyarrow as pa
+
+    if not predictions:
+        return pa.nulls(0)
+    values = np.concatenate(predictions)
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)  # few tools read half floats
+    flat = _array(values.reshape(-1))
+    return (
+        flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
+    )
+
+
+def _array(values: "np.ndarray") -> "pa.Array":
+    """Give values as an Arrow array."""
+    import numpy as np
+    import pyarrow as pa
+
+    if values.dtype.kind in "iuf":
+        # pa.array would import pandas, which takes longer than a small image.
+        native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+        return pa.Array.from_buffers(
+            pa.from_numpy_dtype(native.dtype), len(native), [None, pa.py_buffer(native)]
+        )
+    return pa.array(values)
+
+
+def _joined(first: "np.ndarray", other: "np.ndarray", may_widen: bool) -> "np.ndarray | None":
+    """Give an empty array of what both arrays of predictions can be stored as; None where they cannot.
+
+    User code may return 0 for one patch and 0.5 for the next. Once rows are written, later predictions
+    must fit in what was written.
+    """
+    import numpy as np
+
+    if first.shape[1:] != other.shape[1:]:
+        return None
+    if first.dtype == other.dtype:
+        return first
+    if first.dtype.kind == other.dtype.kind == "U":
+        return max(first, other, key=lambda values: values.dtype.itemsize)[:0]
+    if not {first.dtype.kind, other.dtype.kind} <= set("iuf"):
+        return None
+    joined = np.promote_types(first.dtype, other.dtype)
+    return first.astype(joined) if may_widen or joined == first.dtype else None
+
+
+def _described(predictions: "np.ndarray") -> str:
+    name = "text" if predictions.dtype.kind == "U" else str(predictions.dtype)
+    shape = predictions.shape[1:]
+    return f"{name} of shape {shape}" if shape else name

@@ -1,0 +1,1 @@
+"""The run, as Snakemake and a person see it."""

@@ -1,0 +1,46 @@
+"""Obstacles: what keeps a run from going on that is no fault of its images, such as a full disk."""
+
+import os
+import tempfile
+
+from quadrat.plan.plan import Plan
+
+# A disk with less room is as good as full.
+ROOM = 1 << 20
+
+
+def find_obstacles(plan: Plan, folders: list[str]) -> list[str]:
+    """Look whether the images of a run are still there, and its folders can be written to.
+
+    Parameters
+    ----------
+    plan : Plan
+    folders : list of str
+        Those that the run writes to.
+
+    Returns
+    -------
+    list of str
+        A line for each obstacle.
+    """
+    refused = {folder: _why_unwritable(folder) for folder in folders}
+    lines = [f"{folder}: cannot be written to: {why}" for folder, why in refused.items() if why]
+    gone = [image.path for image in plan.images if image.version and not os.path.exists(image.path)]
+    if gone:
+        lines.append(
+            f"{len(gone):,} of the {len(plan.images):,} images are gone since the run began, "
+            f"such as {gone[0]}; is a disk not mounted?"
+        )
+    return lines
+
+
+def _why_unwritable(folder: str) -> str:
+    """Try to write to a folder, and tell what the system says of that; nothing where it works."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -1,0 +1,218 @@
+"""The inspection: what each image is and will need, from its header alone, before any prediction."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from quadrat.errors import ImageError
+from quadrat.files.atomic import replace_file
+from quadrat.files.log import JobLog
+from quadrat.files.text import table_bytes
+from quadrat.plan.inventory import FoundImage, find_images
+from quadrat.processes.limits import Ended
+from quadrat.results.folder import ResultsFolder
+from quadrat.settings import Reading, Settings
+
+# Longer tables are cut on the terminal, where images that cannot be read come first.
+MOST_SHOWN = 60
+# Reference systems without a code are described at length.
+LONGEST_CRS = 20
+# Columns of that table whose cells begin below one another.
+TEXT_COLUMNS = ("filename", "format", "height x width x channels", "dtype", "layout", "CRS or mpp")
+# Significant digits of micrometres per pixel.
+MPP_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What the header of an image tells; empty where it cannot be read.
+
+    Attributes
+    ----------
+    filename : str
+    bytes : int
+        Size of the file.
+    format, dtype, compression : str
+        As `quadrat.images.open.ImageInfo` has them.
+    height, width, channels : int
+        Of the level that the configuration reads, in pixels.
+    layout : str
+        How the file is cut into segments.
+    levels : int
+        Number of pyramid levels.
+    crs : str
+        Coordinate reference system.
+    mpp : str
+        Micrometres per level-0 pixel along y and x.
+    patches : int
+    mem_mb : int
+        Least memory of a job that predicts it, in MB, as Snakemake counts it.
+    notes : str
+        What is done to its pixels or chosen among them.
+    problem, hint : str
+        Why it cannot be read, and what helps.
+    """
+
+    filename: str
+    bytes: int | str = ""
+    format: str = ""
+    height: int | str = ""
+    width: int | str = ""
+    channels: int | str = ""
+    dtype: str = ""
+    layout: str = ""
+    compression: str = ""
+    levels: int | str = ""
+    crs: str = ""
+    mpp: str = ""
+    patches: int | str = ""
+    mem_mb: int | str = ""
+    notes: str = ""
+    problem: str = ""
+    hint: str = ""
+
+
+def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]], tell: JobLog) -> None:
+    """Write `inspect.tsv`, one row per image, and show a table of it.
+
+    Parameters
+    ----------
+    settings : Settings
+    ask : callable
+        Takes questions, and returns in their order what `answer` returns for each, or `Ended`; see
+        `quadrat.processes.limits.answers`.
+    tell : JobLog
+        Takes the lines that a person should read, and the tracebacks.
+
+    Raises
+    ------
+    ConfigError
+        If there are no images.
+    """
+    left_out: Counter[str] = Counter()
+    found = find_images(settings, left_out)
+    folder = ResultsFolder(settings.results)
+    usable = [image for image in found if not image.problem]
+    reading = settings.reading.as_dict()
+    answers = ask([{"path": image.path, "reading": reading} for image in usable])
+    answered = dict(zip((image.filename for image in usable), answers, strict=True))
+    for filename, ended in answered.items():
+        if isinstance(ended, Ended):
+            tell.keep(f"{filename}:\n{ended.printed}")
+            hint = f"see {folder.log('inspect')}"
+            answered[filename] = {"problem": f"cannot be read: {ended.why}", "hint": hint}
+    inspected = [_inspected(image, answered.get(image.filename)) for image in found]
+    table = folder.inspected
+    header = [field.name for field in fields(Inspected)]
+    rows = ([image.filename, *(_cell(getattr(image, name)) for name in header[1:])] for image in inspected)
+    replace_file(table, table_bytes(header, rows), folder.path)
+    for line in [*_shown(inspected, table), *_totals(inspected, left_out)]:
+        tell(line)
+
+
+def _inspected(image: FoundImage, answered: dict[str, Any] | None) -> Inspected:
+    if answered is None:
+        return Inspected(image.filename, problem=image.problem, hint=image.hint)
+    return Inspected(image.filename, image.size, **answered)
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """Return what the header of an image holds, or its problem; each a field of `Inspected`."""
+    try:
+        return _header(question["path"], Reading(**question["reading"]))
+    except ImageError as error:
+        return {"problem": str(error), "hint": error.hint}
+    except OSError as error:
+        return {"problem": f"cannot be read: {error.strerror}"}
+
+
+def _header(path: str, reading: Reading) -> dict[str, Any]:
+    """Give what the header of a readable image tells."""
+    from quadrat.images.budget import MB, REST_MB, estimates
+    from quadrat.images.resolution import open_reading
+    from quadrat.patches.stream import plan_blocks, require_listable
+
+    with estimates() as needed, open_reading(path, reading, None) as reader:
+        info = reader.info
+        grid = reading.grid(info.height, info.width)
+        require_listable(grid, None)
+        if len(grid):
+            # Nothing is decoded before the first block is asked for.
+            reader.read_blocks([block.window for block in plan_blocks(grid, info)], threads=1)
+    return {
+        "format": info.format,
+        "height": info.height,
+        "width": info.width,
+        "channels": info.channels,
+        "dtype": str(info.dtype),
+        "layout": _layout(info.segment_height, info.segment_width, info.width),
+        "compression": info.compression,
+        "levels": info.level_count,
+        "crs": info.crs or "",
+        "mpp": " x ".join(f"{mpp:.{MPP_DIGITS}g}" for mpp in info.mpp or ()),
+        "patches": len(grid),
+        "mem_mb": REST_MB + math.ceil(max(needed) / MB),
+        "notes": "; ".join(info.notes),
+    }
+
+
+def _layout(height: int, width: int, image_width: int) -> str:
+    if width != image_width:
+        return f"tiles of {height:,} x {width:,}"
+    return f"strips of {height:,}" if height > 1 else "rows"
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+def _shown(images: list[Inspected], table: str) -> Iterator[str]:
+    """Give the table as lines, and then the problems, each as a line of its own."""
+    import pandas as pd
+
+    readable = [image for image in images if not image.problem]
+    if readable:
+        rows = pd.DataFrame([_row(image) for image in readable[:MOST_SHOWN]])
+        left = {name: f"{{:<{rows[name].str.len().max()}}}".format for name in TEXT_COLUMNS}
+        yield from rows.to_string(index=False, justify="left", formatters=left).splitlines()
+    if len(readable) > MOST_SHOWN:
+        yield f"and {len(readable) - MOST_SHOWN:,} more: see {table}"
+    broken = [image for image in images if image.problem]
+    for image in broken[:MOST_SHOWN]:
+        yield f"{image.filename}: {image.problem}" + (f" ({image.hint})" if image.hint else "")
+    if len(broken) > MOST_SHOWN:
+        yield f"and {len(broken) - MOST_SHOWN:,} more that cannot be read: see {table}"
+
+
+def _row(image: Inspected) -> dict[str, str]:
+    named = image.crs if len(image.crs) < LONGEST_CRS else "its own"
+    compression = "uncompressed" if image.compression == "none" else image.compression
+    return {
+        "filename": image.filename,
+        "format": image.format,
+        "MB": f"{int(image.bytes) / 1e6:,.1f}",
+        "height x width x channels": f"{image.height:,} x {image.width:,} x {image.channels}",
+        "dtype": image.dtype,
+        "layout": ", ".join(filter(None, [image.layout, compression])),
+        "levels": str(image.levels),
+        "CRS or mpp": named or image.mpp,
+        "patches": f"{image.patches:,}",
+        "mem_mb": f"{image.mem_mb:,}",
+    }
+
+
+def _totals(images: list[Inspected], left_out: Counter[str]) -> Iterator[str]:
+    readable = [image for image in images if not image.problem]
+    megabytes = sum(int(image.bytes) for image in images if image.bytes) / 1e6
+    yield (
+        f"{len(images):,} images, {megabytes:,.1f} MB: "
+        f"{sum(int(image.patches) for image in readable):,} patches; "
+        f"{len(images) - len(readable):,} images cannot be read"
+    )
+    counted = [
+        f"{number:,} {reason or 'without ending'}" for reason, number in left_out.most_common() if number
+    ]
+    if counted:
+        yield f"not images: {', '.join(counted)}"

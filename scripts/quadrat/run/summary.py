@@ -1,0 +1,110 @@
+"""What a person reads at the end of a run."""
+
+from glob import escape
+
+import orjson
+
+from quadrat.plan.plan import Plan
+from quadrat.results.folder import ResultsFolder
+from quadrat.results.tables import read_image_table
+
+# Longer lists are cut: images.tsv has them whole.
+MOST_SHOWN = 20
+
+
+def summarise(plan: Plan, seconds: float) -> list[str]:
+    """Tell what a run made of its images.
+
+    Parameters
+    ----------
+    plan : Plan
+        What the run was to make.
+    seconds : float
+        Duration of the run.
+
+    Returns
+    -------
+    list of str
+        Lines; failures come last.
+    """
+    folder = ResultsFolder(plan.settings.results)
+    shards = {path for paths in folder.list_shards().values() for path in paths}
+    there = {path for paths in folder.list_versions().values() for path in paths} | shards
+    if not is_merged(plan):
+        return _waiting(plan, there, folder)
+    counts = folder.read_merged()["summary"]
+    lines = [
+        f"{counts['images']:,} images: {counts['ok']:,} ok, {counts['failed']:,} failed, "
+        f"{counts['no_patch']:,} without a patch; {counts['patches']:,} patches"
+        + (f", {counts['skipped']:,} of them skipped" if counts["skipped"] else "")
+        + f"; {seconds:,.0f} s",
+        f"{counts['dropped']:.1%} of the pixels dropped at the edges"
+        + (" (edge: pad keeps them)" if counts["dropped"] and plan.settings.edge == "drop" else ""),
+    ]
+    superseded = there - set(plan.results) - plan.shard_paths
+    if superseded:
+        lines.append(
+            f"{len(superseded):,} superseded results: `snakemake superseded` lists them, "
+            "`snakemake prune` removes them"
+        )
+    lines.append(f"the dictionary: {folder.predictions} and {folder.json}; the table: {folder.images}")
+    return lines + failure_lines(folder.images)
+
+
+def is_merged(plan: Plan) -> bool:
+    """Tell whether the merged files hold what a run was to make."""
+    return ResultsFolder(plan.settings.results).read_merged().get("state") == plan.state
+
+
+def failure_lines(table: str) -> list[str]:
+    """Tell which images failed and why, and how to leave them out; nothing where none failed.
+
+    Parameters
+    ----------
+    table : str
+        Path of images.tsv.
+
+    Returns
+    -------
+    list of str
+    """
+    failed = [row for row in read_image_table(table) if row["status"] == "failed"]
+    if not failed:
+        return []
+    lines = [f"{len(failed):,} images failed:"]
+    for row in failed[:MOST_SHOWN]:
+        hint = f" ({row['hint']})" if row["hint"] else ""
+        lines.append(f"  {row['filename']}: {row['message']}{hint}")
+    if len(failed) > MOST_SHOWN:
+        lines.append(f"  and {len(failed) - MOST_SHOWN:,} more: see {table}")
+    globs = orjson.dumps([escape(row["filename"]) for row in failed]).decode()
+    return [*lines, "to leave them out, in config.yaml:", f"exclude: {globs}"]
+
+
+def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
+    lines = ["the results were not merged; what is computed stays, and the same command goes on"]
+    planned = [image for image in plan.images if image.version]
+    missing = [
+        image.filename + _shards_told(plan, path, there)
+        for image, path in zip(planned, plan.results, strict=True)
+        if path not in there
+    ]
+    lines += [f"  not computed: {told}" for told in missing[:MOST_SHOWN]]
+    if len(missing) > MOST_SHOWN:
+        lines.append(f"  and {len(missing) - MOST_SHOWN:,} more")
+    if missing:
+        rules = ["predict_image", "predict_shard"] if plan.shards else ["predict_image"]
+        memory = " ".join(f"{rule}:mem_mb=8000" for rule in rules)
+        lines.append(
+            f"their logs are in {folder.path}/logs; to give them more memory, or more minutes on a cluster: "
+            f"--set-resources {memory} predict_image:runtime=240; "
+            "to leave images out: exclude in config.yaml"
+        )
+    return lines
+
+
+def _shards_told(plan: Plan, result: str, there: set[str]) -> str:
+    if result not in plan.shards:
+        return ""
+    paths = plan.shards[result].paths
+    return f" ({len(there.intersection(paths)):,} of its {len(paths):,} shards are)"

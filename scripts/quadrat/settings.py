@@ -1,0 +1,101 @@
+"""The checked configuration as frozen values: what a run does, and what it reads of each image."""
+
+import os
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from quadrat.grid import PatchGrid
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The part of the configuration that says how patches come from an image; all of it changes results.
+
+    Attributes
+    ----------
+    patch_size, stride : int
+        In pixels of the level that is read.
+    edge : {'drop', 'pad', 'partial', 'shift'}
+        What becomes of patches that do not fit.
+    channels : list of int or None
+        Channels to read, counted from 1; None for all.
+    level : int
+        Pyramid level, 0 is full resolution.
+    plane : dict of str to int, or None
+        Which plane of a stack, counted from 1; None for the first.
+    mpp, gsd : float or None
+        Size of a pixel to read, in micrometres or in units of the image's CRS, in place of a level.
+    default_mpp : float or None
+        Size of the pixels of images whose metadata do not tell it, in micrometres.
+    skip : dict, or None
+        Which patches are not predicted for what they show; None for none.
+    """
+
+    patch_size: int = 512
+    stride: int = 512
+    edge: str = "drop"
+    channels: list[int] | None = None
+    level: int = 0
+    plane: dict[str, int] | None = None
+    mpp: float | None = None
+    gsd: float | None = None
+    default_mpp: float | None = None
+    skip: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as a mapping of configuration key to value."""
+        return asdict(self)
+
+    def grid(self, height: int, width: int) -> PatchGrid:
+        """Lay the grid over an image of this size in pixels."""
+        return PatchGrid(height, width, self.patch_size, self.stride, self.edge)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run; `workflow/schemas/config.schema.yaml` describes each key and its default."""
+
+    images: str | list[str]
+    include: list[str]
+    exclude: list[str]
+    extensions: list[str]
+    follow_links: bool
+    results: str
+    patch_size: int
+    stride: int
+    edge: str
+    channels: list[int] | None
+    level: int
+    plane: dict[str, int] | None
+    mpp: float | None
+    gsd: float | None
+    default_mpp: float | None
+    skip: dict[str, Any] | None
+    regions: str | None
+    predictor: dict[str, Any]
+    on_failure: str
+    shard_pixels: int | None
+    retries: int
+    allow_removed: bool
+    json_max_values: int
+    maps: bool | dict[str, list[int]]
+    verify: str
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of each image."""
+        return Reading(**{field.name: getattr(self, field.name) for field in fields(Reading)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the settings as a mapping of key to value."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+# There where the driver of NVIDIA is.
+NVIDIA_DRIVER = "/dev/nvidiactl"
+
+
+def gpus(predictor: dict[str, Any]) -> int:
+    """Give how many GPUs a job takes: one where its model runs on it, or may."""
+    device = predictor.get("device", "cpu")
+    return int(device == "cuda" or (device == "auto" and os.path.exists(NVIDIA_DRIVER)))

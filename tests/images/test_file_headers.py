@@ -1,0 +1,79 @@
+import struct
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from quadrat.errors import ImageError
+from quadrat.images.file_headers import read_header
+from traps import HEIGHT, RGB, WIDTH
+
+COLOR = Image.fromarray(RGB)
+
+
+def test_a_file_stored_from_top_to_bottom_needs_no_memory_for_the_whole(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        COLOR.save(tmp_path / name)
+        header = read_header(tmp_path / name)
+        assert (header.height, header.width, header.whole_bytes) == (HEIGHT, WIDTH, 0)
+
+
+@pytest.mark.parametrize(("subsampling", "samples"), [(0, 3), (1, 2), (2, 1.5)])
+def test_a_progressive_jpeg_needs_two_bytes_for_each_stored_sample(subsampling, samples, tmp_path):
+    COLOR.save(tmp_path / "a.jpg", progressive=True, subsampling=subsampling)
+    assert read_header(tmp_path / "a.jpg").whole_bytes == int(HEIGHT * WIDTH * samples) * 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c", "a JPEG of 12 bit: not supported"),
+        (b"\x03\x01\x22\x00", b"\x03\x01\x00\x00", "broken: no valid JPEG frame header"),
+        (b"\xff\xdb", b"\x00\xdb", "broken: no JPEG marker where one must be"),
+        (b"\xff\xc0", b"\xff\xfe", "broken: the JPEG has no frame header"),
+        (b"\xff\xdb", b"\xff\xd9", "broken: the JPEG holds no image"),
+        (struct.pack(">HH", HEIGHT, WIDTH), bytes(4), "broken: its size is 0 x 0 px"),
+    ],
+)
+def test_a_broken_jpeg_header_is_refused_with_what_is_wrong(old, new, reason, tmp_path):
+    path = tmp_path / "a.jpg"
+    COLOR.save(path, subsampling=2)
+    data = path.read_bytes()
+    assert data.count(old) >= 1
+    path.write_bytes(data.replace(old, new, 1))
+    with pytest.raises(ImageError, match=reason):
+        read_header(path)
+
+
+@pytest.mark.parametrize("between", [b"\xff\xff\xff", b"\xff\x01"], ids=["fill", "marker without data"])
+def test_what_may_stand_between_markers_is_passed_over(between, tmp_path):
+    path = tmp_path / "a.jpg"
+    COLOR.save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + between + data[2:])
+    header = read_header(path)
+    assert (header.height, header.width) == (HEIGHT, WIDTH)
+
+
+def test_a_jpeg_that_is_too_small_for_its_pixels_is_refused(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("L", (640, 480)).save(path)
+    assert read_header(path).width == 640
+    data = path.read_bytes()
+    frame = data.index(b"\xff\xc0")
+    path.write_bytes(data[: frame + 5] + struct.pack(">HH", 60_000, 50_000) + data[frame + 9 :])
+    with pytest.raises(ImageError, match="50,000 x 60,000 px do not fit in"):
+        read_header(path)
+
+
+def test_no_change_of_a_byte_gives_another_error_than_an_image_error(tmp_path):
+    rng = np.random.default_rng(1)
+    for name in ("a.png", "a.jpg"):
+        path = tmp_path / name
+        COLOR.resize((40, 30)).save(path)
+        data = path.read_bytes()
+        for place in rng.integers(0, min(len(data), 700), 300):
+            path.write_bytes(data[:place] + bytes([rng.integers(256)]) + data[place + 1 :])
+            with suppress(ImageError):
+                read_header(path)

@@ -1,0 +1,319 @@
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+from rasterio.transform import Affine
+
+from quadrat.images.gdal import OPTIONS
+from quadrat.images.open import open_image
+from traps import GRAY, RGB, TIFF_TRAPS, written_by_gdal
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+NORTH_UP, ROTATED = Affine(10, 0, 5e5, 0, -10, 4e6), Affine(8, 3, 5e5, 2, -9, 4e6)
+SOUTH_UP, WEST_UP = Affine(10, 0, 5e5, 0, 10, 4e6), Affine(-10, 0, 5e5, 0, -10, 4e6)
+TRANSFORMS = [NORTH_UP, ROTATED]
+
+
+def info_of(path, level=0):
+    with open_image(path, level=level) as reader:
+        return reader.info
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32612", "EPSG:4326", "EPSG:3857"])
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("point", [False, True])
+def test_crs_and_transform_are_those_of_gdal(crs, transform, point, tmp_path):
+    path = tmp_path / "geo.tif"
+    with written_by_gdal(path, 1, "uint8", (40, 30), crs=crs, transform=transform) as image:
+        if point:
+            image.update_tags(AREA_OR_POINT="Point")
+    with rasterio.open(path) as image:
+        assert info_of(path).crs == image.crs.to_string() == crs
+        assert info_of(path).transform == pytest.approx(tuple(image.transform)[:6], abs=1e-9)
+
+
+def test_a_crs_without_a_code_is_given_as_gdal_composes_it(tmp_path):
+    path = tmp_path / "modis.tif"
+    crs = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m"
+    with written_by_gdal(path, 1, "uint8", (40, 30), crs=crs, transform=TRANSFORMS[0]):
+        pass
+    with rasterio.open(path) as image:
+        assert info_of(path).crs == image.crs.to_string()
+
+
+def test_an_image_that_lies_nowhere_has_neither_crs_nor_transform_nor_mpp(tmp_path):
+    path = tmp_path / "plain.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack")
+    info = info_of(path)
+    assert (info.crs, info.transform, info.mpp) == (None, None, None)
+
+
+def assert_lies_where_gdal_has_it(path):
+    """Compare with GDAL, which looks at the file alone as quadrat does."""
+    with rasterio.Env(**OPTIONS), rasterio.open(path) as image:
+        crs = image.crs.to_string() if image.crs else None
+        info = info_of(path)
+        assert info.crs == crs
+        assert (info.transform or Affine.identity()[:6]) == pytest.approx(
+            tuple(image.transform)[:6], abs=1e-9
+        )
+        nodata = (info.nodata or (None,))[0]
+        assert (nodata is None) == (image.nodata is None)
+        np.testing.assert_array_equal(np.array(nodata, float), np.array(image.nodata, float))
+
+
+# These compressions no GDAL of rasterio decodes.
+BY_GDAL = [name for name in TIFF_TRAPS if not name.startswith(("png", "jpeg2000", "jpegxl"))]
+
+
+@pytest.mark.parametrize("name", BY_GDAL)
+def test_every_tiff_lies_where_gdal_has_it(name, tiff_trap_path):
+    assert_lies_where_gdal_has_it(tiff_trap_path(name))
+
+
+@pytest.mark.parametrize("transform", [NORTH_UP, ROTATED, SOUTH_UP, WEST_UP])
+@pytest.mark.parametrize("point", ["Area", "Point"])
+@pytest.mark.parametrize(
+    "crs", ["EPSG:32612", "EPSG:2263", "EPSG:2154", "EPSG:27700", "ESRI:54009", "EPSG:5514"]
+)
+def test_image_lies_where_gdal_has_it(transform, point, crs, tmp_path):
+    """The second reference system is in feet."""
+    with written_by_gdal(tmp_path / "a.tif", 1, "uint8", (40, 30), crs=crs, transform=transform) as image:
+        image.update_tags(AREA_OR_POINT=point)
+    assert_lies_where_gdal_has_it(tmp_path / "a.tif")
+
+
+def doubles(tag, *values):
+    return tag, 12, len(values), tuple(map(float, values)), True
+
+
+def keys(*entries):
+    directory = 1, 1, 0, len(entries), *(part for key, value in entries for part in (key, 0, 1, value))
+    return 34735, 3, len(directory), directory, True
+
+
+UTM = keys((1024, 1), (1025, 1), (3072, 32612))
+UTM_POINT = keys((1024, 1), (1025, 2), (3072, 32612))
+SCALE, TIE = doubles(33550, 10, 20, 0), doubles(33922, 3, 4, 0, 5e5, 4e6, 0)
+TIES = doubles(33922, 0, 0, 0, 5e5, 4e6, 0, 30, 0, 0, 5.003e5, 4e6, 0)
+MATRIX = doubles(34264, 8, 3, 0, 5e5, 2, -9, 0, 4e6, 0, 0, 0, 0, 0, 0, 0, 1)
+PLACED = {
+    "a tie point and a scale": [UTM, SCALE, TIE],
+    "the same for the pixels' centres": [UTM_POINT, SCALE, TIE],
+    "a matrix": [UTM, MATRIX],
+    "the same for the pixels' centres of a matrix": [UTM_POINT, MATRIX],
+    "a scale and a matrix": [UTM, SCALE, TIE, MATRIX],
+    "several tie points and a scale": [UTM, SCALE, TIES],
+    "a scale below 0": [UTM, doubles(33550, -10, -20, 0), TIE],
+    "a scale along two axes": [UTM, doubles(33550, 10, 20), TIE],
+    "no keys": [SCALE, TIE],
+    "keys alone": [UTM],
+    "a unit of its own": [keys((1024, 1), (1025, 1), (3072, 32612), (3076, 9003)), SCALE, TIE],
+    "a code that is none": [keys((1024, 1), (1025, 1), (3072, 999)), SCALE, TIE],
+    "a code of ESRI": [keys((1024, 1), (1025, 1), (3072, 54009)), SCALE, TIE],
+    "no type of model": [keys((1025, 1), (3072, 32612)), SCALE, TIE],
+    "another type of model": [keys((1024, 2), (1025, 1), (3072, 32612)), SCALE, TIE],
+    "degrees": [keys((1024, 2), (1025, 1), (2048, 4326)), SCALE, TIE],
+    "degrees and a height": [keys((1024, 2), (1025, 1), (2048, 4326), (4096, 5773)), SCALE, TIE],
+    "coordinates from the centre of the Earth": [keys((1024, 3), (2048, 4978)), SCALE, TIE],
+}
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_image_lies_where_gdal_has_it_by_its_tags(name, tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=PLACED[name]
+    )
+    assert_lies_where_gdal_has_it(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("points", [1, 4])
+def test_control_points_are_no_transform(points, tmp_path):
+    """GDAL has a reference system of the points, which quadrat gives for the image."""
+    corners = [(0, 0), (30, 0), (0, 40), (30, 40)][:points]
+    ties = doubles(33922, *(n for x, y in corners for n in (x, y, 0, 5e5 + x, 4e6 - y, 0)))
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=[UTM, ties])
+    with rasterio.open(tmp_path / "a.tif") as image:
+        assert image.transform.is_identity
+        named = image.gcps[1].to_string()
+    assert (info_of(tmp_path / "a.tif").crs, info_of(tmp_path / "a.tif").transform) == (named, None)
+
+
+def test_height_is_left_out_of_the_reference_system(tmp_path):
+    """Places need none: GDAL has both systems in one."""
+    for both, flat in (("EPSG:7415", "EPSG:28992"), ("EPSG:4979", "EPSG:4326")):
+        with written_by_gdal(tmp_path / "a.tif", 1, "uint8", (40, 30), crs=both, transform=NORTH_UP):
+            pass
+        with rasterio.open(tmp_path / "a.tif") as image:
+            assert image.crs.to_string() == both
+        assert info_of(tmp_path / "a.tif").crs == flat
+
+
+def test_world_file_beside_an_image_is_not_read(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None)
+    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    with rasterio.open(tmp_path / "a.tif") as image:
+        assert tuple(image.transform)[:6] == (10, 0, 5e5, 0, -10, 4e6)
+    assert info_of(tmp_path / "a.tif").transform is None
+
+
+def test_crs_and_transform_of_an_overview_are_those_of_level_0(tmp_path):
+    path = tmp_path / "overview.tif"
+    with written_by_gdal(
+        path, 1, "uint8", (600, 600), crs="EPSG:32612", transform=TRANSFORMS[0], tiled=True
+    ) as image:
+        image.build_overviews([2])
+    assert info_of(path, level=1).transform == info_of(path).transform == tuple(TRANSFORMS[0])[:6]
+    assert info_of(path, level=1).crs == "EPSG:32612"
+
+
+def test_nodata_is_the_fill(tmp_path):
+    for dtype, nodata in (("uint8", 255), ("int16", -9999), ("float32", float("nan"))):
+        path = tmp_path / f"{dtype}.tif"
+        with written_by_gdal(path, 1, dtype, (40, 30), nodata=nodata):
+            pass
+        assert np.array_equal(info_of(path).fill, [nodata], equal_nan=True)
+
+
+def test_nodata_that_is_no_number_is_none(tmp_path):
+    path = tmp_path / "text.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack", extratags=[(42113, 2, 0, "none", True)])
+    assert (info_of(path).nodata, info_of(path).fill) == (None, (0,))
+
+
+SCALING = [([0.5, 2e-4, 3], [1.5, 0, -7]), ([0.5, 1, 1], [0, 0, 0]), ([1, 1, 1], [0, 100, 0])]
+
+
+@pytest.mark.parametrize(("scales", "offsets"), SCALING)
+@pytest.mark.parametrize("channels", [None, (3, 1)])
+def test_scales_and_offsets_of_channels_are_those_of_gdal(scales, offsets, channels, tmp_path):
+    path = tmp_path / "scaled.tif"
+    with written_by_gdal(path, 3, "uint16", (40, 30), transform=TRANSFORMS[0]) as image:
+        image.scales, image.offsets = scales, offsets
+    with rasterio.open(path) as image, open_image(path, channels) as reader:
+        wanted = [channel - 1 for channel in channels or (1, 2, 3)]
+        assert reader.info.scales == tuple(image.scales[one] for one in wanted)
+        assert reader.info.offsets == tuple(image.offsets[one] for one in wanted)
+
+
+def test_file_without_scales_tells_none_even_with_other_metadata(tmp_path):
+    path = tmp_path / "tagged.tif"
+    with written_by_gdal(path, 1, "uint8", (40, 30)) as image:
+        image.update_tags(note="something else")
+        image.set_band_description(1, "red")
+    assert (info_of(path).scales, info_of(path).offsets) == (None, None)
+
+
+def test_scales_that_are_no_xml_are_none(tmp_path):
+    path = tmp_path / "broken.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack", extratags=[(42112, 2, 0, "<GDALMetadata>", True)])
+    assert info_of(path).scales is None
+
+
+def test_mpp_of_an_aperio_slide_is_in_its_description(tmp_path):
+    path = tmp_path / "slide.svs"
+    description = (
+        "Aperio Image Library v12\n619x1061 (256x256) JPEG/RGB Q=70|AppMag = 40|MPP = 0.2522|Left = 2"
+    )
+    tifffile.imwrite(
+        path, GRAY, photometric="minisblack", description=description, metadata=None, tile=(128, 128)
+    )
+    assert info_of(path).mpp == (0.2522, 0.2522)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("µm", 1), ("nm", 1e-3), ("mm", 1e3)])
+def test_mpp_of_ome_tiff_is_in_its_xml(unit, factor, tmp_path):
+    path = tmp_path / "a.ome.tif"
+    sizes = {
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeXUnit": unit,
+        "PhysicalSizeY": 0.25,
+        "PhysicalSizeYUnit": unit,
+    }
+    tifffile.imwrite(path, GRAY, photometric="minisblack", ome=True, metadata={"axes": "YX"} | sizes)
+    assert info_of(path).mpp == pytest.approx((0.25 * factor, 0.5 * factor))
+
+
+def test_mpp_of_imagej_is_its_resolution_in_its_unit(tmp_path):
+    path = tmp_path / "imagej.tif"
+    tifffile.imwrite(path, GRAY, imagej=True, resolution=(2, 4), metadata={"unit": "um", "axes": "YX"})
+    assert info_of(path).mpp == (0.25, 0.5)
+
+
+def test_resolution_in_centimetres_is_mpp_where_a_microscope_could_have_it(tmp_path):
+    for per_cm, mpp in ((40_000, (0.25, 0.25)), (118.11, None)):
+        path = tmp_path / "cm.tif"
+        options = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER", "metadata": None}
+        tifffile.imwrite(path, GRAY, photometric="minisblack", **options)
+        assert info_of(path).mpp == mpp
+
+
+def test_resolution_in_inches_is_for_print(tmp_path):
+    path = tmp_path / "inch.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack", resolution=(25400, 25400), resolutionunit="INCH")
+    assert info_of(path).mpp is None
+
+
+def ome_of(pixels):
+    namespace = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    return f"<OME {namespace}><Image>{pixels}</Image></OME>"
+
+
+def pixels_of(sizes):
+    shape = 'DimensionOrder="XYCZT" Type="uint8" SizeX="619" SizeY="1061" SizeC="1" SizeZ="1" SizeT="1"'
+    return f"<Pixels {shape} {sizes}/>"
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        ome_of(pixels_of('PhysicalSizeX="wide" PhysicalSizeY="1"')),
+        ome_of(pixels_of('PhysicalSizeX="1" PhysicalSizeY="1" PhysicalSizeYUnit="inch"')),
+        ome_of(pixels_of('PhysicalSizeX="0" PhysicalSizeY="0"')),
+        ome_of("<Plane/>"),
+        ome_of("<Pixels"),
+        "Aperio Image Library v12|MPP = 0.25.22",
+        "ImageJ=1.11a\nunit=um\n",
+    ],
+)
+def test_mpp_that_the_metadata_do_not_tell_is_none(description, tmp_path, caplog):
+    caplog.set_level("CRITICAL")  # tifffile tells of each broken description
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, GRAY, photometric="minisblack", description=description, metadata=None, resolution=(0, 0)
+    )
+    assert info_of(path).mpp is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "options", "note"),
+    [
+        ({274: 6}, {}, "the orientation tag is not applied"),
+        ({262: 8}, {}, "CIELAB samples are as stored"),
+        ({262: 5}, {}, "SEPARATED samples are as stored"),
+        (
+            {259: 33003},
+            {"compression": "jpeg2000", "planarconfig": 2},
+            "YCbCr samples are as stored, not RGB",
+        ),
+    ],
+)
+def test_samples_that_are_given_as_they_are_stored_are_noted(tags, options, note, tmp_path):
+    path = tmp_path / "a.tif"
+    extra = [(274, 3, 1, 1, True)]
+    tifffile.imwrite(path, RGB, photometric="rgb", metadata=None, extratags=extra, **options)
+    assert info_of(path).notes == ()
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for code, value in tags.items():
+            tif.pages[0].tags[code].overwrite(value)
+    assert info_of(path).notes == (note,)
+
+
+def test_crs_without_a_code_is_none_where_gdal_cannot_open_the_image(tmp_path):
+    path = tmp_path / "a.tif"
+    keys = (1, 1, 0, 1, 1024, 0, 1, 1)  # a projected system, and nothing else of it
+    tags = [(34735, 3, len(keys), keys, True)]
+    tifffile.imwrite(path, GRAY, photometric="minisblack", compression="jpegxl", extratags=tags)
+    with pytest.raises(rasterio.errors.RasterioIOError):
+        rasterio.open(path)
+    assert info_of(path).crs is None

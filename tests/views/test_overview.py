@@ -1,0 +1,79 @@
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from quadrat.files.text import table_bytes
+from quadrat.results.folder import TABLE_COLUMNS
+from quadrat.results.merge import merge_predictions
+from quadrat.views.overview import MOST_ROWS, write_overview
+
+
+class Text(HTMLParser):
+    """Collects the text of a page and the names of its elements."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.texts, self.tags = [], []
+        self.feed(page)
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+
+@pytest.fixture
+def overview(results, make_settings):
+    """Give a function that merges results and gives the overview of them."""
+
+    def written(*paths):
+        merge_predictions(list(paths), [], make_settings().as_dict(), {}, print)
+        Path(results.run).write_text("quadrat: 0.1.0\nconfiguration: {exclude: ['<b>']}\n")
+        write_overview(results)
+        return Text(Path(results.overview).read_text())
+
+    return written
+
+
+def test_overview_counts_images_and_lists_failures_with_hints(overview, write_result):
+    failure = {"kind": "data", "message": "truncated: segment 3", "hint": "copy it again"}
+    page = overview(
+        write_result("a.tif", [1.0, 2.0]), write_result("b.tif", failure=failure), write_result("c.tif", [])
+    )
+    for count, word in [("3", "images"), ("1", "failed"), ("1", "without a patch"), ("2", "patches")]:
+        assert page.texts[page.texts.index(word) - 1] == count
+    assert {"truncated: segment 3", "copy it again", "no patch"} <= set(page.texts)
+    assert page.tags.count("img") == 1
+
+
+def test_names_messages_and_configuration_are_escaped(overview, write_result):
+    failure = {"kind": "data", "message": "<script>alert(1)</script>", "hint": "<b>"}
+    page = overview(write_result("<img src=x>.tif", [1.0]), write_result("b.tif", failure=failure))
+    assert page.tags.count("img") == 1
+    assert not {"script", "b"} & set(page.tags[page.tags.index("h2") :])
+    assert "<script>alert(1)</script>" in page.texts
+
+
+def test_name_that_might_be_a_formula_is_shown_as_it_is(overview, write_result):
+    assert "=1+1.tif" in overview(write_result("=1+1.tif", [1.0])).texts
+
+
+def test_run_without_predictions_has_an_overview(overview, write_result):
+    page = overview(write_result("b.tif", failure={"kind": "data", "message": "broken", "hint": ""}))
+    assert "broken" in page.texts
+    assert "img" not in page.tags
+
+
+def test_long_tables_are_cut(results):
+    Path(results.path).mkdir()
+    rows = [
+        [f"{number}.tif", "failed", "0", *[""] * (len(TABLE_COLUMNS) - 3)] for number in range(MOST_ROWS + 5)
+    ]
+    Path(results.images).write_bytes(table_bytes(list(TABLE_COLUMNS), rows))
+    Path(results.run).write_text("")
+    write_overview(results)
+    page = Text(Path(results.overview).read_text())
+    assert page.texts.count("and 5 more: see images.tsv") == 2
+    assert f"{MOST_ROWS}.tif" not in page.texts

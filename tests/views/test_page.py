@@ -1,0 +1,74 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from quadrat.views.map import class_colours
+from quadrat.views.page import MOST_PATCHES, write_page
+from quadrat.views.patch_map import PatchMap
+from quadrat.views.thumbnail import Thumbnail, blank_thumbnail
+
+PICTURE = Thumbnail(np.full((50, 50, 3), 128, np.uint8), (4.0, 4.0))
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Give a function from a grid of values to the text of the page of its image."""
+
+    def write(values, thumbnail=PICTURE, skipped="", labels=()):
+        rows, cols = np.shape(values)
+        patch_map = PatchMap(
+            *("north/a.tif", rows * 10, cols * 10, None, None),
+            ys=np.arange(rows) * 10,
+            heights=np.full(rows, 10),
+            xs=np.arange(cols) * 10,
+            widths=np.full(cols, 10),
+            values=np.asarray(values, float)[..., None],
+            names=labels or ("prediction",),
+            is_labels=bool(labels),
+            skipped=np.full((rows, cols), skipped, object),
+        )
+        write_page(patch_map, thumbnail, tmp_path / "page.html")
+        return (tmp_path / "page.html").read_text()
+
+    return write
+
+
+class Addresses(HTMLParser):
+    """Collects the addresses that a page loads."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_page_loads_nothing(page):
+    assert Addresses(page([[0, 1]])).found == ["data:,"]
+
+
+def test_page_of_too_many_patches_says_so(page):
+    text = page(np.zeros((1, MOST_PATCHES + 1)))
+    assert "too many to point at" in text
+    assert len(text) < 2_000_000
+
+
+def test_page_of_skipped_patches_alone_tells_why(page):
+    assert "background" in page([[np.nan, np.nan]], skipped="background")
+
+
+def test_page_without_a_picture_tells_why(page):
+    assert "the disk is gone" in page([[0, 1]], blank_thumbnail(10, 20, "the disk is gone"))
+
+
+def test_page_of_labels_names_that_of_each_patch_and_its_colour(page):
+    text = page([[0, 1, 1, np.nan]], labels=("land", "<water>"))
+    legend = re.findall(r'<li style="--colour: (#\w+)">(.*?)</li>', text)
+    assert legend == list(zip(class_colours(2), ("land", "&lt;water&gt;"), strict=True))
+    assert re.search(r'"label",\["land",".{1,20}water.{1,20}",".{1,20}water.{1,20}",""\]', text)
+    assert '"name":"ColorBar"' not in text
+    assert '"name":"ColorBar"' in page([[0, 1]])
