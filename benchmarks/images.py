@@ -33,7 +33,7 @@ class Scene:
         self._noise = (30 * noise).astype(np.int16)
 
     def image(self, height: int, width: int, bits: int) -> np.ndarray:
-        """Give the scene as (height, width, 3) uint8 or, with 16 bits, as (height, width, 4) uint16."""
+        """Return the scene as (height, width, 3) uint8 or, with 16 bits, as (height, width, 4) uint16."""
         channels, dtype = (3, np.uint8) if bits == 8 else (CHANNELS, np.uint16)
         image = np.empty((height, width, channels), dtype)
         for top in range(0, height, STRIPE_ROWS):

@@ -73,5 +73,5 @@ ALIGNED = ("deflate_tiles", "jpeg_tiles")
 
 
 def image_path(folder: Path, layout: str, height: int, width: int) -> Path:
-    """Give the path of an image; its name tells all that it is made from."""
+    """Return the path of an image; its name tells all that it is made from."""
     return folder / f"{layout}_{height}x{width}{LAYOUTS[layout].suffix}"

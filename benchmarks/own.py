@@ -97,7 +97,7 @@ def predict_stored(path: str, threads: int, predictor: dict[str, Any]) -> Iterat
     """Run the job of an image with a predictor, and give the predictions that it stored."""
     from quadrat.jobs.predict import predict_image
     from quadrat.jobs.task import ImageTask
-    from quadrat.settings import Reading
+    from quadrat.settings import ReadSettings
 
     folder = tempfile.TemporaryDirectory()
     output = os.path.join(folder.name, "predictions.parquet")
@@ -107,7 +107,7 @@ def predict_stored(path: str, threads: int, predictor: dict[str, Any]) -> Iterat
             path=path,
             version="0" * 12,
             content_id="0" * 12,
-            reading=Reading(patch_size=PATCH, stride=PATCH),
+            reading=ReadSettings(patch_size=PATCH, stride=PATCH),
             predictor=predictor,
             output=output,
             threads=threads,

@@ -28,12 +28,12 @@ def _cpu(measurement: Measurement) -> float:
 
 
 def memory(measurement: Measurement) -> float:
-    """Give the peak memory in megabytes."""
+    """Return the peak memory in megabytes."""
     return measurement.memory_mb
 
 
 def spread(values: list[float]) -> str:
-    """Give median, minimum and maximum as text; a dash where there are none."""
+    """Return median, minimum and maximum as text; a dash where there are none."""
     if not values:
         return "-"
     shown = {value: f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}" for value in values}
@@ -48,7 +48,7 @@ def ratios(above: list[Measurement], below: list[Measurement], size: Callable = 
 
 
 def limit_table(results: dict[str, Rounds], threads: int) -> str:
-    """Give quadrat's parts beside the limit."""
+    """Return quadrat's parts beside the limit."""
     header = ["layout", "limit, s", "reader wall", "reader CPU", "reader + mean wall", "job wall"]
     header += ["job memory, MB", f"reader, 1 to {threads} threads", f"limit, 1 to {threads} threads"]
     rows = []
@@ -67,7 +67,7 @@ def limit_table(results: dict[str, Rounds], threads: int) -> str:
 
 
 def peer_table(results: dict[str, Rounds], threads: int) -> str:
-    """Give the peers beside quadrat's reader + mean, which does the same work."""
+    """Return the peers beside quadrat's reader + mean, which does the same work."""
     header = ["layout", "quadrat / fastest peer", "plain loop memory"]
     header += [f"{title} wall" for title in PEER_TITLES.values()]
     rows = []

@@ -171,7 +171,7 @@ def touched(rounds: int) -> None:
 
 
 def plan_s() -> float:
-    """Give the seconds that a fresh process takes to plan."""
+    """Return the seconds that a fresh process takes to plan."""
     return float(run_python(["-c", "import workflow; workflow.time_plan()"]).output)
 
 
@@ -187,7 +187,7 @@ def time_plan() -> None:
 
 
 def xxhsum_s() -> float:
-    """Give the seconds that xxhsum, in as many processes as there are cores, takes for all images."""
+    """Return the seconds that xxhsum, in as many processes as there are cores, takes for all images."""
     paths = sorted(str(path) for path in Path("images").iterdir())
     cores = os.cpu_count() or 1
     groups = [paths[first::cores] for first in range(cores)]

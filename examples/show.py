@@ -17,7 +17,7 @@ VALUES_SHOWN = 3
 
 
 def dictionary_lines(predictions: Any) -> Iterator[str]:
-    """Give the first lines of a dictionary as Python writes it, with long lists cut short.
+    """Return the first lines of a dictionary as Python writes it, with long lists cut short.
 
     Parameters
     ----------

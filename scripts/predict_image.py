@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from quadrat.jobs.task import ImageTask
 from quadrat.jobs.worker import run_recorded
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -19,7 +19,7 @@ def main(job):
     """
     task = ImageTask(
         **job.params.task,
-        reading=Reading(**job.params.reading),
+        reading=ReadSettings(**job.params.reading),
         output=job.output[0],
         threads=job.threads,
         memory_mb=job.resources.get("mem_mb"),

@@ -16,9 +16,9 @@ from quadrat.images.image import ImageInfo
 from quadrat.jobs.task import ImageTask
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.writer import PredictionWriter, write_failure
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
-READING_KEYS = {field.name for field in fields(Reading)}
+READ_KEYS = {field.name for field in fields(ReadSettings)}
 PROJECT = Path(__file__).resolve().parents[1]
 
 # The same examples on every machine, however slow it is.
@@ -39,7 +39,7 @@ def schema_path():
 
 @pytest.fixture
 def images(tmp_path):
-    """Give the empty folder that the settings of a test point to."""
+    """Return the empty folder that the settings of a test point to."""
     folder = tmp_path / "images"
     folder.mkdir()
     return folder
@@ -47,7 +47,7 @@ def images(tmp_path):
 
 @pytest.fixture
 def make_settings(tmp_path, schema_path):
-    """Give a function from configuration keys to settings whose folders are the test's own."""
+    """Return a function from configuration keys to settings whose folders are the test's own."""
 
     def make(**config):
         places = {"images": str(tmp_path / "images"), "results": str(tmp_path / "results")}
@@ -58,13 +58,13 @@ def make_settings(tmp_path, schema_path):
 
 @pytest.fixture
 def results(tmp_path):
-    """Give the names of files in the results folder of a test."""
+    """Return the names of files in the results folder of a test."""
     return ResultsFolder(str(tmp_path / "results"))
 
 
 @pytest.fixture
 def make_task(tmp_path):
-    """Give a function from an image to the task of its job."""
+    """Return a function from an image to the task of its job."""
 
     def make(path, **changes):
         task = {
@@ -76,15 +76,15 @@ def make_task(tmp_path):
             "output": str(tmp_path / "results/versions/result.0123456789ab.parquet"),
         }
         read = {"patch_size": 32, "stride": 32}
-        read |= {key: changes.pop(key) for key in [*changes] if key in READING_KEYS}
-        return ImageTask(reading=Reading(**read), **task | changes)
+        read |= {key: changes.pop(key) for key in [*changes] if key in READ_KEYS}
+        return ImageTask(reading=ReadSettings(**read), **task | changes)
 
     return make
 
 
 @pytest.fixture
 def write_result(results):
-    """Give a function that stores the predictions of an image as its job would, and gives their path.
+    """Return a function that stores the predictions of an image as its job would, and returns their path.
 
     A patch whose prediction is None is skipped.
     """
@@ -116,7 +116,7 @@ def write_result(results):
 
 @pytest.fixture
 def write_model(tmp_path):
-    """Give a function that writes a user's Python file, and gives its path."""
+    """Return a function that writes a user's Python file, and returns its path."""
 
     def write(source, name="my_model.py"):
         path = tmp_path / name
@@ -128,7 +128,7 @@ def write_model(tmp_path):
 
 @pytest.fixture(scope="session")
 def noise():
-    """Give a function that makes an array of noise."""
+    """Return a function that makes an array of noise."""
 
     def make(*shape, dtype=np.uint8, seed=0):
         return np.random.default_rng(seed).integers(0, 200, shape).astype(dtype)
@@ -138,7 +138,7 @@ def noise():
 
 @pytest.fixture
 def write_tiff(images, noise):
-    """Give a function that writes an image of noise, and gives its path and pixels."""
+    """Return a function that writes an image of noise, and returns its path and pixels."""
 
     def write(filename, height=100, width=140, seed=0, **options):
         path = images / filename
@@ -152,7 +152,7 @@ def write_tiff(images, noise):
 
 @pytest.fixture
 def write_one_strip(images):
-    """Give a function that writes an image that does not fit the 100 MB that a reader always has.
+    """Return a function that writes an image that does not fit the 100 MB that a reader always has.
 
     It is one strip of 120 MB, in a codec that decodes it whole.
     """

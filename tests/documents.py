@@ -108,7 +108,7 @@ def cell_values(block: Piece) -> list[Any]:
 
 
 def rows(document: str, heading: str) -> list[list[str]]:
-    """Give the cells of the tables under a heading, as they are written, without the first row of each."""
+    """Return the cells of the tables under a heading, as they are written, without the first row of each."""
     found, current, is_heading = [], "", False
     for token in MARKDOWN.parse((PROJECT / document).read_text(encoding="utf-8")):
         if token.type == "inline" and is_heading:

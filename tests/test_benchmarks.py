@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
-    """Give the folder of images and tables: what one benchmark has drawn, the next does not draw again."""
+    """Return the folder of images and tables: what one benchmark has drawn, the next does not draw again."""
     return tmp_path_factory.mktemp("benchmarks")
 
 

@@ -21,13 +21,13 @@ def schema(schema_path):
 
 @pytest.fixture
 def load(schema_path):
-    """Give a function from the configuration to settings."""
+    """Return a function from the configuration to settings."""
     return lambda **config: load_settings(config, schema_path)
 
 
 @pytest.fixture
 def refusal(load):
-    """Give a function from a bad configuration to the line that refuses it."""
+    """Return a function from a bad configuration to the line that refuses it."""
 
     def refuse(**config):
         with pytest.raises(ConfigError) as caught:

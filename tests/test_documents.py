@@ -17,7 +17,7 @@ import yaml
 from documents import DOCUMENTS, PROJECT, blocks, commands, pieces, rows
 from quadrat.config import load_settings
 from quadrat.plan.inventory import is_chosen
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 from shown import SHOWN, shown_as
 
 CONFIG = PROJECT / "config.yaml"
@@ -103,7 +103,7 @@ def test_all_python_stands_where_a_test_runs_it():
 
 @pytest.fixture
 def noted(tmp_path):
-    """Give a function that types a command where `snakemake` only notes where it is called, and with what."""
+    """Return a function that types a command where `snakemake` only notes its folder and arguments."""
     program, notes = tmp_path / "bin/snakemake", tmp_path / "notes"
     program.parent.mkdir()
     program.write_text(
@@ -154,7 +154,7 @@ def test_packages_that_users_are_to_install_are_known():
 
 @pytest.fixture
 def load(schema_path):
-    """Give a function from keys to the settings that they make together with those of config.yaml."""
+    """Return a function from keys to the settings that they make together with those of config.yaml."""
 
     def make(keys):
         if keys.get("predictor", {}).get("kind") == "torch":
@@ -172,7 +172,7 @@ def test_block_of_yaml_is_taken_by_the_configuration(block, load):
 
 
 def commented(text):
-    """Give the examples that a YAML file has in comments."""
+    """Return the examples that a YAML file has in comments."""
     lines = [line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")]
     return [yaml.safe_load(part) for part in re.split(r"\n(?=\S)", "\n".join(lines))]
 
@@ -209,7 +209,7 @@ def test_configuration_makes_no_objects_but_runs_python_where_the_page_warns_of_
 
 def test_keys_that_rerun_all_images_are_those_that_change_results():
     (told,) = [you for you, predicted in rows("README.md", "What reruns, and why") if "`edge`" in you]
-    assert set(re.findall(r"`(\w+)`", told)) == {field.name for field in fields(Reading)}
+    assert set(re.findall(r"`(\w+)`", told)) == {field.name for field in fields(ReadSettings)}
 
 
 def test_messages_name_keys_and_targets_that_there_are(schema_path):
@@ -275,7 +275,7 @@ def test_lines_to_take_the_comment_off_put_as_many_images_into_a_job_as_is_told(
 
 
 def anchors(document):
-    """Give what links can name within a document, as its readers' programs derive it from the headings."""
+    """Return what links can name within a document, as its readers' programs derive it from the headings."""
     headings = [piece.text.lower() for piece in pieces(document) if piece.kind == "heading"]
     return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
 

@@ -215,7 +215,7 @@ LAKE = EXAMPLES / "great_salt_lake"
 
 @pytest.fixture
 def predict_example(make_task, monkeypatch):
-    """Give a function that runs the job of an example's image, and gives its rows."""
+    """Return a function that runs the job of an example's image, and returns its rows."""
 
     def run(example, filename):
         path = inputs_of(example) / filename
@@ -296,7 +296,7 @@ def test_stains_of_the_configuration_are_those_that_are_estimated_of_the_slide(m
 
 @pytest.fixture
 def cells(write_result, make_settings, results, tmp_path, monkeypatch):
-    """Give a function that runs the Python of an example's page where its image has these predictions."""
+    """Return a function that runs the Python of an example's page where its image has these predictions."""
 
     def run(example, filename, predictions):
         merge_predictions([write_result(filename, predictions)], [], make_settings().as_dict(), {}, print)

@@ -15,7 +15,7 @@ from quadrat import RESULTS_VERSION
 from quadrat.files.hashing import digest
 from quadrat.jobs.predict import predict_image
 from quadrat.jobs.task import ImageTask
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
 IMAGES = Path(__file__).resolve().parents[1] / "examples/first_run/images"
 GOLDEN = Path(__file__).with_suffix(".json")
@@ -37,7 +37,7 @@ def result_digest(filename, edge, folder):
         path=str(IMAGES / filename),
         version="0" * 12,
         content_id="1-2",
-        reading=Reading(edge=edge, **GRIDS[edge]),
+        reading=ReadSettings(edge=edge, **GRIDS[edge]),
         predictor={"kind": "mean"},
         output=str(folder / "result.parquet"),
         threads=2,
@@ -48,7 +48,7 @@ def result_digest(filename, edge, folder):
 
 @pytest.fixture(scope="module")
 def golden():
-    """Give what was promised."""
+    """Return what was promised."""
     return json.loads(GOLDEN.read_text())
 
 

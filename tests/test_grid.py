@@ -19,7 +19,7 @@ def grids(draw, most_stride=50):
 
 
 def expected_origins(length, size, stride, edge):
-    """Give the origins along one axis by the words of the configuration."""
+    """Return the origins along one axis by the words of the configuration."""
     if edge == "drop":
         return [origin for origin in range(0, length, stride) if origin + size <= length]
     # One that starts when all before it end inside the image is needed; others are not.

@@ -36,7 +36,7 @@ MESSAGES = re.findall(r"^\| `(.+?)` \|", TEXT.partition("## What goes wrong")[2]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Give the empty folder that snakemake would run in."""
+    """Return the empty folder that snakemake would run in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def predict(folder, make_task, schema_path):
-    """Give a function from configuration and image to the predictions, as run by a job."""
+    """Return a function from configuration and image to the predictions, as run by a job."""
 
     def make(config, path="image.tif"):
         settings = load_settings(config, schema_path)

@@ -18,7 +18,7 @@ SIZE = 32
 
 @pytest.fixture
 def predict(make_task, schema_path):
-    """Give a function that predicts means as a block of YAML under a heading says, and gives the rows."""
+    """Return a function that predicts means as a block of YAML under a heading says, and returns the rows."""
 
     def run(path, document, heading, **task):
         (block,) = [block for block in blocks("yaml", document) if block.heading == heading]
@@ -31,7 +31,7 @@ def predict(make_task, schema_path):
 
 
 def patches(pixels):
-    """Give the patches of an image, in the order of rows."""
+    """Return the patches of an image, in the order of rows."""
     rows, cols = pixels.shape[0] // SIZE, pixels.shape[1] // SIZE
     return [
         pixels[SIZE * row : SIZE * (row + 1), SIZE * col : SIZE * (col + 1)]

@@ -10,7 +10,7 @@ CLASSES = ("background", "epithelium", "stroma")
 
 
 def densities(pixels: np.ndarray, white: float) -> np.ndarray:
-    """Give the optical densities of colours.
+    """Return the optical densities of colours.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def densities(pixels: np.ndarray, white: float) -> np.ndarray:
 
 
 def unmixing(hematoxylin: list[float], eosin: list[float]) -> np.ndarray:
-    """Give the matrix from densities of red, green, blue to eosin, hematoxylin, and the mean density.
+    """Return the matrix from densities of red, green, blue to eosin, hematoxylin, and the mean density.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Tissue:
         self._low, self._high = np.array(low, np.float32), np.array(high, np.float32)
 
     def predict_patch(self, patch: np.ndarray) -> np.ndarray:
-        """Give the share of each class.
+        """Return the share of each class.
 
         Parameters
         ----------

@@ -39,7 +39,7 @@ def estimate(pixels: np.ndarray) -> dict[str, float | list[float]]:
 
 
 def _extreme_directions(of_tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the outermost directions of densities within their main plane; hematoxylin absorbs more red."""
+    """Return the outermost directions of densities within their main plane; hematoxylin absorbs more red."""
     _, axes = np.linalg.eigh(np.cov(of_tissue.T))
     plane = axes[:, :0:-1] * np.sign(axes[:, :0:-1].sum(axis=0))
     angles = np.arctan2(*(of_tissue @ plane).T[::-1])

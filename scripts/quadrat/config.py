@@ -147,7 +147,7 @@ def _takes_text(rule: dict[str, Any], text: str) -> bool:
 
 
 def _rule_of(value: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any] | None:
-    """Give the rule, for a mapping of this kind, whose keys tell what they expect; None if none does."""
+    """Return the rule, for a mapping of this kind, whose keys tell what they expect; None if none does."""
     for option in _options(rule):
         properties = option.get("properties", {})
         is_of_kind = "kind" not in properties or value.get("kind") in properties["kind"]["enum"]

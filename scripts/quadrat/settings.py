@@ -8,7 +8,7 @@ from quadrat.grid import PatchGrid
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadSettings:
     """The part of the configuration that says how patches come from an image; all of it changes results.
 
     Attributes
@@ -43,7 +43,7 @@ class Reading:
     skip: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as a mapping of configuration key to value."""
+        """Return it as a mapping of configuration key to value."""
         return asdict(self)
 
     def grid(self, height: int, width: int) -> PatchGrid:
@@ -82,12 +82,12 @@ class Settings:
     verify: str
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ReadSettings:
         """What is read of each image."""
-        return Reading(**{field.name: getattr(self, field.name) for field in fields(Reading)})
+        return ReadSettings(**{field.name: getattr(self, field.name) for field in fields(ReadSettings)})
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the settings as a mapping of key to value."""
+        """Return the settings as a mapping of key to value."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
@@ -96,6 +96,6 @@ NVIDIA_DRIVER = "/dev/nvidiactl"
 
 
 def gpus(predictor: dict[str, Any]) -> int:
-    """Give how many GPUs a job takes: one where its model runs on it, or may."""
+    """Return how many GPUs a job takes: one where its model runs on it, or may."""
     device = predictor.get("device", "cpu")
     return int(device == "cuda" or (device == "auto" and os.path.exists(NVIDIA_DRIVER)))

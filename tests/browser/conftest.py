@@ -88,7 +88,7 @@ class Browser:
         return (SCREENSHOTS / f"{name}.png").read_bytes()
 
     def complaints(self):
-        """Give what pages wrote to the console as warnings and errors."""
+        """Return what pages wrote to the console as warnings and errors."""
         return [
             entry["message"]
             for entry in self.driver.get_log("browser")
@@ -96,7 +96,7 @@ class Browser:
         ]
 
     def requests(self):
-        """Give the addresses that pages asked for, but those of the browser's own pages."""
+        """Return the addresses that pages asked for, but those of the browser's own pages."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         urls = [
             event["params"]["request"]["url"]
@@ -127,7 +127,7 @@ def driver(tmp_path_factory):
 
 @pytest.fixture
 def browser(driver):
-    """Give the browser; when the test is over, no page may have complained or asked a host for anything."""
+    """Return the browser; when the test is over, no page may have complained or asked a host for anything."""
     for log in ("browser", "performance"):
         driver.get_log(log)
     browser = Browser(driver)

@@ -17,7 +17,7 @@ NASTY = "<script>document.title='bad'</script><img src=x onerror=\"document.titl
 
 @pytest.fixture
 def write_grid(tmp_path):
-    """Give a function that stores the predictions of a square image and writes its page."""
+    """Return a function that stores the predictions of a square image and writes its page."""
 
     def write(predictions, side, filename="north/a.tif", **footer):
         grid = PatchGrid(side * 512, side * 512)

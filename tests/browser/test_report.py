@@ -27,7 +27,7 @@ RUNS = [
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    """Give a study of two images and two that fail, run and reported, and the pixels of the first."""
+    """Return a study of two images and two that fail, run and reported, and the pixels of the first."""
     study = Study(tmp_path_factory.mktemp("reported") / "study")
     study.images.mkdir(parents=True)
     study.configure(patch_size=32, on_failure="report")

@@ -23,7 +23,7 @@ def slurm():
 
 @pytest.fixture(scope="session")
 def make_study(slurm, tmp_path_factory):
-    """Give a function that makes a study without images; what runs in one at the end is killed."""
+    """Return a function that makes a study without images; what runs in one at the end is killed."""
     made = []
 
     def make():

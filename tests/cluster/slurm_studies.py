@@ -47,7 +47,7 @@ class SlurmStudy(Study):
     process = None
 
     def command(self, *arguments, resources=(), **_options):
-        """Give the command that a user of the profile types."""
+        """Return the command that a user of the profile types."""
         profile = ["--workflow-profile", str(PROJECT / "profiles/slurm")]
         asked = ["--set-resources", *SMALL, *resources]
         return [*super().command()[:5], *profile, *asked, *QUICK, *arguments, "--configfile", "config.yaml"]

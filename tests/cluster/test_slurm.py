@@ -205,7 +205,7 @@ def test_grouped_images_take_few_jobs_ask_for_what_they_need_and_fail_alone(grou
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Give a copy of the project that is never written to, and what it holds."""
+    """Return a copy of the project that is never written to, and what it holds."""
     folder = tmp_path_factory.mktemp("opt") / "quadrat"
     for part in ("envs", "workflow", "scripts", "profiles"):
         shutil.copytree(PROJECT / part, folder / part)

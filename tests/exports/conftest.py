@@ -53,7 +53,7 @@ def skip(path, places):
 
 @pytest.fixture
 def write_scene(images, noise):
-    """Give a function that writes a GeoTIFF of noise, and gives its path and pixels."""
+    """Return a function that writes a GeoTIFF of noise, and returns its path and pixels."""
 
     def write(filename="scene.tif", scene="mercator", height=100, width=140):
         crs, transform = SCENES[scene]
@@ -70,7 +70,7 @@ def write_scene(images, noise):
 
 @pytest.fixture
 def predict_scene(write_scene, write_model, make_task, results):
-    """Give a function that predicts a scene in patches of 32 px, and gives the path of its result."""
+    """Return a function that predicts a scene in patches of 32 px, and returns the path of its result."""
 
     def predict(model="scalar", filename="scene.tif", scene="mercator", skipped=(), **reading):
         path, _ = write_scene(filename, scene)
@@ -87,7 +87,7 @@ def predict_scene(write_scene, write_model, make_task, results):
 
 @pytest.fixture
 def image_result(predict_scene):
-    """Give a function that predicts a scene and opens its result as an exporter gets it."""
+    """Return a function that predicts a scene and opens its result as an exporter gets it."""
 
     def make(model="scalar", labels=(), **options):
         return ImageResult(read_result(predict_scene(model, **options)), tuple(labels))

@@ -14,7 +14,7 @@ from quadrat.exports import FORMATS, export_results, image_result
 
 @pytest.fixture
 def export(results):
-    """Give a function that exports results, and gives the line that it tells."""
+    """Return a function that exports results, and returns the line that it tells."""
 
     def run(paths, form="wsinfer", labels=None):
         told = []
@@ -27,7 +27,7 @@ def export(results):
 
 @pytest.fixture
 def files(results):
-    """Give a function that lists the files of an export with their inodes."""
+    """Return a function that lists the files of an export with their inodes."""
 
     def listed(form="wsinfer"):
         folder = Path(results.path) / form

@@ -14,7 +14,7 @@ from quadrat.exports import geopackage
 
 @pytest.fixture
 def export(image_result, tmp_path):
-    """Give a function that exports a scene, and gives what geopandas reads and what is stored."""
+    """Return a function that exports a scene, and returns what geopandas reads and what is stored."""
 
     def write(model="scalar", labels=(), **options):
         geopackage.write(image_result(model, labels, **options), tmp_path / "out.gpkg")

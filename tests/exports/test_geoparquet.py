@@ -9,7 +9,7 @@ from quadrat.exports import geoparquet
 
 @pytest.fixture
 def export(image_result, tmp_path):
-    """Give a function that exports a scene, and gives what geopandas reads."""
+    """Return a function that exports a scene, and returns what geopandas reads."""
 
     def write(model="scalar", **options):
         geoparquet.write(image_result(model, **options), tmp_path / "out.parquet")

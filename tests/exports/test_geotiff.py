@@ -14,7 +14,7 @@ LABELS = ["<b>ice</b>", "=water", "snow"]
 
 @pytest.fixture
 def export(image_result, tmp_path):
-    """Give a function that exports a scene, and gives the open raster and the stored predictions."""
+    """Return a function that exports a scene, and returns the open raster and the stored predictions."""
     opened = []
 
     def write(model="scalar", labels=(), **options):

@@ -68,7 +68,7 @@ SCHEMA = {
 
 @pytest.fixture
 def export(image_result, tmp_path):
-    """Give a function that exports a scene, and gives its features and the stored table."""
+    """Return a function that exports a scene, and returns its features and the stored table."""
 
     def write(model="scalar", labels=(), **options):
         qupath.write(image_result(model, labels, **options), tmp_path / "out.geojson")

@@ -9,7 +9,7 @@ from quadrat.exports import wsinfer
 
 @pytest.fixture
 def export(image_result, tmp_path):
-    """Give a function that exports a scene, and gives the CSV's lines and the stored table."""
+    """Return a function that exports a scene, and returns the CSV's lines and the stored table."""
 
     def write(model="scalar", labels=(), **options):
         wsinfer.write(image_result(model, labels, **options), tmp_path / "out.csv")

@@ -50,7 +50,7 @@ MARK = DRAWINGS.batch_path(0, 0, "ab")
 
 @pytest.fixture
 def study(tmp_path, monkeypatch, make_settings, write_tiff, make_task, write_result):
-    """Give what operations need; the test runs in the folder of the study, and names in it are relative."""
+    """Return what operations need; the test runs in the folder of the study, and names in it are relative."""
     image = write_tiff(IMAGE).path
     monkeypatch.chdir(tmp_path)
     task = make_task(f"images/{IMAGE}", filename=IMAGE, output=RESULT, results="results")
@@ -199,7 +199,7 @@ def components(path):
 
 
 def everything(folder):
-    """Give what each path beneath a folder is, when it was changed, and what it holds."""
+    """Return what each path beneath a folder is, when it was changed, and what it holds."""
     return {
         str(path): (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else path.is_symlink())
         for path in [folder, *folder.rglob("*")]

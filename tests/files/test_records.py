@@ -39,7 +39,7 @@ FILES = [b"", b"\xff\xfe\x00", b"[" * 100_000, b'{"a":' * 100_000, b"\t\n\t\t\n"
 
 @pytest.fixture
 def study(tmp_path, monkeypatch, make_settings, write_tiff, make_task, images):
-    """Give what operations need of a study that has all records; names in it are relative."""
+    """Return what operations need of a study that has all records; names in it are relative."""
     write_tiff(IMAGE)
     (images / BROKEN).touch()
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,7 @@ def vrt(*elements):
 
 @pytest.fixture
 def write(tmp_path):
-    """Give a function that writes a file, and gives its path."""
+    """Return a function that writes a file, and returns its path."""
 
     def put(name, content="pixels"):
         path = tmp_path / name

@@ -44,7 +44,7 @@ def _named(what: str, kind: str, files: Iterator[tuple[str, bytes]]) -> Iterator
 
 
 def good_files() -> dict[str, bytes]:
-    """Give a good file of each kind, by the end of its name."""
+    """Return a good file of each kind, by the end of its name."""
     planes = np.ascontiguousarray(RGB.transpose(2, 0, 1))
     return {
         "strips.tif": _tiff(RGB, compression="zlib", predictor=True, rowsperstrip=16),
@@ -197,7 +197,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 
 
 def _one_strip(side: int, compression: int, coded: bytes) -> bytes:
-    """Give a TIFF of one strip that holds less than it claims."""
+    """Return a TIFF of one strip that holds less than it claims."""
     fields = [
         (256, 4, 1, side),
         (257, 4, 1, side),

@@ -8,9 +8,9 @@ from pathlib import Path
 from quadrat.errors import ImageError
 from quadrat.images.validity import open_with_validity
 from quadrat.patches.vector_files import read_vectors
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
-READING = Reading(patch_size=32, stride=32, skip={"nodata": 1.0})
+READING = ReadSettings(patch_size=32, stride=32, skip={"nodata": 1.0})
 
 
 def pixels(path):

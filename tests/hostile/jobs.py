@@ -16,7 +16,7 @@ import pyarrow.parquet  # noqa: F401
 from forking import fork
 from quadrat.jobs.task import ImageTask
 from quadrat.jobs.worker import run_recorded
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
 CPU_LIMIT_S = 10
 # Stops a runaway before it takes the machine along; what is measured is resident memory.
@@ -33,7 +33,7 @@ def run(arguments: dict, log: str) -> dict:
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_LIMIT_BYTES, ADDRESS_LIMIT_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         try:
-            task = ImageTask(reading=Reading(patch_size=32, stride=32), **arguments)
+            task = ImageTask(reading=ReadSettings(patch_size=32, stride=32), **arguments)
             run_recorded(task, log, is_last_attempt=True)
         except SystemExit:
             os._exit(1)

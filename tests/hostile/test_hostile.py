@@ -28,7 +28,7 @@ JOBS = Path(__file__).with_name("jobs.py")
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory, schema_path):
-    """Give the ending of the job of each hostile file, and the folder of the merged results."""
+    """Return the ending of the job of each hostile file, and the folder of the merged results."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "images").mkdir()
     for name, content in corpus():
@@ -77,7 +77,7 @@ def run_jobs(jobs):
 
 @pytest.fixture(scope="module")
 def table(hostile):
-    """Give the rows of images.tsv."""
+    """Return the rows of images.tsv."""
     with (hostile[0] / "results/images.tsv").open(newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
@@ -121,7 +121,7 @@ def means(pixels):
 
 
 def decoded(path):
-    """Give what the decoder itself returns for a file; None where it refuses."""
+    """Return what the decoder itself returns for a file; None where it refuses."""
     try:
         if path.suffix == ".jp2":
             with rasterio.open(path) as image:

@@ -31,7 +31,7 @@ FILES = {
 
 @pytest.fixture
 def server():
-    """Give the address of a server, and the list of what it was asked for."""
+    """Return the address of a server, and the list of what it was asked for."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):

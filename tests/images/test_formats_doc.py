@@ -79,7 +79,7 @@ PAM = (
 
 @pytest.fixture
 def write(tmp_path):
-    """Give a function that writes an image in the format of an ending, and gives its path."""
+    """Return a function that writes an image in the format of an ending, and returns its path."""
 
     def make(ending):
         path = tmp_path / f"a{ending}"

@@ -20,7 +20,7 @@ PROFILE = {
 
 @pytest.fixture
 def write(tmp_path, noise):
-    """Give a function that writes a GeoTIFF, with a mask where one is given."""
+    """Return a function that writes a GeoTIFF, with a mask where one is given."""
 
     def write_tiff(mask=None, inside="YES", count=1, **profile):
         path = tmp_path / "a.tif"

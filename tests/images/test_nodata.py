@@ -17,7 +17,7 @@ from quadrat.images.open import open_image
 from quadrat.images.resampled import ResampledReader
 from quadrat.images.validity import open_with_validity
 from quadrat.patches.skips import PatchRules
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 from traps import written_by_gdal
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -234,7 +234,7 @@ def test_pixel_of_a_vrt_is_nodata_where_each_band_has_its_own_value(write_bands,
 
 def test_band_of_a_vrt_is_resampled_by_its_own_value(write_bands, bands):
     path, values, gsd = write_bands(bands, (0, 255, None)), (0, 255, None), 40.0
-    with open_with_validity(str(path), Reading(gsd=gsd, skip={"nodata": 1.0}), None) as opened:
+    with open_with_validity(str(path), ReadSettings(gsd=gsd, skip={"nodata": 1.0}), None) as opened:
         found = read_whole(opened.reader)[:-1, :-1]
     for channel, value in enumerate(values):
         expected = np.full(found.shape[:2], 0 if value is None else value, np.uint8)
@@ -265,7 +265,7 @@ def test_image_with_a_mask_is_padded_with_its_nodata_value(tmp_path):
     ):
         image.write(np.full((2, 40, 30), 9, np.uint8))
         image.write_mask(mask)
-    with open_with_validity(str(tmp_path / "a.tif"), Reading(skip={"nodata": 1.0}), None) as opened:
+    with open_with_validity(str(tmp_path / "a.tif"), ReadSettings(skip={"nodata": 1.0}), None) as opened:
         block = read_whole(opened.reader)
         np.testing.assert_array_equal(block[:-1, :-1, opened.validity] == 0, mask == 0)
         assert block[-1, -1].tolist() == [5, 5, 0]

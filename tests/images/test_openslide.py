@@ -18,7 +18,7 @@ LEFT_OUT = (0, 3, 30)
 
 @pytest.fixture(scope="module")
 def mrxs(tmp_path_factory):
-    """Give the path of a slide of 8 x 9 tiles of 128 px and three levels."""
+    """Return the path of a slide of 8 x 9 tiles of 128 px and three levels."""
     path = tmp_path_factory.mktemp("slides") / "a.mrxs"
     write_mrxs(path, PIXELS, left_out=LEFT_OUT, fill=0x102030)
     return path
@@ -166,7 +166,7 @@ def test_what_does_not_fit_the_memory_is_refused(mrxs):
 
 @pytest.fixture
 def slide(tmp_path):
-    """Give the path of a slide that a test may break."""
+    """Return the path of a slide that a test may break."""
     write_mrxs(tmp_path / "a.mrxs", PIXELS[:256, :256], levels=1)
     return tmp_path / "a.mrxs"
 

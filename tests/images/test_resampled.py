@@ -17,7 +17,7 @@ sizes = st.integers(1, 40)
 
 
 def shares(length, ratio):
-    """Give what each pixel shares with each resampled one, in whole units, as (resampled, original) array."""
+    """Return what each pixel shares with each resampled one in units, as (resampled, original) array."""
     size, unit = ratio.numerator, ratio.denominator
     at, pixel = np.ogrid[: int(length / ratio), :length]
     return np.clip(
@@ -39,7 +39,7 @@ def read_whole(reader):
 
 @pytest.fixture
 def resample(array_reader):
-    """Give a function from pixels to the whole resampled image."""
+    """Return a function from pixels to the whole resampled image."""
 
     def whole(pixels, ratio, **options):
         with ResampledReader(array_reader(pixels, **options), Fraction(ratio)) as reader:

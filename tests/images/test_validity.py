@@ -13,7 +13,7 @@ from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.images import mask
 from quadrat.images.validity import open_with_validity
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
 SKIP = {"nodata": 1.0}
 
@@ -25,7 +25,7 @@ def pixels(noise):
 
 @pytest.fixture(scope="module")
 def opacity():
-    """Give an alpha channel or mask with holes."""
+    """Return an alpha channel or mask with holes."""
     alpha = np.full((200, 310), 255, np.uint8)
     alpha[:70, 100:] = 0
     alpha[150:, :37] = 0
@@ -48,7 +48,7 @@ def masked(tmp_path_factory, pixels, opacity):
 
 
 def read_all(opened, patch_size=64, stride=50):
-    """Give the blocks of an open image, and their windows."""
+    """Return the blocks of an open image, and their windows."""
     windows = row_blocks(opened.info, patch_size, stride, "pad")
     return windows, [block.copy() for block in opened.reader.read_blocks(windows, 2)]
 
@@ -62,7 +62,7 @@ def assert_validity(opened, pixels, is_data):
 
 
 def test_mask_in_the_file_is_read_beside_the_pixels(masked, pixels, opacity):
-    with open_with_validity(str(masked), Reading(skip=SKIP), None) as opened:
+    with open_with_validity(str(masked), ReadSettings(skip=SKIP), None) as opened:
         assert (opened.info.channels, opened.validity) == (3, 3)
         assert_validity(opened, pixels, opacity[..., None] > 0)
 
@@ -80,20 +80,20 @@ def test_mask_of_the_first_image_of_a_file_is_not_that_of_another(masked, pixels
         assert image.mask_flag_enums[0] == [rasterio.enums.MaskFlags.all_valid]
     with tifffile.TiffFile(path) as tif:
         series = len(tif.series)
-    with open_with_validity(str(path), Reading(plane={"series": series}, skip=SKIP), None) as opened:
+    with open_with_validity(str(path), ReadSettings(plane={"series": series}, skip=SKIP), None) as opened:
         assert (opened.info.channels, opened.info.dtype, opened.validity) == (3, np.uint16, None)
 
 
 def test_mask_of_chosen_channels_and_of_a_level_is_theirs(masked):
     with rasterio.open(masked, overview_level=0) as image:
         mask, second = image.dataset_mask(), image.read(2)
-    with open_with_validity(str(masked), Reading(channels=[2], level=1, skip=SKIP), 200) as opened:
+    with open_with_validity(str(masked), ReadSettings(channels=[2], level=1, skip=SKIP), 200) as opened:
         assert (opened.info.channels, opened.validity) == (1, 1)
         assert_validity(opened, second[..., None], mask[..., None] > 0)
 
 
 def test_resampled_pixel_is_data_where_one_that_it_covers_is(masked, opacity):
-    with open_with_validity(str(masked), Reading(gsd=50.0, skip=SKIP), None) as opened:
+    with open_with_validity(str(masked), ReadSettings(gsd=50.0, skip=SKIP), None) as opened:
         (block,) = opened.reader.read_blocks([Window(0, 0, opened.info.height, opened.info.width)], 1)
         with rasterio.open(masked, overview_level=0) as image:
             mask = image.dataset_mask()
@@ -108,20 +108,20 @@ def test_alpha_of_a_tiff_is_read_with_the_channels_that_are_asked_for(tmp_path, 
     path = tmp_path / "a.tif"
     extra = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
     tifffile.imwrite(path, np.dstack([pixels, opacity]), tile=(64, 64), **extra)
-    with open_with_validity(str(path), Reading(channels=[3, 1], skip=SKIP), None) as opened:
+    with open_with_validity(str(path), ReadSettings(channels=[3, 1], skip=SKIP), None) as opened:
         assert (opened.info.channels, opened.validity) == (2, 2)
         assert_validity(opened, pixels[..., [2, 0]], opacity[..., None] > 0)
         assert opened.reader.segments_decoded == 4 * 5
-    with open_with_validity(str(path), Reading(skip=SKIP), None) as opened:
+    with open_with_validity(str(path), ReadSettings(skip=SKIP), None) as opened:
         assert (opened.info.channels, opened.validity) == (4, 3)
-    with open_with_validity(str(path), Reading(channels=[3, 1]), None) as opened:
+    with open_with_validity(str(path), ReadSettings(channels=[3, 1]), None) as opened:
         assert (opened.reader.info.channels, opened.validity) == (2, None)
 
 
 def test_alpha_of_a_png_is_read(tmp_path, pixels, opacity):
     path = tmp_path / "a.png"
     Image.fromarray(np.dstack([pixels, opacity])).save(path)
-    with open_with_validity(str(path), Reading(channels=[1], skip=SKIP), None) as opened:
+    with open_with_validity(str(path), ReadSettings(channels=[1], skip=SKIP), None) as opened:
         assert_validity(opened, pixels[..., :1], opacity[..., None] > 0)
 
 
@@ -129,7 +129,7 @@ def test_alpha_of_a_png_is_read(tmp_path, pixels, opacity):
 def test_image_without_alpha_or_mask_has_no_validity(tmp_path, pixels, name):
     path = tmp_path / name
     Image.fromarray(pixels).save(path)
-    with open_with_validity(str(path), Reading(skip=SKIP), None) as opened:
+    with open_with_validity(str(path), ReadSettings(skip=SKIP), None) as opened:
         assert opened.validity is None
         assert opened.reader.info.channels == 3
 
@@ -141,13 +141,13 @@ def test_image_whose_mask_cannot_be_opened_is_closed(masked, monkeypatch):
     monkeypatch.setattr(mask, "MaskReader", refuse)
     opened = len(os.listdir("/dev/fd"))
     with pytest.raises(ImageError, match="its mask is broken"):
-        open_with_validity(str(masked), Reading(skip=SKIP), None)
+        open_with_validity(str(masked), ReadSettings(skip=SKIP), None)
     assert len(os.listdir("/dev/fd")) == opened
 
 
 def test_image_and_mask_are_closed_together(masked):
     opened = len(os.listdir("/dev/fd"))
-    with open_with_validity(str(masked), Reading(skip=SKIP), None).reader as reader:
+    with open_with_validity(str(masked), ReadSettings(skip=SKIP), None).reader as reader:
         assert reader.info.channels == 4
         assert len(os.listdir("/dev/fd")) > opened
     assert len(os.listdir("/dev/fd")) == opened

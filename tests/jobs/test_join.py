@@ -24,7 +24,7 @@ HEIGHT, WIDTH, SIZE = 700, 600, 32
 
 @pytest.fixture
 def write_large(images, noise):
-    """Give a function that writes an image whose upper half is dark, and gives its path and pixels."""
+    """Return a function that writes an image whose upper half is dark, and returns its path and pixels."""
 
     def write(name="a.tif", **layout):
         pixels = noise(HEIGHT, WIDTH, 3)
@@ -38,7 +38,7 @@ def write_large(images, noise):
 
 @pytest.fixture
 def tasks_of(make_task, tmp_path):
-    """Give a function from an image to the tasks of its shards and of their join."""
+    """Return a function from an image to the tasks of its shards and of their join."""
 
     def cut(path, **changes):
         whole = make_task(path, **changes)
@@ -63,7 +63,7 @@ def tasks_of(make_task, tmp_path):
 
 @pytest.fixture
 def both(tasks_of, make_task):
-    """Give a function that predicts an image whole and in shards, and gives the bytes of both results."""
+    """Return a function that predicts an image whole and in shards, and returns the bytes of both results."""
 
     def predict(path, **changes):
         whole = make_task(path, **changes)
@@ -79,7 +79,7 @@ def both(tasks_of, make_task):
 
 @pytest.fixture
 def user_code(write_model):
-    """Give a function from a user's source to the configuration of its predictor."""
+    """Return a function from a user's source to the configuration of its predictor."""
 
     def configure(source, name="predict_patch", **changes):
         source = f"import numpy as np\n{source}"
@@ -253,7 +253,7 @@ def test_every_shard_notices_that_the_file_was_written_to_since_it_was_planned(w
 
 @pytest.fixture
 def predicted(write_large, tasks_of):
-    """Give the tasks of shards that are there and of their join."""
+    """Return the tasks of shards that are there and of their join."""
     parts, joined = tasks_of(write_large()[0])
     for part in parts:
         predict_image(part)

@@ -25,7 +25,7 @@ SIZE = 32
 
 @pytest.fixture
 def run(make_task):
-    """Give a function that predicts an image, and gives its table and its footer."""
+    """Return a function that predicts an image, and returns its table and its footer."""
 
     def predict_and_read(path, **changes):
         task = make_task(path, **changes)
@@ -37,7 +37,7 @@ def run(make_task):
 
 @pytest.fixture
 def user_code(write_model):
-    """Give a function from a user's source to the configuration of its predictor."""
+    """Return a function from a user's source to the configuration of its predictor."""
 
     def configure(source, name="predict_patch", **changes):
         source = f"import numpy as np\n{source}"
@@ -250,7 +250,7 @@ def test_image_smaller_than_a_patch_has_an_empty_result(write_tiff, run):
 
 @pytest.fixture
 def network(tmp_path):
-    """Give the path of an ONNX model of three channels: the mean of each over the patch."""
+    """Return the path of an ONNX model of three channels: the mean of each over the patch."""
     nodes = [helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, None, None])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
@@ -364,7 +364,7 @@ def test_channel_that_the_image_has_not_is_its_failure(write_tiff, run):
 
 @pytest.fixture
 def refused(make_task):
-    """Give a function that predicts an image in vain, and gives the error; nothing must be left."""
+    """Return a function that predicts an image in vain, and returns the error; nothing must be left."""
 
     def predict_in_vain(path, error, **changes):
         task = make_task(path, **changes)
@@ -477,7 +477,7 @@ def test_image_that_does_not_fit_the_memory_leaves_nothing(write_one_strip, refu
 
 @pytest.fixture
 def absurd_vrt(images):
-    """Give the path of a VRT of a few bytes that claims more patches than can be listed."""
+    """Return the path of a VRT of a few bytes that claims more patches than can be listed."""
     path = images / "a.vrt"
     size = f'rasterXSize="100000" rasterYSize="{2**31 - 1}"'
     path.write_text(f'<VRTDataset {size}><VRTRasterBand dataType="Byte" band="1"/></VRTDataset>')
@@ -504,7 +504,7 @@ def test_more_patches_than_the_memory_can_list_are_refused(write_tiff, refused):
 
 @pytest.fixture
 def write_holes(images, noise):
-    """Give a function that writes an image of 3 x 4 patches, some of nodata, and gives path and pixels."""
+    """Return a function that writes an image of 3 x 4 patches, some of nodata and returns path and pixels."""
 
     def write(filename, cells, **options):
         path, pixels = images / filename, noise(3 * SIZE, 4 * SIZE, 1)[..., 0] + 1

@@ -33,7 +33,7 @@ print(None if ending is None else tuple(ending))
 
 RECORDED = """
 import sys
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 from quadrat.jobs.task import ImageTask
 from quadrat.jobs.worker import run_recorded
 
@@ -63,7 +63,7 @@ def log(tmp_path):
 
 @pytest.fixture
 def ending(log):
-    """Give a function from what is done in the child to how it ended."""
+    """Return a function from what is done in the child to how it ended."""
 
     def work(source):
         done = python(in_child(source), log)
@@ -220,7 +220,7 @@ def test_signal_that_the_job_is_to_ignore_ends_neither(log, tmp_path, number):
 
 @pytest.fixture
 def record(make_task, write_tiff, write_model, log):
-    """Give a function that predicts an image by a user's code in a worker."""
+    """Return a function that predicts an image by a user's code in a worker."""
     image = write_tiff("a.tif")
 
     def run(source, attempt="last"):

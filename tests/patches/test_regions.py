@@ -29,7 +29,7 @@ def feature(geometry, **properties):
 
 @pytest.fixture
 def inside(tmp_path):
-    """Give a function from the content of a GeoJSON file to the cells inside, as a set of (row, col)."""
+    """Return a function from the content of a GeoJSON file to the cells inside, as a set of (row, col)."""
 
     def find(content, grid=GRID, **told):
         path = tmp_path / "a.tif.geojson"
@@ -114,7 +114,7 @@ def test_broken_file_is_refused_by_name(inside, content):
 
 @pytest.fixture
 def on_earth(tmp_path):
-    """Give a function that writes a vector file, and gives the cells inside for an image of UTM zone 12."""
+    """Return a function that writes a vector file and returns the cells inside for a scene of UTM zone 12."""
 
     def find(polygons, name, crs="EPSG:32612", **told):
         path = tmp_path / name

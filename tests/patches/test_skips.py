@@ -4,7 +4,7 @@ import pytest
 from quadrat.grid import PatchGrid, Window
 from quadrat.images.image import ImageInfo
 from quadrat.patches.skips import PatchRules, Skips
-from quadrat.patches.stream import PatchRun
+from quadrat.patches.stream import PatchBatch
 
 
 def info(channels=1, dtype=np.uint8, **told):
@@ -52,7 +52,7 @@ def test_patch_of_little_variance_or_great_brightness_is_background(background, 
 def test_patches_are_yielded_without_those_that_a_rule_skips():
     grid, patches = PatchGrid(10, 60, 10, 10), np.zeros((6, 10, 10, 2), np.uint8)
     patches[[0, 1, 3], ..., 1] = 255
-    run = PatchRun([(0, col, Window(0, 10 * col, 10, 10)) for col in range(6)], patches)
+    run = PatchBatch([(0, col, Window(0, 10 * col, 10, 10)) for col in range(6)], patches)
     skips = Skips(grid)
     kept = list(PatchRules({"nodata": 1.0}, info(), 1).predicted(iter([run]), skips))
     assert [[col for _, col, _ in run.positions] for run in kept] == [[0, 1], [3]]

@@ -30,7 +30,7 @@ block_bytes = st.sampled_from([1, 300, 2000, 1 << 24])
 
 @pytest.fixture(scope="module")
 def stream_with(array_reader):
-    """Give a function that streams an array in blocks of some bytes, and keeps copies of what it yields."""
+    """Return a function that streams an array in blocks of some bytes, and keeps copies of what it yields."""
 
     def stream_all(pixels, segment, grid, most_bytes, batch_size=None):
         with pytest.MonkeyPatch.context() as patch:

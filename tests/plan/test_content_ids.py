@@ -26,7 +26,7 @@ def log_path(tmp_path):
 
 @pytest.fixture
 def put(images):
-    """Give a function that writes a file and finds it as the inventory would."""
+    """Return a function that writes a file and finds it as the inventory would."""
 
     def write(filename, content=b"pixels"):
         path = images / filename
@@ -38,7 +38,7 @@ def put(images):
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """Give the list of files that are hashed from here on."""
+    """Return the list of files that are hashed from here on."""
     paths = []
 
     def hash_and_note(path):
@@ -51,7 +51,7 @@ def hashed(monkeypatch):
 
 @pytest.fixture
 def ids(log_path):
-    """Give a function from found images to their content ids, with the log that it left last time."""
+    """Return a function from found images to their content ids, with the log that it left last time."""
 
     def again(image):
         return found_now(image.filename, image.path) if os.path.exists(image.path) else image
@@ -70,7 +70,7 @@ def ids(log_path):
 
 
 def touched(image, ns=0):
-    """Give a new modification time to the file of an image, and find it again."""
+    """Set a new modification time of the file of an image, and find it again."""
     os.utime(image.path, ns=(ns, ns))
     return found_now(image.filename, image.path)
 
@@ -241,7 +241,7 @@ def test_touched_model_file_keeps_its_hash(tmp_path, log_path):
 
 @pytest.fixture
 def put_vrt(images, put):
-    """Give a function that writes a VRT of the files that it names, and finds it as the inventory would."""
+    """Return a function that writes a VRT of the files that it names, and finds it as the inventory would."""
 
     def write(filename, *sources):
         names = (f'<SourceFilename relativeToVRT="1">{source}</SourceFilename>' for source in sources)
@@ -321,7 +321,7 @@ def test_slide_whose_companion_was_replaced_is_named_by_the_bytes_of_all(images,
 
 @pytest.fixture
 def changed(put, ids):
-    """Give three images whose bytes were looked at once, and are to be looked at again."""
+    """Return three images whose bytes were looked at once, and are to be looked at again."""
     images = [put(f"{name}.tif") for name in "abc"]
     ids(*images)
     return [touched(put(image.filename, b"other pixels"), ns=1) for image in images]

@@ -14,7 +14,7 @@ from quadrat.plan.inventory import find_images
 
 @pytest.fixture
 def put(images):
-    """Give a function that writes files of a few bytes into the images folder."""
+    """Return a function that writes files of a few bytes into the images folder."""
 
     def write(*filenames):
         for filename in filenames:
@@ -27,19 +27,19 @@ def put(images):
 
 @pytest.fixture
 def find(make_settings):
-    """Give a function from configuration keys to the images found."""
+    """Return a function from configuration keys to the images found."""
     return lambda **config: find_images(make_settings(**config))
 
 
 @pytest.fixture
 def filenames(find):
-    """Give a function from configuration keys to the filenames found."""
+    """Return a function from configuration keys to the filenames found."""
     return lambda **config: [image.filename for image in find(**config)]
 
 
 @pytest.fixture
 def write_table(tmp_path):
-    """Give a function that writes a table beside the images folder, and gives its path."""
+    """Return a function that writes a table beside the images folder, and returns its path."""
 
     def write(text, encoding="utf-8"):
         path = tmp_path / "images.tsv"
@@ -133,7 +133,7 @@ def test_two_folders_of_one_name_are_refused(put, find, images):
 
 @pytest.fixture
 def disk(tmp_path):
-    """Give a folder outside of the images, which holds an image, and a folder with another."""
+    """Return a folder outside of the images, which holds an image, and a folder with another."""
     disk = tmp_path / "disk"
     (disk / "far").mkdir(parents=True)
     for filename in ("a.tif", "far/b.tif"):
@@ -290,7 +290,7 @@ def test_folder_that_ends_like_an_image_is_searched(put, filenames):
 
 @pytest.fixture
 def closed_folder():
-    """Give a folder of an image and a folder that only root can list."""
+    """Return a folder of an image and a folder that only root can list."""
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images"
         (images / "closed").mkdir(parents=True)

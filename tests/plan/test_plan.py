@@ -480,7 +480,7 @@ def test_version_of_a_plan_is_that_of_content_and_recipe(finished):
 
 @pytest.fixture
 def drawn(study, tmp_path):
-    """Give a finished study with regions of two of its images, and the folder that holds them."""
+    """Return a finished study with regions of two of its images, and the folder that holds them."""
     folder = tmp_path / "regions"
     (folder / "north").mkdir(parents=True)
     for name in ("a.tif", "north/a.tif"):

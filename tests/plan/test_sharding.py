@@ -25,7 +25,7 @@ grids = st.builds(
 
 
 def rows_of(shards):
-    """Give the grid rows that the names of shards tell."""
+    """Return the grid rows that the names of shards tell."""
     return [path.rsplit(".", 2)[1] for path in shards.paths]
 
 
@@ -79,7 +79,7 @@ def opened(monkeypatch):
 
 @pytest.fixture
 def write_large(write_tiff):
-    """Give a function that writes an image of 400 x 300 px in small tiles."""
+    """Return a function that writes an image of 400 x 300 px in small tiles."""
 
     def write(filename):
         return write_tiff(filename, height=400, width=300, tile=(16, 16), compression="zlib")
@@ -89,7 +89,7 @@ def write_large(write_tiff):
 
 @pytest.fixture
 def plan(make_settings):
-    """Give a function that plans patches of 32 px, and gives the shards by filename, and the plan."""
+    """Return a function that plans patches of 32 px, and returns the shards by filename, and the plan."""
 
     def make(shard_pixels=30_000, announce=lambda line: None, **config):
         settings = make_settings(patch_size=32, shard_pixels=shard_pixels, **config)

@@ -25,13 +25,13 @@ ROWS = [StateRow("a.tif", "0123456789ab", "", {"site": "1"}), StateRow("b.tif", 
 
 @pytest.fixture
 def name(make_settings):
-    """Give a function from configuration keys to the version of one image."""
+    """Return a function from configuration keys to the version of one image."""
     return lambda **config: version("content", digest(recipe(make_settings(**config), hash_file)))
 
 
 @pytest.fixture
 def model(write_model):
-    """Give the configuration of a user's predictor whose file exists."""
+    """Return the configuration of a user's predictor whose file exists."""
     return {"kind": "python", "path": write_model("one = 1\n"), "name": "predict_patch"}
 
 
@@ -135,7 +135,7 @@ def test_bytes_of_a_dependency_are_part_of_the_version(name, model, tmp_path):
 
 @pytest.fixture
 def network(tmp_path):
-    """Give the path of an ONNX model, which keeps its weights in network.data."""
+    """Return the path of an ONNX model, which keeps its weights in network.data."""
     weights = numpy_helper.from_array(np.ones(4, np.float32), "w")
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
     graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "graph", [], [y], [weights])

@@ -29,7 +29,7 @@ def onnx_model(nodes, shape, outputs, weights=None, dtype="float32"):
 
 @pytest.fixture
 def write_onnx(tmp_path):
-    """Give a function that writes an ONNX model, and gives its path."""
+    """Return a function that writes an ONNX model, and returns its path."""
 
     def write(*graph, name="model.onnx", **options):
         path = tmp_path / name
@@ -41,7 +41,7 @@ def write_onnx(tmp_path):
 
 @pytest.fixture
 def identity(write_onnx):
-    """Give a function that writes a model whose output is its input."""
+    """Return a function that writes a model whose output is its input."""
 
     def write(shape=("n", 3, None, None), dtype="float32"):
         return write_onnx(
@@ -53,7 +53,7 @@ def identity(write_onnx):
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory):
-    """Give the path of a small network: convolution, ReLU, mean over the pixels, and five scores."""
+    """Return the path of a small network: convolution, ReLU, mean over the pixels, and five scores."""
     rng = np.random.default_rng(0)
     weights = {
         "kernel": rng.normal(size=(16, 3, 5, 5)).astype(np.float32),
@@ -73,7 +73,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture
 def info():
-    """Give a function that makes the metadata of an image."""
+    """Return a function that makes the metadata of an image."""
 
     def make(channels=3, dtype=np.uint8, **more):
         return ImageInfo("array", 1000, 1000, channels, np.dtype(dtype), 16, 16, **more)
@@ -83,7 +83,7 @@ def info():
 
 @pytest.fixture
 def predict(info):
-    """Give a function that predicts patches by a configuration, as a job would."""
+    """Return a function that predicts patches by a configuration, as a job would."""
     from quadrat.predictors import load_predictor
 
     def run(patches, threads=1, of=None, **configuration):
@@ -96,7 +96,7 @@ def predict(info):
 
 @pytest.fixture(scope="session")
 def published():
-    """Give a function that fetches files of a published package into the cache, and gives their folder."""
+    """Return a function that fetches files of a published package into the cache and returns their folder."""
     path = PROJECT / "examples" / "fetch_inputs.py"
     spec = importlib.util.spec_from_file_location("fetch_inputs", path)
     fetch_inputs = importlib.util.module_from_spec(spec)

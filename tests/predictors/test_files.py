@@ -8,7 +8,7 @@ from quadrat.predictors.files import TorchFormat, files_of, torch_format
 
 @pytest.fixture
 def write_archive(tmp_path):
-    """Give a function that writes an archive of empty files, and gives its path."""
+    """Return a function that writes an archive of empty files, and returns its path."""
 
     def write(*names):
         with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:

@@ -84,7 +84,7 @@ def test_batch_size_that_a_model_does_not_take_is_refused(write_onnx, predict):
 
 @pytest.fixture
 def single_only(write_onnx):
-    """Give the path of a model that declares any batch, and gives one vector whatever it is given."""
+    """Return the path of a model that declares any batch, and gives one vector whatever it is given."""
     shape = numpy_helper.from_array(np.array([1, 3 * 40 * 40], np.int64))
     nodes = [
         helper.make_node("Constant", [], ["shape"], value=shape),
@@ -96,7 +96,7 @@ def single_only(write_onnx):
 
 @pytest.fixture
 def silent_single_only(write_onnx):
-    """Give the path of one that does not fail on a batch, but gives a single prediction for all of it."""
+    """Return the path of one that does not fail on a batch, but gives a single prediction for all of it."""
     nodes = [helper.make_node("ReduceMean", ["x"], ["y"], axes=[0, 1, 2, 3], keepdims=1)]
     return write_onnx(nodes, ["n", 3, 40, 40], [("y", TensorProto.FLOAT, 4)])
 

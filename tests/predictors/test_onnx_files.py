@@ -25,7 +25,7 @@ def graph(nodes, weights=()):
 
 @pytest.fixture
 def save(tmp_path):
-    """Give a function that writes a model and files beside it, and gives the model's path."""
+    """Return a function that writes a model and files beside it, and returns the model's path."""
 
     def write(made, *beside, **model):
         for name in beside:

@@ -17,7 +17,7 @@ def _own_sys_path(monkeypatch):
 
 @pytest.fixture
 def load(write_model):
-    """Give a function from a user's source to its predictor."""
+    """Return a function from a user's source to its predictor."""
 
     def make(source, name="predict_patch", **configuration):
         return load_predictor({"kind": "python", "path": write_model(source), "name": name} | configuration)

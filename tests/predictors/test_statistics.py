@@ -118,7 +118,7 @@ def test_mean_asks_for_no_batches():
 
 
 def expected(patches, of, by_channel):
-    """Give the statistics as a plain loop over patches and channels does, as (n, channel, k)."""
+    """Return the statistics as a plain loop over patches and channels does, as (n, channel, k)."""
     samples = [
         [patch[..., c].copy() for c in range(patch.shape[2])] if by_channel else [patch.copy()]
         for patch in patches

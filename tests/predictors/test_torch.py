@@ -45,7 +45,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def saved(network, tmp_path_factory):
-    """Give the path of a network in each format."""
+    """Return the path of a network in each format."""
     folder = tmp_path_factory.mktemp("torch")
     paths = {
         kind: str(folder / f"{kind}.pt") for kind in ("script", "program", "checkpoint", "weights", "old")

@@ -17,7 +17,7 @@ def figures():
 
 @pytest.fixture
 def predictions(write_result, make_settings, results):
-    """Give a function that merges predictions by filename, and opens them."""
+    """Return a function that merges predictions by filename, and opens them."""
 
     def make(by_name):
         paths = [write_result(filename, values) for filename, values in by_name.items()]

@@ -10,13 +10,13 @@ from quadrat.results.links import link_results
 
 @pytest.fixture
 def link(results):
-    """Give a function that links results by filename."""
+    """Return a function that links results by filename."""
     return lambda targets: link_results(targets, results.links, results.path)
 
 
 @pytest.fixture
 def names(results):
-    """Give a function that lists what the folder of links holds, folders too."""
+    """Return a function that lists what the folder of links holds, folders too."""
 
     def listed():
         return sorted(path.relative_to(results.links).as_posix() for path in Path(results.links).rglob("*"))

@@ -20,7 +20,7 @@ OTHER = "ba9876543210"
 
 @pytest.fixture
 def merge(make_settings):
-    """Give a function that merges results, and gives the lines that it told."""
+    """Return a function that merges results, and returns the lines that it told."""
 
     def merge_all(*paths, images=(), **config):
         lines = []
@@ -34,13 +34,13 @@ def merge(make_settings):
 
 @pytest.fixture
 def dictionary(results):
-    """Give a function that reads predictions.json."""
+    """Return a function that reads predictions.json."""
     return lambda: json.loads(Path(results.json).read_text())
 
 
 @pytest.fixture
 def image_table(results):
-    """Give a function that reads images.tsv as text, by filename."""
+    """Return a function that reads images.tsv as text, by filename."""
     return lambda: pd.read_csv(results.images, sep="\t", dtype=str, keep_default_na=False).set_index(
         "filename"
     )
@@ -52,7 +52,7 @@ def planned(filename, problem="", hint="", **columns):
 
 @pytest.fixture
 def write_shard(results):
-    """Give a function that writes a shard of an image, and gives its path."""
+    """Return a function that writes a shard of an image, and returns its path."""
 
     def write(filename, rows, **footer):
         path = results.shard_path(filename, "0123456789ab", rows)

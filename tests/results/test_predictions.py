@@ -26,7 +26,7 @@ BY_NAME = {
 
 @pytest.fixture
 def merged(write_result, make_settings, results):
-    """Give a function that merges predictions by filename, and gives the results folder."""
+    """Return a function that merges predictions by filename, and returns the results folder."""
 
     def merge(by_name):
         paths = [write_result(filename, predictions) for filename, predictions in by_name.items()]

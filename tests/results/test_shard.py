@@ -28,7 +28,7 @@ class Recorder:
 
 
 def played(path):
-    """Give what a shard plays to the writer of the result."""
+    """Return what a shard plays to the writer of the result."""
     recorder = Recorder()
     play(path, recorder)
     return recorder.batches

@@ -36,7 +36,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def write(path):
-    """Give a function that stores predictions, in one batch or in several."""
+    """Return a function that stores predictions, in one batch or in several."""
 
     def write_batches(*batches, footer=FOOTER):
         with PredictionWriter(path) as writer:

@@ -9,7 +9,7 @@ from quadrat.run.diagnosis import find_obstacles
 
 @pytest.fixture
 def plan(make_settings, write_tiff):
-    """Give the plan of three images, one of which has a problem."""
+    """Return the plan of three images, one of which has a problem."""
     planned = [
         PlannedImage(name, name, "0123456789ab", "1-2", str(write_tiff(name).path), 1) for name in "ab"
     ]

@@ -26,7 +26,7 @@ ASK = partial(map, answer)
 
 @pytest.fixture
 def inspect(make_settings, results):
-    """Give a function that inspects the images of a test, and gives rows by filename and what was told."""
+    """Return a function that inspects images and returns rows by filename and what was told."""
 
     def run(ask=ASK, **config):
         log = io.BytesIO()

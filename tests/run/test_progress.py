@@ -9,7 +9,7 @@ from quadrat.run.progress import ProgressHandler
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Give a clock that is set by hand."""
+    """Return a clock that is set by hand."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
@@ -17,7 +17,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def run(clock):
-    """Give a function that plays (second, event, job, rule) to a handler, and gives its lines."""
+    """Return a function that plays (second, event, job, rule) to a handler, and returns its lines."""
 
     def play(total, events, shards=0):
         stream = io.StringIO()

@@ -11,7 +11,7 @@ from quadrat.run.record import write_run_record
 
 @pytest.fixture
 def write(tmp_path):
-    """Give a function from a project folder to the record of a run."""
+    """Return a function from a project folder to the record of a run."""
 
     def write_and_read(project, settings=None):
         path = tmp_path / "results/run.yaml"
@@ -23,7 +23,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Give a git checkout with one commit, and a function that calls git there."""
+    """Return a git checkout with one commit, and a function that calls git there."""
     folder = tmp_path / "project"
     folder.mkdir()
 

@@ -23,17 +23,17 @@ FAILURE = {"kind": "data", "message": "truncated: segment 118 of 400", "hint": "
 
 @pytest.fixture(scope="module")
 def failed_table(tmp_path_factory):
-    """Give the path of an images.tsv that is written again and again."""
+    """Return the path of an images.tsv that is written again and again."""
     return tmp_path_factory.mktemp("table") / "images.tsv"
 
 
 def filename_of(key):
-    """Give the filename of a key."""
+    """Return the filename of a key."""
     return unquote(key.replace("+", "%"))
 
 
 def plan_of(settings, paths):
-    """Give the plan that wants these results."""
+    """Return the plan that wants these results."""
     folder = ResultsFolder(settings.results)
     parts = [split_version_path(path) for path in paths]
     planned = [(head.removeprefix(f"{folder.versions}/"), version) for head, version in parts]
@@ -43,7 +43,7 @@ def plan_of(settings, paths):
 
 @pytest.fixture
 def finish(make_settings):
-    """Give a function that merges results, and gives the lines at the end of the run."""
+    """Return a function that merges results, and returns the lines at the end of the run."""
 
     def merge_and_tell(*paths, seconds=75.4, **config):
         settings = make_settings(**config)

@@ -11,7 +11,7 @@ from quadrat.views.distribution import BINS, MOST_LABELS, MOST_SHOWN, count_pred
 
 @pytest.fixture
 def count(tmp_path):
-    """Give a function that counts predictions, a row group an image."""
+    """Return a function that counts predictions, a row group an image."""
 
     def counted(*images, kind=None):
         schema = pa.schema({"prediction": kind or pa.array(images[0]).type})

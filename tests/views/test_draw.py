@@ -22,7 +22,7 @@ MEMORY_MB = 4000
 
 @pytest.fixture
 def draw(make_task, tmp_path):
-    """Give a function that predicts and draws an image, and gives its map and page."""
+    """Return a function that predicts and draws an image, and returns its map and page."""
 
     def drawn(path, between=lambda: None):
         task = make_task(path)

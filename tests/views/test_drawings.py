@@ -15,7 +15,7 @@ A, B = (
 
 @pytest.fixture
 def folder(results):
-    """Give the names of drawings in a results folder whose table lists two images, one of them failed."""
+    """Return the names of drawings in a results folder whose table lists two images, one of them failed."""
     Path(results.path).mkdir()
     write_table(results.path, {"a.tif": "failed", "north/b.tif": "ok"})
     return DrawingsFolder(results.path, True)

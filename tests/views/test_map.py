@@ -12,7 +12,7 @@ GREY = Thumbnail(np.full((200, 300, 3), 128, np.uint8), (2.0, 2.0))
 
 @pytest.fixture
 def make_map():
-    """Give a function from values to the map of an image of 400 x 600 px, 2 x 3 patches."""
+    """Return a function from values to the map of an image of 400 x 600 px, 2 x 3 patches."""
 
     def make(values, names=("prediction",), is_labels=False, skipped=None, filename="north/a.tif"):
         values = np.array(values, float).reshape(2, 3, -1)
@@ -33,7 +33,7 @@ def make_map():
 
 @pytest.fixture
 def drawn(tmp_path):
-    """Give a function that draws a map, and gives its pixels."""
+    """Return a function that draws a map, and returns its pixels."""
 
     def draw(patch_map, thumbnail=GREY):
         draw_map(patch_map, thumbnail, tmp_path / "map.png")
@@ -43,12 +43,12 @@ def drawn(tmp_path):
 
 
 def share(pixels, colour):
-    """Give the share of pixels that have a colour, to a few levels."""
+    """Return the share of pixels that have a colour, to a few levels."""
     return (np.abs(pixels - np.array(colour)).max(axis=-1) <= 4).mean()
 
 
 def over_grey(colour):
-    """Give a colour as it looks over the pale picture."""
+    """Return a colour as it looks over the pale picture."""
     return 0.72 * np.array(colour) + 0.28 * (90 + 128 * 165 / 255)
 
 

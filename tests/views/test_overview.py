@@ -26,7 +26,7 @@ class Text(HTMLParser):
 
 @pytest.fixture
 def overview(results, make_settings):
-    """Give a function that merges results and gives the overview of them."""
+    """Return a function that merges results and gives the overview of them."""
 
     def written(*paths):
         merge_predictions(list(paths), [], make_settings().as_dict(), {}, print)

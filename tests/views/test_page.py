@@ -14,7 +14,7 @@ PICTURE = Thumbnail(np.full((50, 50, 3), 128, np.uint8), (4.0, 4.0))
 
 @pytest.fixture
 def page(tmp_path):
-    """Give a function from a grid of values to the text of the page of its image."""
+    """Return a function from a grid of values to the text of the page of its image."""
 
     def write(values, thumbnail=PICTURE, skipped="", labels=()):
         rows, cols = np.shape(values)

@@ -13,7 +13,7 @@ IMAGE = {"full_size": [100, 140], "mpp": None}
 
 @pytest.fixture
 def write_grid(tmp_path):
-    """Give a function that stores predictions over the grid of a 100 x 140 px image, and gives the path."""
+    """Return a function that stores predictions of an image of 100 x 140 px and returns their path."""
 
     def write(predict, image=IMAGE, predictor=None, **grid):
         grid = PatchGrid(100, 140, **{"patch_size": 32, "stride": 32} | grid)

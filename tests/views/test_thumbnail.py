@@ -8,7 +8,7 @@ from quadrat.views.thumbnail import SIDE, blank_thumbnail, box_means, read_thumb
 
 
 def means_of_squares(pixels, factor):
-    """Give the means of all squares, one by one."""
+    """Return the means of all squares, one by one."""
     starts = [range(0, length, factor) for length in pixels.shape[:2]]
     return np.array(
         [

@@ -9,7 +9,7 @@ from studies import PATCH_SIZE, Study, write_image
 
 @pytest.fixture
 def study(tmp_path):
-    """Give a study without images."""
+    """Return a study without images."""
     study = Study(tmp_path / "study")
     study.images.mkdir(parents=True)
     study.configure(patch_size=PATCH_SIZE, maps=False)
@@ -32,6 +32,6 @@ def _finished(tmp_path_factory):
 
 @pytest.fixture
 def finished(_finished, tmp_path):
-    """Give a study of four images that was run to its end: a copy, so that it can be changed."""
+    """Return a study of four images that was run to its end: a copy, so that it can be changed."""
     shutil.copytree(_finished.path, tmp_path / "study", symlinks=True)
     return Study(tmp_path / "study")

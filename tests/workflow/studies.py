@@ -77,7 +77,7 @@ class Study:
         file.write_text(yaml.safe_dump(config | keys, allow_unicode=True))
 
     def command(self, *arguments, project=PROJECT, cores=2):
-        """Give the command that a user of an installation elsewhere types."""
+        """Return the command that a user of an installation elsewhere types."""
         configured = [] if "--configfile" in arguments else ["--configfile", "config.yaml"]
         return [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")),

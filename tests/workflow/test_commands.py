@@ -61,7 +61,7 @@ class Copy(Study):
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    """Give a copy in which the sample was predicted, and what that said."""
+    """Return a copy in which the sample was predicted, and what that said."""
     copy = Copy(tmp_path_factory.mktemp("sample") / "quadrat")
     copy.told = copy.type_all("test_sample_is_predicted_as_its_page_shows")
     return copy
@@ -69,7 +69,7 @@ def sample(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(sample):
-    """Give the copy in which each target was asked for, too, all of them at once, and what that said."""
+    """Return the copy in which each target was asked for, too, all of them at once, and what that said."""
     typed = commands_of(f"{HERE}::test_targets_give_what_the_documents_name")
     sample.told_by_targets = sample.type(" ".join(["snakemake", *(line.split()[1] for line in typed)]))
     return sample
@@ -128,7 +128,7 @@ def test_report_is_one_file_that_shows_each_image(sample):
 
 
 def shown(notebook):
-    """Give what each cell of code shows: its text, and the kinds of its output."""
+    """Return what each cell of code shows: its text, and the kinds of its output."""
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     return [[(output.data.get("text/plain"), sorted(output.data)) for output in cell] for cell in outputs]
 

@@ -40,7 +40,7 @@ def unmount(folder):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Give a file system of 1 MB."""
+    """Return a file system of 1 MB."""
     folder = tmp_path / "small_disk"
     folder.mkdir()
     mount("-t", "tmpfs", "-o", "size=1000k", "tmpfs", folder)
@@ -50,7 +50,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def read_only():
-    """Give a function that makes a folder read-only, for root too, until it is unmounted."""
+    """Return a function that makes a folder read-only, for root too, until it is unmounted."""
     mounted = []
 
     def lay_over(folder):

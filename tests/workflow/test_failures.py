@@ -37,7 +37,7 @@ def _damaged(tmp_path_factory):
 
 @pytest.fixture
 def damaged(_damaged, tmp_path):
-    """Give a study, run to its end, of one good image and three that cannot be read."""
+    """Return a study, run to its end, of one good image and three that cannot be read."""
     shutil.copytree(_damaged.path, tmp_path / "study", symlinks=True)
     study = Study(tmp_path / "study")
     study.good, study.first = _damaged.good, _damaged.first

@@ -45,7 +45,7 @@ def processes(run):
 
 
 def worked(run):
-    """Give how long the processors have worked for a run, in seconds."""
+    """Return how long the processors have worked for a run, in seconds."""
     ticks = 0
     for pid in processes(run):
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -111,7 +111,7 @@ def unlock(study):
 
 @pytest.fixture
 def undisturbed(study):
-    """Give a study of which an undisturbed run predicted and drew the images in the folder `all_images`."""
+    """Return a study of which an undisturbed run predicted and drew the images in the folder `all_images`."""
     for seed in range(FIRST + STOPS * MORE):
         write_image(study.images / f"{seed % 7}/{seed:03}.tif", seed, 64, 96)
     study.configure(maps=True)

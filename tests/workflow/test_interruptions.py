@@ -34,7 +34,7 @@ def _undisturbed(tmp_path_factory):
 
 @pytest.fixture
 def slow_study(_undisturbed, tmp_path):
-    """Give a study of six images that take a third of a second each, and what an undisturbed run makes."""
+    """Return a study of six images that take a third of a second each, and what an undisturbed run makes."""
     shutil.copytree(_undisturbed.path, tmp_path / "study", symlinks=True)
     study = Study(tmp_path / "study")
     study.undisturbed = study.merged_bytes()

@@ -26,7 +26,7 @@ def _drawn(tmp_path_factory):
 
 @pytest.fixture
 def drawn(_drawn, tmp_path):
-    """Give a study of four images, two with predictions, that was run to its end."""
+    """Return a study of four images, two with predictions, that was run to its end."""
     shutil.copytree(_drawn.path, tmp_path / "study", symlinks=True)
     return Study(tmp_path / "study")
 
@@ -48,7 +48,7 @@ def names(*filenames):
 
 
 def drawings(study):
-    """Give when each drawing was made."""
+    """Return when each drawing was made."""
     return {path: path.stat().st_mtime_ns for path in study.results.rglob(".quadrat/drawings/*/**/*.*")}
 
 

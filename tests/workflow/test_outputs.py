@@ -34,7 +34,7 @@ LAYOUTS = {
 
 @pytest.fixture(scope="module")
 def all_formats(tmp_path_factory):
-    """Give a study of one image of each layout, run on two cores, and the pixels of each image."""
+    """Return a study of one image of each layout, run on two cores, and the pixels of each image."""
     from studies import PATCH_SIZE, Study
 
     study = Study(tmp_path_factory.mktemp("formats") / "study")

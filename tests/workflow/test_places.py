@@ -23,7 +23,7 @@ UNPRIVILEGED = [
 
 @pytest.fixture
 def places(study):
-    """Give a study of good images with odd names, and of all that is not one."""
+    """Return a study of good images with odd names, and of all that is not one."""
     study.pixels = {
         name: write_image(study.images / name, seed, 64, 96)
         for seed, name in enumerate([*NAMES, "turn.tif", "back.tif/a.tif"])

@@ -62,7 +62,7 @@ def write_others(images):
 
 
 def texts(path):
-    """Give all that a file holds: its bytes, and what compression hides in them."""
+    """Return all that a file holds: its bytes, and what compression hides in them."""
     yield path.read_bytes()
     if path.suffix == ".parquet":
         yield str(pq.read_metadata(path).metadata).encode()

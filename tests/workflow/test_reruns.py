@@ -132,7 +132,7 @@ PREDICTOR = {
 
 @pytest.fixture
 def modelled(finished):
-    """Give a finished study whose predictor is a Python file with a file that it depends on."""
+    """Return a finished study whose predictor is a Python file with a file that it depends on."""
     (finished.path / "model.py").write_text(
         "def predict_patch(patch, path): return float(open(path).read()) * patch.mean()\n"
     )

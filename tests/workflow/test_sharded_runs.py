@@ -56,7 +56,7 @@ def version_bytes(study):
 
 @pytest.fixture
 def large_study(study):
-    """Give a study of a large image, a large one that is broken, and a small one."""
+    """Return a study of a large image, a large one that is broken, and a small one."""
     write_large(study.images / "north/large.tif", 1, dark_rows=1000)
     write_large(study.images / "broken.tif", 2)
     break_segment(study.images / "broken.tif", 0.6)

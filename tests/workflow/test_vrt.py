@@ -24,7 +24,7 @@ def write_vrt(path):
 
 @pytest.fixture
 def stored(study):
-    """Give the folder of the sources of a VRT that was predicted."""
+    """Return the folder of the sources of a VRT that was predicted."""
     folder = study.path / "stored"
     pixels = [write_image(folder / f"{name}.tif", seed)[..., 0] for seed, name in enumerate(SOURCES)]
     write_vrt(study.images / "a.vrt")

@@ -128,12 +128,12 @@ def plan():
 
 
 def planned_image(wildcards):
-    """Give the planned image of a job."""
+    """Return the planned image of a job."""
     return plan().image(wildcards.key, wildcards.version)
 
 
 def planned_shards(wildcards):
-    """Give the shards that the image of a job is cut into; None where it is not."""
+    """Return the shards that the image of a job is cut into; None where it is not."""
     return plan().shards.get(results.version_path(wildcards.key, wildcards.version))
 
 
@@ -144,13 +144,13 @@ def is_join(wildcards):
 
 @asked_once
 def shards_to_join(wildcards):
-    """Give the paths of the shards that make up the result of a job; none where it predicts all by itself."""
+    """Return the paths of the shards that make up the result of a job; none where it predicts all by itself."""
     return planned_shards(wildcards).paths if is_join(wildcards) else []
 
 
 @asked_once
 def image_task(wildcards):
-    """Give what the job of an image, or of a shard of it, needs to know."""
+    """Return what the job of an image, or of a shard of it, needs to know."""
     image, shards = planned_image(wildcards), planned_shards(wildcards)
     rows = wildcards.get("rows")
     return {
@@ -170,14 +170,14 @@ def image_task(wildcards):
 
 @asked_once
 def job_minutes(wildcards, attempt):
-    """Give the minutes that a cluster is asked for: ten, and one for each 10 MB of the job's share of its image."""
+    """Return the minutes that a cluster is asked for: ten, and one for each 10 MB of the job's share of its image."""
     size, shards = planned_image(wildcards).size, planned_shards(wildcards)
     return (10 + size // 10_000_000 // (len(shards.paths) if shards else 1)) * attempt
 
 
 @asked_once
 def job_threads(wildcards):
-    """Give few jobs all cores, and many one each; where they share a GPU, one runs at a time; a join takes one."""
+    """Return the threads of a job: few jobs share all cores, many take one each; where they share a GPU, one runs at a time; a join takes one."""
     if is_join(wildcards) or not (workflow.is_main_process and workflow.local_exec):
         return 1  # on a cluster, and in its jobs, which are told the cores of their node and not their own
     cores = workflow.resource_settings.cores or 1
@@ -188,7 +188,7 @@ def job_threads(wildcards):
 
 @asked_once
 def job_gpus(wildcards):
-    """Give the GPUs that a job needs; a join predicts nothing."""
+    """Return the GPUs that a job needs; a join predicts nothing."""
     return 0 if is_join(wildcards) else gpus(settings.predictor)
 
 
@@ -207,7 +207,7 @@ def is_forced():
 
 
 def awaited_results(wildcards):
-    """Give the Parquets that a run has yet to compute.
+    """Return the Parquets that a run has yet to compute.
 
     Snakemake would look at every other one too, and longer than it takes to plan: a rerun costs what it computes.
     """
@@ -234,7 +234,7 @@ def tell_failure():
 
 
 def obstacles():
-    """Give what is wrong with the places that the run reads and writes."""
+    """Return what is wrong with the places that the run reads and writes."""
     return find_obstacles(plan(), [results.path, ".snakemake"])
 
 

@@ -17,7 +17,7 @@ drawings = DrawingsFolder(settings.results, settings.maps)
 
 
 def wanted_drawings(wildcards):
-    """Give the marks of the drawings that a run has yet to make; for a report, those that it shows."""
+    """Return the marks of the drawings that a run has yet to make; for a report, those that it shows."""
     checkpoints.merge_predictions.get()
     if is_executed():
         return drawings.missing_batches(plan().images, RUN)
@@ -35,7 +35,7 @@ def superseded_paths(wildcards):
 
 
 def merged_tables(wildcards):
-    """Give the tables of the last merge, as a report shows them."""
+    """Return the tables of the last merge, as a report shows them."""
     checkpoints.merge_predictions.get()
     return [reported_table(path) for path in (results.images, results.run)]
 
@@ -66,12 +66,12 @@ def reported(path, drawing, view):
 
 
 def images_of_batch(wildcards):
-    """Give the images of a batch that are not drawn."""
+    """Return the images of a batch that are not drawn."""
     return drawings.missing(
         plan().images[int(wildcards.first) : int(wildcards.last) + 1]
     )
 
 
 def drawing_threads(wildcards):
-    """Give the images of a small run several cores each."""
+    """Return the threads of a job that draws: an image of a small run takes several cores."""
     return max(1, (workflow.resource_settings.cores or 1) // len(plan().images))

@@ -84,7 +84,7 @@ def _write(form: str, missing: dict[str, ImageResult], record: "_Record") -> Non
 
 
 def _found_labels(results: list[Result]) -> list[str]:
-    """Give the labels of all images, sorted; none where predictions are not labels."""
+    """Return the labels of all images, sorted; none where predictions are not labels."""
     found: set[str] = set()
     for result in results:
         opened = ImageResult(result)
@@ -94,7 +94,7 @@ def _found_labels(results: list[Result]) -> list[str]:
 
 
 def _mark(result: Result, labels: tuple[str, ...]) -> str:
-    """Give what an export is made from."""
+    """Return what an export is made from."""
     version = split_version_path(result.path)[1]
     return digest([version, labels, __version__])
 

@@ -27,7 +27,7 @@ def write(result: ImageResult, path: Path) -> None:
 
 
 def _geo(crs: str | None) -> dict:
-    """Give the metadata of the geometry column.
+    """Return the metadata of the geometry column.
 
     References
     ----------

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from quadrat.errors import ResultsError
 from quadrat.exports.ground import Ground
-from quadrat.exports.image_result import ImageResult, PatchBatch
+from quadrat.exports.image_result import ImageResult, PredictionBatch
 
 # Of booleans and of labels, where a patch was skipped.
 NO_BOOLEAN, NO_LABEL = 255, 0
@@ -74,7 +74,7 @@ def write(result: ImageResult, path: Path) -> None:
 
 
 def _storage(result: ImageResult) -> tuple[str, Any]:
-    """Give the dtype of the raster and its nodata value, which stands for skipped patches."""
+    """Return the dtype of the raster and its nodata value, which stands for skipped patches."""
     if result.is_text:
         return np.min_scalar_type(len(result.labels)).name, NO_LABEL
     if pa.types.is_boolean(result.value_type):
@@ -86,8 +86,8 @@ def _storage(result: ImageResult) -> tuple[str, Any]:
     return ("float64", np.nan) if result.has_skipped() else (kind.name, None)
 
 
-def _coded(batch: PatchBatch, result: ImageResult) -> np.ndarray:
-    """Give predictions as numbers."""
+def _coded(batch: PredictionBatch, result: ImageResult) -> np.ndarray:
+    """Return predictions as numbers."""
     if result.is_text:
         codes = {label: code for code, label in enumerate(result.labels, start=1)} | {None: NO_LABEL}
         return np.vectorize(codes.__getitem__, otypes=[np.int64])(batch.values)

@@ -30,13 +30,13 @@ class Ground(NamedTuple):
 
     @classmethod
     def of(cls, image: dict[str, Any]) -> "Ground":
-        """Give the ground of an image as its footer describes it."""
+        """Return the ground of an image as its footer describes it."""
         if image["transform"] is None:
             return cls(PLAIN, None)
         return cls(tuple(image["transform"]), image["crs"])
 
     def corners(self, windows: np.ndarray) -> np.ndarray:
-        """Give the corners of patches.
+        """Return the corners of patches.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class Ground(NamedTuple):
         return np.stack([a * col + b * row + c, d * col + e * row + f], axis=2)
 
     def of_raster(self, grid: dict[str, Any], downsample: tuple[float, float]) -> tuple[float, ...]:
-        """Give the transform of a raster with a pixel for each cell of a grid.
+        """Return the transform of a raster with a pixel for each cell of a grid.
 
         A pixel is as large as the distance between patches, and lies in the middle of its patch.
 

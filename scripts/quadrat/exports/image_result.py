@@ -27,7 +27,7 @@ _FOOTER = {
 }
 
 
-class PatchBatch(NamedTuple):
+class PredictionBatch(NamedTuple):
     """Some patches, in row-major order of the grid.
 
     Attributes
@@ -105,19 +105,19 @@ class ImageResult:
         return column.null_count < len(column)
 
     def found_labels(self) -> set[str]:
-        """Give the labels that its predictions have."""
+        """Return the labels that its predictions have."""
         column = pq.ParquetFile(self._path).read(columns=["prediction"])["prediction"]
         values = pc.list_flatten(column) if self.shape else column
         return set(values.drop_null().unique().to_pylist())
 
-    def batches(self) -> Iterator[PatchBatch]:
+    def batches(self) -> Iterator[PredictionBatch]:
         """Yield all patches, some at a time."""
         size = max(1, min(ROW_GROUP_ROWS, BATCH_VALUES // int(np.prod(self.shape))))
         for columns in pq.ParquetFile(self._path).iter_batches(size, use_threads=False):
             place = columns.schema.get_field_index("prediction")
             if pa.types.is_null(columns.schema.types[place]):
                 columns = columns.set_column(place, "prediction", pa.nulls(len(columns), self.value_type))
-            yield PatchBatch(
+            yield PredictionBatch(
                 rows=columns["row"].to_numpy(),
                 cols=columns["col"].to_numpy(),
                 windows=np.stack(

@@ -43,7 +43,7 @@ def writing(path: str | os.PathLike) -> "Iterator[None]":
 
 @contextmanager
 def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None) -> "Iterator[Path]":
-    """Give a path to write to that takes the place of `path` when the block ends without an error.
+    """Yield a path to write to that takes the place of `path` when the block ends without an error.
 
     The file is on disk before it is renamed: whoever finds `path` finds a whole file.
 

@@ -17,7 +17,7 @@ _OF_THREAD = threading.local()
 
 
 def signature(stat: os.stat_result, *others: os.stat_result) -> Signature:
-    """Give what changes whenever a file is written or replaced: size, mtime (ns), ctime (ns) and inode.
+    """Return what changes whenever a file is written or replaced: size, mtime (ns), ctime (ns) and inode.
 
     Of several files these are the size of all, and a hash of the sizes and mtimes, ctimes, and inodes.
     """
@@ -39,7 +39,7 @@ def mark_of(stat: os.stat_result) -> list[int]:
 
 
 def join_hashes(hashes: list[str]) -> str:
-    """Give the hash of all files of an image: that of the only one, or one made of those of several."""
+    """Return the hash of all files of an image: that of the only one, or one made of those of several."""
     return hashes[0] if len(hashes) == 1 else xxhash.xxh3_128_hexdigest("".join(hashes).encode())
 
 
@@ -77,14 +77,14 @@ def hash_file(path: str | os.PathLike) -> str:
 
 
 def _buffer() -> memoryview:
-    """Give the buffer of this thread: fresh memory for every file would cost as much as hashing it."""
+    """Return the buffer of this thread: fresh memory for every file would cost as much as hashing it."""
     if not hasattr(_OF_THREAD, "buffer"):
         _OF_THREAD.buffer = memoryview(bytearray(READ_BYTES))
     return _OF_THREAD.buffer
 
 
 def digest(value: Any) -> str:
-    """Give 12 hex digits that name a value made of JSON's types."""
+    """Return 12 hex digits that name a value made of JSON's types."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=VERSION_DIGITS // 2).hexdigest()
 

@@ -36,7 +36,7 @@ def show(line: str, stream: TextIO | None = None) -> None:
 
 
 def table_bytes(header: list[str], rows: Iterable[list]) -> bytes:
-    """Give a table as tab-separated text; values with tabs, quotes or line breaks are quoted."""
+    """Return a table as tab-separated text; values with tabs, quotes or line breaks are quoted."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(header)

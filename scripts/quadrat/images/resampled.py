@@ -51,7 +51,7 @@ class ResampledReader:
 
     @staticmethod
     def memory_bytes(source: ImageInfo, ratio: Fraction, patch_size: int) -> int:
-        """Give the memory that resampling takes, beside that of the reader."""
+        """Return the memory that resampling takes, beside that of the reader."""
         info = _resampled(source, ratio)
         samples = info.width * info.channels
         stripes = 2 * min(patch_size, info.height) * samples * info.dtype.itemsize
@@ -175,7 +175,7 @@ def _write_means(
 
 
 def _sums(pixels: np.ndarray, down: _Shares, across: _Shares) -> np.ndarray:
-    """Give the weighted sum of each resampled pixel.
+    """Return the weighted sum of each resampled pixel.
 
     Weights are whole numbers, so that sums of integers are exact, and do not depend on how the image is cut.
     """
@@ -199,7 +199,7 @@ def _sums_along(pixels: np.ndarray, axis: int, shares: _Shares, dtype: type) -> 
 
 
 def _largest(dtype: np.dtype) -> float:
-    """Give the largest magnitude of an integer type; infinity for other types."""
+    """Return the largest magnitude of an integer type; infinity for other types."""
     if dtype.kind == "b":
         return 1
     if dtype.kind not in "iu":

@@ -9,7 +9,7 @@ from quadrat.images.budget import MB
 from quadrat.images.image import ImageInfo, Reader
 from quadrat.images.open import open_image
 from quadrat.images.resampled import ResampledReader
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
 # A level whose pixels are so near to what is asked for is read as it is: scanners called 40x have 0.2527 mpp
 # as well as 0.25, and resampling by such a ratio would only blur.
@@ -20,13 +20,13 @@ SQUARE_TOLERANCE = 0.01
 LARGEST_DENOMINATOR = 10_000
 
 
-def open_reading(path: str, reading: Reading, memory_mb: float | None) -> Reader:
+def open_reading(path: str, reading: ReadSettings, memory_mb: float | None) -> Reader:
     """Open what the configuration reads of an image; only metadata are read.
 
     Parameters
     ----------
     path : str
-    reading : Reading
+    reading : ReadSettings
     memory_mb : float or None
         Memory in megabytes that the reader may take; None for no limit.
 
@@ -60,9 +60,9 @@ def open_reading(path: str, reading: Reading, memory_mb: float | None) -> Reader
 
 
 def _nearest_finer(
-    path: str, reading: Reading, wanted: float, chosen: dict[str, Any]
+    path: str, reading: ReadSettings, wanted: float, chosen: dict[str, Any]
 ) -> tuple[ImageInfo, Fraction]:
-    """Give the coarsest level that is fine enough, and the size in its pixels of those asked for."""
+    """Return the coarsest level that is fine enough, and the size in its pixels of those asked for."""
     key = "mpp" if reading.gsd is None else "gsd"
     info = _info_of(path, 0, chosen)
     size = _pixel_size(info, reading, key)
@@ -97,8 +97,8 @@ def _info_of(path: str, level: int, chosen: dict[str, Any]) -> ImageInfo:
         return reader.info
 
 
-def _pixel_size(info: ImageInfo, reading: Reading, key: str) -> float:
-    """Give the size of a level-0 pixel, in micrometres or in units of the CRS."""
+def _pixel_size(info: ImageInfo, reading: ReadSettings, key: str) -> float:
+    """Return the size of a level-0 pixel, in micrometres or in units of the CRS."""
     y, x = _sides_um(info, reading) if key == "mpp" else _sides_on_earth(info)
     if abs(y - x) > SQUARE_TOLERANCE * max(y, x):
         raise ImageError(
@@ -108,7 +108,7 @@ def _pixel_size(info: ImageInfo, reading: Reading, key: str) -> float:
     return (y + x) / 2
 
 
-def _sides_um(info: ImageInfo, reading: Reading) -> tuple[float, float]:
+def _sides_um(info: ImageInfo, reading: ReadSettings) -> tuple[float, float]:
     if info.mpp is not None:
         return info.mpp
     if reading.default_mpp is None:

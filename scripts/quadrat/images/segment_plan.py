@@ -44,7 +44,7 @@ class Task(NamedTuple):
 
 
 def segments_together(segment_bytes: int) -> int:
-    """Give how many segments of a decoded size share a task, at most."""
+    """Return how many segments of a decoded size share a task, at most."""
     return max(1, TASK_BYTES // max(1, segment_bytes))
 
 

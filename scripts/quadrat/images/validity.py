@@ -12,7 +12,7 @@ from quadrat.images.image import ImageInfo, Reader
 from quadrat.images.open import open_image
 from quadrat.images.resampled import ResampledReader
 from quadrat.images.resolution import open_reading
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
 # What GDAL takes to read a mask beside the image.
 MASK_MB = 100
@@ -43,13 +43,13 @@ class Opened(NamedTuple):
         self.reader.close()
 
 
-def open_with_validity(path: str, reading: Reading, memory_mb: float | None) -> Opened:
+def open_with_validity(path: str, reading: ReadSettings, memory_mb: float | None) -> Opened:
     """Open what the configuration reads of an image, and its alpha or mask where `skip: nodata` asks for it.
 
     Parameters
     ----------
     path : str
-    reading : Reading
+    reading : ReadSettings
     memory_mb : float or None
         Memory in megabytes that may be taken; None for no limit.
 
@@ -87,7 +87,7 @@ def _without_last(info: ImageInfo) -> ImageInfo:
     )
 
 
-def _open_with_mask(path: str, reading: Reading, memory_mb: float | None) -> Opened:
+def _open_with_mask(path: str, reading: ReadSettings, memory_mb: float | None) -> Opened:
     # Imported here: it takes GDAL, which other formats do without.
     from quadrat.images.mask import MaskReader, has_mask
 

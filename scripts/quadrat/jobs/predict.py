@@ -19,7 +19,7 @@ from quadrat.images.validity import Opened, open_with_validity
 from quadrat.jobs.rows import GridRows
 from quadrat.jobs.task import ImageTask
 from quadrat.patches.skips import PatchRules, Skips, known_skips
-from quadrat.patches.stream import PatchRun, require_listable, stream_batches, stream_patches
+from quadrat.patches.stream import PatchBatch, require_listable, stream_batches, stream_patches
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.results.writer import RowWriter, write_failure
 
@@ -159,7 +159,7 @@ def _predict_patches(task: ImageTask, writer: RowWriter) -> dict[str, Any]:
 
 def _runs(
     opened: Opened, grid: PatchGrid, predictor: Predictor, skips: Skips, task: ImageTask
-) -> Iterator[PatchRun]:
+) -> Iterator[PatchBatch]:
     """Yield the patches that are predicted, in batches."""
     info = opened.info
     runs = stream_patches(opened.reader, grid, task.threads, skips.wanted)
@@ -169,7 +169,7 @@ def _runs(
     return runs if size is None else stream_batches(runs, size, grid.cols)
 
 
-def _predict(predictor: Predictor, run: PatchRun) -> np.ndarray:
+def _predict(predictor: Predictor, run: PatchBatch) -> np.ndarray:
     try:
         return predictor.predict(run.patches)
     except PredictorError as error:

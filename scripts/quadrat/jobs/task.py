@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 
 if TYPE_CHECKING:
     from quadrat.results.writer import RowWriter
@@ -17,7 +17,7 @@ class ImageTask:
     ----------
     filename, path, version, content_id : str
         The image, as planned.
-    reading : Reading
+    reading : ReadSettings
         Which of its pixels are read, and how they are cut into patches.
     predictor : dict
         Configuration of the predictor.
@@ -45,7 +45,7 @@ class ImageTask:
     path: str
     version: str
     content_id: str
-    reading: Reading
+    reading: ReadSettings
     predictor: dict[str, Any]
     output: str
     predictor_files: dict[str, list[int]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class ImageTask:
     memory_mb: int | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Give what the footer holds whatever becomes of the image."""
+        """Return what the footer holds whatever becomes of the image."""
         known = {"filename": self.filename, "version": self.version, "content_id": self.content_id}
         return known if self.rows is None else known | {"rows": self.rows}
 
@@ -73,7 +73,7 @@ class ImageTask:
         return "predict_image" if self.rows is None else "predict_shard"
 
     def writer(self) -> "RowWriter":
-        """Give what writes the output."""
+        """Return what writes the output."""
         if self.rows is None:
             from quadrat.results.writer import PredictionWriter
 

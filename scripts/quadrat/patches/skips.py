@@ -11,8 +11,8 @@ from quadrat.grid import PatchGrid
 from quadrat.images.image import ImageInfo
 from quadrat.images.nodata import is_nodata
 from quadrat.images.open import open_image
-from quadrat.patches.stream import PatchRun
-from quadrat.settings import Reading
+from quadrat.patches.stream import PatchBatch
+from quadrat.settings import ReadSettings
 
 # Where two hold, the first that is found is told: places are known before pixels are read.
 REASONS = ("unscanned", "outside", "background", "nodata")
@@ -56,7 +56,7 @@ class Skips:
         self._reasons[row, col] = REASONS.index(reason) + 1
 
     def reasons(self, cells: range) -> list[str | None]:
-        """Give why each of some patches, counted in row-major order, is skipped; None where it is not."""
+        """Return why each of some patches, counted in row-major order, is skipped; None where it is not."""
         found = self._reasons.reshape(-1)[cells.start : cells.stop]
         return [REASONS[reason - 1] if reason else None for reason in found.tolist()]
 
@@ -89,7 +89,7 @@ class PatchRules:
         self._info, self._validity = info, validity
 
     def reason(self, patch: np.ndarray) -> str | None:
-        """Give why a patch is skipped; None where it is not.
+        """Return why a patch is skipped; None where it is not.
 
         Parameters
         ----------
@@ -120,17 +120,17 @@ class PatchRules:
             empty |= patch[..., self._validity] == 0
         return bool(np.count_nonzero(empty) >= share * empty.size)
 
-    def predicted(self, runs: Iterator[PatchRun], skips: Skips) -> Iterator[PatchRun]:
+    def predicted(self, runs: Iterator[PatchBatch], skips: Skips) -> Iterator[PatchBatch]:
         """Yield the patches that no rule skips, and add the others to the skips.
 
         Parameters
         ----------
-        runs : iterator of PatchRun
+        runs : iterator of PatchBatch
         skips : Skips
 
         Yields
         ------
-        PatchRun
+        PatchBatch
             Without the channel of validity, where that is not one of the image's.
         """
         for run in runs:
@@ -143,12 +143,12 @@ class PatchRules:
                 if is_kept:
                     first, *others = group
                     part = slice(first, first + len(others) + 1)
-                    yield PatchRun(run.positions[part], patches[part])
+                    yield PatchBatch(run.positions[part], patches[part])
 
 
 def known_skips(
     path: str,
-    reading: Reading,
+    reading: ReadSettings,
     grid: PatchGrid,
     info: ImageInfo,
     *,
@@ -162,7 +162,7 @@ def known_skips(
     ----------
     path : str
         The image file.
-    reading : Reading
+    reading : ReadSettings
     grid : PatchGrid
     info : ImageInfo
         Of the image, as the grid was laid over it.

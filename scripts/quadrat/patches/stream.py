@@ -24,7 +24,7 @@ MOST_PATCHES = 100_000_000
 BYTES_PER_PATCH = 150
 
 
-class PatchRun(NamedTuple):
+class PatchBatch(NamedTuple):
     """Neighbouring patches of one grid row.
 
     Attributes
@@ -115,7 +115,7 @@ def plan_blocks(grid: PatchGrid, info: ImageInfo, wanted: np.ndarray | None = No
 
 def stream_patches(
     reader: Reader, grid: PatchGrid, threads: int, wanted: np.ndarray | None = None
-) -> Iterator[PatchRun]:
+) -> Iterator[PatchBatch]:
     """Yield the patches of an image in row-major order while the next ones are decoded.
 
     Parameters
@@ -130,7 +130,7 @@ def stream_patches(
 
     Yields
     ------
-    PatchRun
+    PatchBatch
         Views of the reader's buffers, valid until the next one.
     """
     blocks = plan_blocks(grid, reader.info, wanted)
@@ -145,11 +145,11 @@ def stream_patches(
 
 
 def rows_together(cols: int) -> int:
-    """Give how many grid rows make a group: a whole image and its groups one by one have the same batches."""
+    """Return the grid rows of a group: a whole image and its groups one by one have the same batches."""
     return -(-GROUP_CELLS // cols)
 
 
-def stream_batches(runs: Iterator[PatchRun], size: int, cols: int) -> Iterator[PatchRun]:
+def stream_batches(runs: Iterator[PatchBatch], size: int, cols: int) -> Iterator[PatchBatch]:
     """Yield patches in contiguous batches.
 
     What a batch holds follows from the grid and `size` alone, never from blocks: predictions that
@@ -157,7 +157,7 @@ def stream_batches(runs: Iterator[PatchRun], size: int, cols: int) -> Iterator[P
 
     Parameters
     ----------
-    runs : iterator of PatchRun
+    runs : iterator of PatchBatch
         Patches in row-major order.
     size : int
         Patches in a batch; one that would mix patches of different sizes, or of two groups of grid rows, is
@@ -167,7 +167,7 @@ def stream_batches(runs: Iterator[PatchRun], size: int, cols: int) -> Iterator[P
 
     Yields
     ------
-    PatchRun
+    PatchBatch
         `patches` is C-contiguous, and reused for the next batch.
     """
     positions: list[tuple[int, int, Window]] = []
@@ -175,7 +175,7 @@ def stream_batches(runs: Iterator[PatchRun], size: int, cols: int) -> Iterator[P
     for run in runs:
         patch_shape, its_group = run.patches.shape[1:], run.positions[0][0] // rows_together(cols)
         if positions and (its_group != group or buffer.shape[1:] != patch_shape):
-            yield PatchRun(positions, buffer[: len(positions)])
+            yield PatchBatch(positions, buffer[: len(positions)])
             positions = []
         if buffer.shape[1:] != patch_shape:
             buffer = np.empty((size, *patch_shape), run.patches.dtype)
@@ -187,10 +187,10 @@ def stream_batches(runs: Iterator[PatchRun], size: int, cols: int) -> Iterator[P
             positions = positions + run.positions[start : start + take]
             start += take
             if len(positions) == size:
-                yield PatchRun(positions, buffer)
+                yield PatchBatch(positions, buffer)
                 positions = []
     if positions:
-        yield PatchRun(positions, buffer[: len(positions)])
+        yield PatchBatch(positions, buffer[: len(positions)])
 
 
 def _share_segments(origins: list[int], patch_size: int, segment: int) -> bool:
@@ -209,7 +209,7 @@ def _column_groups(cols: range, xs: list[int], patch_size: int, segment: int, wi
     return [*groups, range(first, cols.stop)]
 
 
-def _cut(block: Block, array: np.ndarray, grid: PatchGrid, wanted: np.ndarray) -> Iterator[PatchRun]:
+def _cut(block: Block, array: np.ndarray, grid: PatchGrid, wanted: np.ndarray) -> Iterator[PatchBatch]:
     """Cut a block where the size or distance of its patches changes, or where one is not wanted."""
     xs = grid.xs
     regular = [col for col in block.cols if xs[col] == col * grid.stride]
@@ -229,4 +229,4 @@ def _cut(block: Block, array: np.ndarray, grid: PatchGrid, wanted: np.ndarray) -
         positions = [
             (block.row, col, Window(block.window.y, xs[col], block.window.height, width)) for col in cols
         ]
-        yield PatchRun(positions, patches)
+        yield PatchBatch(positions, patches)

@@ -20,7 +20,7 @@ DARKEST_PADDING = 15
 def tissue_shares(
     open_level: Callable[[int], Reader], grid: PatchGrid, info: ImageInfo, memory_mb: float | None
 ) -> np.ndarray:
-    """Give the share of each patch that is tissue: more saturated than Otsu's threshold for the whole slide.
+    """Return the share of each patch that is tissue: more saturated than Otsu's threshold of the slide.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _is_scanned(info: ImageInfo) -> np.ndarray:
 
 
 def saturation(pixels: np.ndarray) -> np.ndarray:
-    """Give the saturation of colours, as in HSV: the range of a pixel's samples by their largest.
+    """Return the saturation of colours, as in HSV: the range of a pixel's samples by their largest.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def saturation(pixels: np.ndarray) -> np.ndarray:
 
 
 def otsu_threshold(values: np.ndarray) -> int:
-    """Give the value that best parts values into two classes: those up to it, and those above.
+    """Return the value that best parts values into two classes: those up to it, and those above.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ class ContentLog:
         self._lines = len(lines)
 
     def get(self, name: str) -> tuple[Signature, str] | None:
-        """Give the signature and content id last recorded for a name."""
+        """Return the signature and content id last recorded for a name."""
         return self._entries.get(name)
 
     def record(self, entries: Iterable[tuple[str, Signature, str]]) -> None:
@@ -102,7 +102,7 @@ class ContentLog:
 
 
 def hash_known(path: str, log: ContentLog) -> str:
-    """Give the hash of a model file or source file, reading it only when its signature changed."""
+    """Return the hash of a model file or source file, reading it only when its signature changed."""
     name = "file:" + os.path.abspath(path)
     found = signature(os.stat(path))
     entry = log.get(name)
@@ -120,7 +120,7 @@ def identify(
     verify: str,
     announce: Callable[[str], None],
 ) -> dict[str, str]:
-    """Give the content id of each image.
+    """Return the content id of each image.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ class Plan:
         return state(rows, self.settings.json_max_values)
 
     def image(self, key: str, version: str) -> PlannedImage:
-        """Give the image that a key names.
+        """Return the image that a key names.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Plan:
         return image
 
     def regions_of(self, image: PlannedImage) -> dict[str, Any] | None:
-        """Give where patches of an image are predicted, as its job needs it; None for everywhere."""
+        """Return where patches of an image are predicted, as its job needs it; None for everywhere."""
         if self._region_files is None:
             return None
         return self._region_files.task(image.filename, image.regions)
@@ -263,13 +263,13 @@ def _write(plan: Plan, folder: ResultsFolder) -> None:
 def _predictor(
     settings: Settings, log: ContentLog, regions_hash: str
 ) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """Give the recipe, and the files whose content it names as they were before they were read."""
+    """Return the recipe, and the files whose content it names as they were before they were read."""
     files = {path: mark(path) for path in versions.predictor_files(settings)}
     return versions.recipe(settings, lambda path: hash_known(path, log), regions_hash), files
 
 
 def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:
-    """Give the known images that are gone, and stop when that looks like an accident."""
+    """Return the known images that are gone, and stop when that looks like an accident."""
     vanished = {filename for filename in known - found if is_chosen(filename, settings)}
     if len(vanished) * 2 > len(known) and not settings.allow_removed:
         raise ConfigError(

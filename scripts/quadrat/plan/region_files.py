@@ -51,7 +51,7 @@ class RegionFiles:
             )
 
     def path_of(self, filename: str) -> str:
-        """Give the path of the file that holds the regions of an image; it may be missing in a folder."""
+        """Return the path of the file that holds the regions of an image; it may be missing in a folder."""
         return os.path.join(self._path, f"{filename}.geojson") if self._is_folder else self._path
 
     def hash_each(self, filenames: Iterable[str], hash_path: Callable[[str], str]) -> dict[str, str]:
@@ -79,5 +79,5 @@ class RegionFiles:
         return hashes
 
     def task(self, filename: str, content_hash: str) -> dict[str, Any]:
-        """Give what the job of an image needs to know; see `quadrat.jobs.task.ImageTask`."""
+        """Return what the job of an image needs to know; see `quadrat.jobs.task.ImageTask`."""
         return {"path": self.path_of(filename), "hash": content_hash, "in_pixels": self._is_folder}

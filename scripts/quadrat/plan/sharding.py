@@ -16,7 +16,7 @@ from quadrat.grid import PatchGrid
 from quadrat.processes.limits import Ended, answers
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.tables import PlannedImage
-from quadrat.settings import Reading, Settings
+from quadrat.settings import ReadSettings, Settings
 
 # What a byte of deflate can at most hold of 8-bit samples (RFC 1951). An image that is coded more densely is
 # nearly empty: one job is enough.
@@ -180,7 +180,7 @@ def answer(question: dict[str, Any]) -> dict[str, int] | None:
     from quadrat.images.resolution import open_reading
 
     try:
-        with open_reading(question["path"], Reading(**question["reading"]), None) as reader:
+        with open_reading(question["path"], ReadSettings(**question["reading"]), None) as reader:
             return {name: getattr(reader.info, name) for name in ("height", "width", "seek_height")}
     except (ImageError, OSError):
         return None

@@ -10,7 +10,7 @@ from quadrat.settings import Settings
 
 
 def recipe(settings: Settings, hash_path: Callable[[str], str], regions_hash: str = "") -> dict[str, Any]:
-    """Give all that predictions are made from but the images themselves.
+    """Return all that predictions are made from but the images themselves.
 
     Threads, memory, profiles and the places of files are not part of it: they do not change results.
 
@@ -54,7 +54,7 @@ def predictor_files(settings: Settings) -> list[str]:
 
 
 def version(content_id: str, recipe_digest: str, *others: str) -> str:
-    """Give the version of the result that a recipe makes from a content.
+    """Return the version of the result that a recipe makes from a content.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ BYTE_ROWS = (2**16 - 1) // 255
 
 
 def means(patches: np.ndarray, per_channel: bool) -> np.ndarray:
-    """Give the mean of each patch, or of each channel of each patch.
+    """Return the mean of each patch, or of each channel of each patch.
 
     The result is exactly ``numpy.mean(..., dtype=float64)`` of the contiguous patch or channel: of floats in
     their own type finite pixels may add up to infinity. Integers are summed as integers, down the columns of
@@ -41,7 +41,7 @@ def means(patches: np.ndarray, per_channel: bool) -> np.ndarray:
 
 
 def samples(patch: np.ndarray, per_channel: bool) -> np.ndarray:
-    """Give the values of a patch as rows: one, or one a channel.
+    """Return the values of a patch as rows: one, or one a channel.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def _column_sums(patches: np.ndarray, largest: int) -> np.ndarray:
 
 
 def _largest(dtype: np.dtype) -> int | None:
-    """Give the largest magnitude of an integer type; None for other types."""
+    """Return the largest magnitude of an integer type; None for other types."""
     if dtype.kind == "b":
         return 1
     if dtype.kind not in "iu":
@@ -119,7 +119,7 @@ def count_values(sample: np.ndarray) -> ValueCounts | None:
 
 
 def percentiles(sample: np.ndarray, counted: ValueCounts | None, percents: list[float]) -> np.ndarray:
-    """Give percentiles, exactly as numpy.percentile does of the values as float64.
+    """Return percentiles, exactly as numpy.percentile does of the values as float64.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def percentiles(sample: np.ndarray, counted: ValueCounts | None, percents: list[
 def histogram(
     sample: np.ndarray, counted: ValueCounts | None, bins: int, ends: tuple[float, float]
 ) -> np.ndarray:
-    """Give the counts of numpy.histogram of the values as float64.
+    """Return the counts of numpy.histogram of the values as float64.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def torch_format(path: str) -> TorchFormat:
 
 
 def _names(path: str) -> set[str]:
-    """Give the names in an archive without the folder that holds them all; of no archive, none."""
+    """Return the names in an archive without the folder that holds them all; of no archive, none."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.partition("/")[2] or name for name in archive.namelist()}

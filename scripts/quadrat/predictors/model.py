@@ -61,7 +61,7 @@ class ModelPredictor:
         self._takes_batches: bool | None = None
 
     def batch_size(self, patch_bytes: int) -> int:
-        """Give the number of patches that are shared out among the threads."""
+        """Return the number of patches that are shared out among the threads."""
         return default_batch_size(patch_bytes)
 
     def check(self, info: ImageInfo) -> None:
@@ -82,13 +82,13 @@ class ModelPredictor:
         return np.concatenate(list(parts))
 
     def describe(self) -> dict[str, Any]:
-        """Give the configuration but for places of files, the device, and what was found of the model."""
+        """Return the configuration but for places of files, the device, and what was found of the model."""
         told = {key: value for key, value in self._configured.items() if key != "path"}
         told |= {"device": self._session.device, "software": self._session.software}
         return told | ({"note": ONE_BY_ONE} if self._takes_batches is False else {})
 
     def _call_size(self, patch_shape: tuple[int, ...]) -> int:
-        """Give the number of blocks in a call; it follows from model, patch and configuration alone."""
+        """Return the number of blocks in a call; it follows from model, patch and configuration alone."""
         fixed = self._input.axes.batch
         if fixed is not None:
             return fixed
@@ -138,7 +138,7 @@ class ModelPredictor:
         return output
 
     def _buffer(self, blocks: int, patch_shape: tuple[int, ...]) -> np.ndarray:
-        """Give the array that this thread fills for each of its calls."""
+        """Return the array that this thread fills for each of its calls."""
         shape, dtype = self._input.shape(patch_shape), self._session.shape.dtype
         buffer = getattr(self._of_thread, "buffer", None)
         if buffer is None or len(buffer) < blocks or buffer.shape[1:] != shape:

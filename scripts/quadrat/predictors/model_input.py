@@ -153,7 +153,7 @@ class ModelInput:
         self._shift = np.broadcast_to(shift, channels).astype(np.float32)
 
     def blocks(self, patch_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Give the rows and columns of blocks that a patch is given to the model in.
+        """Return the rows and columns of blocks that a patch is given to the model in.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class ModelInput:
         return height // size[0], width // size[1]
 
     def shape(self, patch_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Give the shape of what the model takes for a block of a patch, without the batch axis."""
+        """Return the shape of what the model takes for a block of a patch, without the batch axis."""
         height, width = self.axes.size or patch_shape[:2]
         channels = patch_shape[2]
         return (channels, height, width) if self.axes.layout == "NCHW" else (height, width, channels)

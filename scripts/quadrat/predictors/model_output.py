@@ -29,7 +29,7 @@ class ModelOutput:
         self._labels = configuration.get("labels")
 
     def predictions(self, output: np.ndarray, patches: int) -> np.ndarray:
-        """Give the prediction of each patch.
+        """Return the prediction of each patch.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class ModelOutput:
             )
 
     def _classes_last(self, output: np.ndarray) -> np.ndarray:
-        """Give the output with a last axis of classes, of length 1 where it tells of one thing alone."""
+        """Return the output with a last axis of classes, of length 1 where it tells of one thing alone."""
         if output.ndim == 4 and self._layout == "NCHW":
             return np.moveaxis(output, 1, -1)
         return output if output.ndim in (2, 4) else output[..., np.newaxis]
@@ -98,7 +98,7 @@ class ModelOutput:
         return means
 
     def _chosen(self, values: np.ndarray) -> np.ndarray:
-        """Give which class each pixel is of, as (patch, pixels, class) bool array."""
+        """Return which class each pixel is of, as (patch, pixels, class) bool array."""
         if values.shape[-1] > 1:
             return values.argmax(axis=-1)[..., np.newaxis] == np.arange(values.shape[-1])
         if values.dtype.kind == "f":

@@ -64,7 +64,7 @@ class OnnxSession:
         self._is_bfloat16 = types[self._output] == BFLOAT16
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Give the chosen output; see `Session.run`."""
+        """Return the chosen output; see `Session.run`."""
         try:
             if self._is_bfloat16:
                 value = onnxruntime.OrtValue.ortvalue_from_numpy(batch)

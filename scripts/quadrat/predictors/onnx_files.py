@@ -98,7 +98,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
 
 
 def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
-    """Give a number of seven bits a byte, the lowest first, and where it ends."""
+    """Return a number of seven bits a byte, the lowest first, and where it ends."""
     value = shift = 0
     while shift < 64:
         byte = content[start]

@@ -12,7 +12,7 @@ MOST_PATCHES = 32
 
 
 def default_batch_size(patch_bytes: int) -> int:
-    """Give the number of patches in a batch; it follows from their size in bytes alone."""
+    """Return the number of patches in a batch; it follows from their size in bytes alone."""
     return min(MOST_PATCHES, max(1, BATCH_BYTES // patch_bytes))
 
 
@@ -35,7 +35,7 @@ class Predictor(Protocol):
         ...
 
     def batch_size(self, patch_bytes: int) -> int | None:
-        """Give the number of patches in a batch.
+        """Return the number of patches in a batch.
 
         Parameters
         ----------
@@ -72,5 +72,5 @@ class Predictor(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Give what the footer tells of the predictor, in JSON's types."""
+        """Return what the footer tells of the predictor, in JSON's types."""
         ...

@@ -60,7 +60,7 @@ class PythonPredictor:
         """Take every image: what it cannot predict, the user's code refuses."""
 
     def batch_size(self, patch_bytes: int) -> int:
-        """Give the number of patches in a batch; it follows from their size and the configuration alone."""
+        """Return the number of patches in a batch; it follows from their size and the configuration alone."""
         if self._configured_batch_size is not None:
             return self._configured_batch_size
         return default_batch_size(patch_bytes)
@@ -91,7 +91,7 @@ class PythonPredictor:
         return predictions
 
     def describe(self) -> dict[str, Any]:
-        """Give the name and options of the user's code."""
+        """Return the name and options of the user's code."""
         return self._description
 
     def _predict_each(self, patches: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ def _import_file(path: str) -> ModuleType:
 
 
 def _callable(found: Any, name: str, path: str, options: dict[str, Any]) -> tuple[Callable, bool]:
-    """Give what predicts, and whether it takes one patch or a batch."""
+    """Return what predicts, and whether it takes one patch or a batch."""
     if isinstance(found, type):
         methods = [method for method in METHODS if hasattr(found, method)]
         if len(methods) != 1:

@@ -42,7 +42,7 @@ class Session(Protocol):
     software: dict[str, str]
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Give the chosen output of the model.
+        """Return the chosen output of the model.
 
         Parameters
         ----------

@@ -44,7 +44,7 @@ class StatisticsPredictor:
         """Take any number of patches: statistics are of one patch alone."""
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
-        """Give the statistics of each patch.
+        """Return the statistics of each patch.
 
         Parameters
         ----------
@@ -66,19 +66,19 @@ class StatisticsPredictor:
         return values if self._per_channel or values.shape[1] > 1 else values[:, 0]
 
     def describe(self) -> dict[str, Any]:
-        """Give the statistics in the order of their values."""
+        """Return the statistics in the order of their values."""
         described = {"kind": "statistics", "of": self._of, "per_channel": self._per_channel}
         if self._bins is not None:
             described |= {"bins": self._bins, "range": self._range}
         return described
 
     def _of_patch(self, patch: np.ndarray, of_patch: np.ndarray) -> np.ndarray:
-        """Give the statistics of a patch, whose means are known."""
+        """Return the statistics of a patch, whose means are known."""
         rows = samples(patch, self._per_channel)
         return np.concatenate([self._of_sample(row, mean) for row, mean in zip(rows, of_patch, strict=True)])
 
     def _of_sample(self, sample: np.ndarray, mean: float) -> np.ndarray:
-        """Give the statistics of a row of values, whose mean is known."""
+        """Return the statistics of a row of values, whose mean is known."""
         found: dict[str, Any] = {"mean": mean}
         if "std" in self._of:
             found["std"] = np.std(sample, dtype=np.float64)

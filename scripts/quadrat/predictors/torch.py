@@ -55,7 +55,7 @@ class TorchSession:
         self._output = output
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Give the chosen output; see `Session.run`."""
+        """Return the chosen output; see `Session.run`."""
         try:
             with torch.inference_mode():
                 outputs = self._model(torch.from_numpy(batch).to(self.device, self._dtype))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def to_array(column: pa.Array, shape: tuple[int, ...]) -> np.ndarray:
-    """Give a column of predictions as an array.
+    """Return a column of predictions as an array.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def to_array(column: pa.Array, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def lay_out(values: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-    """Give predictions the shape of their grid.
+    """Lay out predictions in the shape of their grid.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def lay_out(values: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarra
 
 
 def nested(column: pa.ChunkedArray, shape: tuple[int, ...]) -> list[Any]:
-    """Give a column of predictions as a list, nested where a prediction is an array.
+    """Return a column of predictions as a list, nested where a prediction is an array.
 
     Parameters
     ----------

@@ -210,7 +210,7 @@ def _schema(results: list[Result]) -> pa.Schema:
 
 
 def _common_type(results: list[Result]) -> pa.DataType:
-    """Give the type that holds the predictions of all images."""
+    """Return the type that holds the predictions of all images."""
     common, first = pa.float64(), None
     for result in results:
         if pa.types.is_null(result.prediction_type):

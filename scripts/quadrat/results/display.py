@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 
 def as_html(lines: list[Line], title: str, more: int) -> str:
-    """Give the table as HTML; whatever a name or label holds is shown, never run.
+    """Return the table as HTML; whatever a name or label holds is shown, never run.
 
     Parameters
     ----------

@@ -320,7 +320,7 @@ class ResultsFolder:
 
 
 def split_version_path(path: str) -> tuple[str, str]:
-    """Give what stands before the version in a path, and the version; empty for any other file."""
+    """Return what stands before the version in a path, and the version; empty for any other file."""
     stem = path.removesuffix(_SUFFIX)
     head, _, version = stem.rpartition(".")
     is_version = len(version) == VERSION_DIGITS and set(version) <= set("0123456789abcdef")

@@ -61,7 +61,7 @@ def _remove_others(folder: str, results: str, wanted: dict[str, str]) -> None:
 
 
 def plain_name(filename: str) -> str:
-    """Give the filename, or its key where it is too long to take another suffix."""
+    """Return the filename, or its key where it is too long to take another suffix."""
     longest = max(len(os.fsencode(part)) for part in filename.split("/"))
     return filename if longest <= COMPONENT_BYTES else encode(filename)
 

@@ -143,7 +143,7 @@ def _image_table(results: list[Result], columns: dict[str, dict[str, str]]) -> b
 
 
 def _one_line(text: str) -> str:
-    """Give what a decoder said, perhaps in words of its file, as a cell that does nothing but be read."""
+    """Return what a decoder said, perhaps in words of its file, as a cell that does nothing but be read."""
     return visible(" ".join(text.split()))
 
 

@@ -113,7 +113,7 @@ class Predictions(Mapping[str, list]):
         return as_html(shown, title, len(self) - len(shown))
 
     def grid(self, filename: str) -> np.ndarray:
-        """Give the predictions of one image in the shape of its grid.
+        """Return the predictions of one image in the shape of its grid.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Predictions(Mapping[str, list]):
         return draw(cells, self._extent(filename), ax)
 
     def to_pandas(self, filename: str) -> "pd.DataFrame":
-        """Give the predictions of one image with their places.
+        """Return the predictions of one image with their places.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class Predictions(Mapping[str, list]):
         return {filename: self[filename] for filename in self}
 
     def _line(self, filename: str) -> "Line":
-        """Give what a table says of one image."""
+        """Return what a table says of one image."""
         from quadrat.results.display import Line
 
         place, shape = self._places[filename], self._shape(filename)
@@ -199,7 +199,7 @@ class Predictions(Mapping[str, list]):
         return tuple(self._places[filename].prediction_shape)
 
     def _extent(self, filename: str) -> tuple[float, float, float, float]:
-        """Give left, right, bottom and top of all grid cells, in level-0 pixels.
+        """Return left, right, bottom and top of all grid cells, in level-0 pixels.
 
         A cell is as large as the distance between patches, and lies in the middle of its patch.
         """

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from quadrat.files.hashing import digest
 
 # How the merged files are laid out; another number has them written anew.
-LAYOUT = 3
+DICTIONARY_FORMAT = 3
 
 
 class StateRow(NamedTuple):
@@ -30,5 +30,5 @@ class StateRow(NamedTuple):
 
 
 def state(rows: Iterable[StateRow], json_max_values: int) -> str:
-    """Give 12 hex digits that name what the merged files of these images hold."""
-    return digest([LAYOUT, sorted(rows, key=lambda row: row.filename), json_max_values])
+    """Return 12 hex digits that name what the merged files of these images hold."""
+    return digest([DICTIONARY_FORMAT, sorted(rows, key=lambda row: row.filename), json_max_values])

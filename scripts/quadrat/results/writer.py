@@ -244,7 +244,7 @@ def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
 
 
 def _array(values: "np.ndarray") -> "pa.Array":
-    """Give values as an Arrow array."""
+    """Return values as an Arrow array."""
     import numpy as np
     import pyarrow as pa
 
@@ -258,7 +258,7 @@ def _array(values: "np.ndarray") -> "pa.Array":
 
 
 def _joined(first: "np.ndarray", other: "np.ndarray", may_widen: bool) -> "np.ndarray | None":
-    """Give an empty array of what both arrays of predictions can be stored as; None where they cannot.
+    """Return an empty array of what both arrays of predictions can be stored as; None where they cannot.
 
     User code may return 0 for one patch and 0.5 for the next. Once rows are written, later predictions
     must fit in what was written.

@@ -13,7 +13,7 @@ from quadrat.files.text import table_bytes
 from quadrat.plan.inventory import FoundImage, find_images
 from quadrat.processes.limits import Ended
 from quadrat.results.folder import ResultsFolder
-from quadrat.settings import Reading, Settings
+from quadrat.settings import ReadSettings, Settings
 
 # Longer tables are cut on the terminal, where images that cannot be read come first.
 MOST_SHOWN = 60
@@ -121,15 +121,15 @@ def _inspected(image: FoundImage, answered: dict[str, Any] | None) -> Inspected:
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Return what the header of an image holds, or its problem; each a field of `Inspected`."""
     try:
-        return _header(question["path"], Reading(**question["reading"]))
+        return _header(question["path"], ReadSettings(**question["reading"]))
     except ImageError as error:
         return {"problem": str(error), "hint": error.hint}
     except OSError as error:
         return {"problem": f"cannot be read: {error.strerror}"}
 
 
-def _header(path: str, reading: Reading) -> dict[str, Any]:
-    """Give what the header of a readable image tells."""
+def _header(path: str, reading: ReadSettings) -> dict[str, Any]:
+    """Return what the header of a readable image tells."""
     from quadrat.images.budget import MB, REST_MB, estimates
     from quadrat.images.resolution import open_reading
     from quadrat.patches.stream import plan_blocks, require_listable
@@ -169,7 +169,7 @@ def _cell(value: Any) -> Any:
 
 
 def _shown(images: list[Inspected], table: str) -> Iterator[str]:
-    """Give the table as lines, and then the problems, each as a line of its own."""
+    """Return the table as lines, and then the problems, each as a line of its own."""
     import pandas as pd
 
     readable = [image for image in images if not image.problem]

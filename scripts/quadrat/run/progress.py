@@ -64,7 +64,7 @@ class ProgressHandler(logging.Handler):
 
 
 def _readable(seconds: float) -> str:
-    """Give a duration in its two largest units."""
+    """Return a duration in its two largest units."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

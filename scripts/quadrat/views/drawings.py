@@ -18,7 +18,7 @@ from quadrat.results.tables import PlannedImage, read_image_table
 BATCH_IMAGES, BATCH_BYTES = 50, 1 << 28
 
 # Raised when maps or pages look different than before, so that they are drawn again.
-LOOK = 1
+MAP_STYLE_VERSION = 1
 
 
 class Drawing(NamedTuple):
@@ -76,12 +76,12 @@ class DrawingsFolder:
         return self.maps["channels"] if isinstance(self.maps, dict) else None
 
     def at(self, key: str, version: str, filename: str = "") -> Drawing:
-        """Give the drawings of one version of an image.
+        """Return the drawings of one version of an image.
 
         Their folder says what they show and how; the files in it all have the same names, since Snakemake's
         report adds a line for each name of a file to every caption.
         """
-        folder = f"{self.path}/{digest([LOOK, self.maps])}/{key}.{version}"
+        folder = f"{self.path}/{digest([MAP_STYLE_VERSION, self.maps])}/{key}.{version}"
         return Drawing(key, filename, f"{folder}/map.png", f"{folder}/page.html")
 
     def current(self, images: Iterable[PlannedImage]) -> list[Drawing]:
@@ -124,7 +124,7 @@ class DrawingsFolder:
                 remove(path, self.results)
 
     def of_result(self, path: str) -> Drawing:
-        """Give the drawings of a versioned Parquet."""
+        """Return the drawings of a versioned Parquet."""
         head, version = split_version_path(path)
         return self.at(os.path.relpath(head, ResultsFolder(self.results).versions), version)
 

@@ -72,7 +72,7 @@ def draw_map(
 
 
 def panels(patch_map: PatchMap) -> list[int]:
-    """Give the places of the numbers of a prediction that have a panel of their own."""
+    """Return the places of the numbers of a prediction that have a panel of their own."""
     count = patch_map.values.shape[2]
     if count <= MOST_PANELS:
         return list(range(count))
@@ -82,7 +82,7 @@ def panels(patch_map: PatchMap) -> list[int]:
 
 
 def class_colours(count: int) -> list[str]:
-    """Give a colour to each class."""
+    """Assign a colour to each class."""
     return [CLASS_COLOURS[place] if place < len(CLASS_COLOURS) else OTHER_COLOUR for place in range(count)]
 
 
@@ -111,14 +111,14 @@ def _picture(axes: Axes, patch_map: PatchMap, thumbnail: Thumbnail) -> None:
 
 
 def _extent(thumbnail: Thumbnail) -> tuple[float, float, float, float]:
-    """Give left, right, bottom and top of a picture in level-0 pixels; it may reach past the image."""
+    """Return left, right, bottom and top of a picture in level-0 pixels; it may reach past the image."""
     height, width = thumbnail.pixels.shape[:2]
     down, across = thumbnail.steps
     return 0, width * across, height * down, 0
 
 
 def _pale(pixels: np.ndarray) -> np.ndarray:
-    """Give a light grey picture, on which colours can be told apart."""
+    """Return a light grey picture, on which colours can be told apart."""
     grey = pixels @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
     return np.repeat((90 + grey * 165 / 255)[..., None], 3, axis=2).astype(np.uint8)
 
@@ -161,7 +161,7 @@ def _laid_over(
 
 
 def _grid_index(spans: np.ndarray, pixels: int, step: float) -> np.ndarray:
-    """Give the grid row, or column, at the middle of each row of pixels of a picture; -1 where none is."""
+    """Return the grid row, or column, at the middle of each row of pixels of a picture; -1 where none is."""
     at = (np.arange(pixels) + 0.5) * step
     index = np.searchsorted(spans[:, 0], at, side="right") - 1
     return np.where((index >= 0) & (at < spans[np.maximum(index, 0), 1]), index, -1)

@@ -199,7 +199,7 @@ def _add_patches(plot: figure, patch_map: PatchMap, shown: list[int]) -> None:
 
 
 def _first(patch_map: PatchMap, shown: list[int]) -> int:
-    """Give the number that is shown at first: the one that differs most between patches."""
+    """Return the number that is shown at first: the one that differs most between patches."""
     finite = np.where(np.isfinite(patch_map.values), patch_map.values, 0)
     return max(shown, key=lambda place: finite[..., place].std())
 
@@ -209,7 +209,7 @@ def _limits(patch_map: PatchMap) -> tuple[float, float]:
 
 
 def _cells(patch_map: PatchMap) -> dict[str, np.ndarray]:
-    """Give the place of each patch, in row-major order."""
+    """Return the place of each patch, in row-major order."""
     rows, cols = patch_map.skipped.shape
     return {
         "row": np.repeat(np.arange(rows, dtype=np.int32), cols),

@@ -136,7 +136,7 @@ def _along(index: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def _numbers(column: pa.Array, footer: dict[str, Any]) -> tuple[np.ndarray, tuple[str, ...], bool]:
-    """Give predictions as (n, k) numbers, NaN where null; their names; and whether they are labels."""
+    """Return predictions as (n, k) numbers, NaN where null; their names; and whether they are labels."""
     is_there = column.is_valid().to_numpy(zero_copy_only=False)
     some = column.drop_null()
     if pa.types.is_string(some.type) or pa.types.is_boolean(some.type):

@@ -90,14 +90,14 @@ def read_thumbnail(
 
 
 def blank_thumbnail(height: int, width: int, problem: str) -> Thumbnail:
-    """Give a grey picture in place of an image of this size that cannot be read."""
+    """Return a grey picture in place of an image of this size that cannot be read."""
     factor = -(-max(height, width) // SIDE)
     pixels = np.full((-(-height // factor), -(-width // factor), 3), 160, np.uint8)
     return Thumbnail(pixels, (factor, factor), problem)
 
 
 def box_means(reader: Reader, factor: int, threads: int) -> np.ndarray:
-    """Give the means of all squares of pixels, each pixel of the level read once.
+    """Return the means of all squares of pixels, each pixel of the level read once.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def box_means(reader: Reader, factor: int, threads: int) -> np.ndarray:
 
 
 def _coarsest_level(path: str, info: ImageInfo, chosen: dict[str, Any]) -> int:
-    """Give the coarsest level that is no smaller than a thumbnail; 0 where none else can be read."""
+    """Return the coarsest level that is no smaller than a thumbnail; 0 where none else can be read."""
     enough = min(SIDE, max(info.height, info.width))
     for level in range(info.level_count - 1, 0, -1):
         try:
@@ -155,7 +155,7 @@ def _covering(info: ImageInfo) -> PatchGrid:
 
 
 def _cuts(start: int, length: int, factor: int) -> np.ndarray:
-    """Give where squares begin within a block, in pixels of the block."""
+    """Return where squares begin within a block, in pixels of the block."""
     return np.unique(np.maximum(np.arange(start // factor * factor, start + length, factor) - start, 0))
 
 

@@ -42,7 +42,7 @@ def test_every_type_and_codec_gives_the_pixels_that_were_written(name, codec, pr
 
 @pytest.fixture
 def strips(tmp_path):
-    """Give the path of an image in strips of one row, and where they lie."""
+    """Return the path of an image in strips of one row, and where they lie."""
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB, photometric="rgb", compression="zlib", predictor=True, rowsperstrip=1)
     with tifffile.TiffFile(path) as tif:

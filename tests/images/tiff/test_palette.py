@@ -13,7 +13,7 @@ from quadrat.grid import Window
 from quadrat.images.open import open_image
 from quadrat.images.validity import open_with_validity
 from quadrat.patches.skips import PatchRules
-from quadrat.settings import Reading
+from quadrat.settings import ReadSettings
 from traps import written_by_gdal
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -68,7 +68,8 @@ def test_palette_with_alpha_is_rgba_as_pillow_and_libvips_read_it(write_palette,
 
 def test_patch_of_a_palette_with_alpha_is_nodata_where_alpha_is_0(write_palette, alpha):
     path, *_ = write_palette(alpha)
-    with open_with_validity(str(path), Reading(channels=[1, 2, 3], skip={"nodata": 1.0}), None) as opened:
+    read = ReadSettings(channels=[1, 2, 3], skip={"nodata": 1.0})
+    with open_with_validity(str(path), read, None) as opened:
         block, rules = read_whole(opened.reader), PatchRules({"nodata": 1.0}, opened.info, opened.validity)
     found = [[rules.reason(pixel[None, None]) == "nodata" for pixel in row] for row in block]
     np.testing.assert_array_equal(found, alpha == 0)
@@ -121,7 +122,7 @@ def test_index_that_is_nodata_of_a_palette_is_skipped_as_gdal_masks_it(write_pal
     path, *_ = write_palette(bits=2, nodata=3)
     with rasterio.open(path) as image:
         mask = image.read_masks(1)
-    with open_with_validity(str(path), Reading(skip={"nodata": 1.0}), None) as opened:
+    with open_with_validity(str(path), ReadSettings(skip={"nodata": 1.0}), None) as opened:
         assert opened.info.channels == 3
         np.testing.assert_array_equal(read_whole(opened.reader)[..., opened.validity] == 0, mask == 0)
 

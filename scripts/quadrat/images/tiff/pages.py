@@ -18,7 +18,7 @@ from quadrat.images.image import CONVERT
 from quadrat.images.selection import check_level, complex_error, downsample_of, plane_index
 from quadrat.images.tiff.codecs import BYTE_CODECS, LZW
 from quadrat.images.tiff.ome import Planes, ome_planes
-from quadrat.images.tiff.segment_index import Plane, planes_of
+from quadrat.images.tiff.segment_index import SegmentIndex, segment_indexes
 from quadrat.images.tiff.tags import DESCRIPTION, check_tags
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class TiffLevel:
     ----------
     page : tifffile.TiffPage
         Holds layout and decoder of all planes.
-    planes : tuple of Plane
+    planes : tuple of SegmentIndex
     level, level_count : int
     downsample : tuple of 2 float
         Level-0 pixels per pixel along y and x.
@@ -64,7 +64,7 @@ class TiffLevel:
     """
 
     page: TiffPage
-    planes: tuple[Plane, ...]
+    planes: tuple[SegmentIndex, ...]
     level: int
     level_count: int
     downsample: tuple[float, float]
@@ -189,7 +189,7 @@ def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> 
     page = _checked(_page_of(chosen, 0 if chosen.dataoffset is not None else start, tif))
     page.init_decode()  # it reads tags, and must not first run on several threads
     pages, channel_notes = _channel_pages(chosen, planes, page, start)
-    stored = tuple(one for shift, source in pages for one in planes_of(source, page, shift))
+    stored = tuple(one for shift, source in pages for one in segment_indexes(source, page, shift))
     downsample = downsample_of(*((one.imagelength, one.imagewidth) for one in (base, page)))
     all_notes = (*plane_notes, *channel_notes, *notes)
     is_first = start == 0 and base.treeindex == (0,)

@@ -10,7 +10,7 @@ from quadrat.errors import ImageError
 
 
 @dataclass(frozen=True)
-class Plane:
+class SegmentIndex:
     """One channel, or all channels interleaved, of a level as it is stored.
 
     Attributes
@@ -29,7 +29,7 @@ class Plane:
     jpeg_tables: bytes | None
 
 
-def planes_of(page: TiffPage | TiffFrame, layout: TiffPage, shift: int) -> Iterator[Plane]:
+def segment_indexes(page: TiffPage | TiffFrame, layout: TiffPage, shift: int) -> Iterator[SegmentIndex]:
     """Yield the planes of a page.
 
     Parameters
@@ -57,7 +57,7 @@ def planes_of(page: TiffPage | TiffFrame, layout: TiffPage, shift: int) -> Itera
     for sample in range(separate):
         first = sample * per_plane
         part = slice(first, first + per_slice)
-        yield Plane(offsets[part] + shift, counts[part], first, page.jpegtables)
+        yield SegmentIndex(offsets[part] + shift, counts[part], first, page.jpegtables)
 
 
 def _segment_table(
