@@ -30,7 +30,8 @@ def write_grid(tmp_path):
         }
         with PredictionWriter(tmp_path / "result.parquet") as writer:
             writer.append(positions, predictions)
-            writer.finish({"filename": filename, "plane": None, "predictor": {}, "image": image} | footer)
+            known = {"filename": filename, "version": 12 * "0", "content_id": "1-2", "content_hash": None}
+            writer.finish(known | {"plane": None, "predictor": {}, "image": image} | footer)
         picture = np.full((500, 500, 3), (200, 120, 40), np.uint8)
         page = tmp_path / "page.html"
         write_page(

@@ -8,7 +8,8 @@ from quadrat.results.schema import FOOTER_KEY
 from quadrat.results.writer import PredictionWriter
 from quadrat.views.patch_map import read_patch_map
 
-IMAGE = {"full_size": [100, 140], "mpp": None}
+IMAGE = {"height": 100, "width": 140, "full_size": [100, 140], "mpp": None}
+IDENTITY = {"filename": "a.tif", "version": "0123456789ab", "content_id": "1-2", "content_hash": None}
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def write_grid(tmp_path):
         grid = PatchGrid(100, 140, **{"patch_size": 32, "stride": 32} | grid)
         windows = list(grid.windows())
         positions = [(i // grid.cols, i % grid.cols, window) for i, window in enumerate(windows)]
-        footer = {"filename": "a.tif", "plane": None, "predictor": predictor or {}, "image": image}
+        footer = IDENTITY | {"plane": None, "predictor": predictor or {}, "image": image}
         with PredictionWriter(tmp_path / "a.parquet") as writer:
             if positions:
                 writer.append(positions, np.array([predict(row, col) for row, col, _ in positions]))
@@ -96,7 +97,7 @@ def test_gaps_between_patches_and_what_is_padded_are_shown_on_nothing(write_grid
 
 
 def test_sizes_are_level_0_pixels_and_millimetres(write_grid):
-    image = {"full_size": [4000, 8000], "mpp": [0.5, 0.25]}
+    image = IMAGE | {"full_size": [4000, 8000], "mpp": [0.5, 0.25]}
     found = read_patch_map(write_grid(lambda row, col: 0.5, image=image))
     assert (found.height, found.width) == (4000, 8000)
     assert found.size_text == "8,000 x 4,000 px, 2 x 2 mm"

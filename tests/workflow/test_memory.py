@@ -117,7 +117,8 @@ def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_p
     result = tmp_path / "versions/large.tif.0123456789ab.parquet"
     with PredictionWriter(result) as writer:
         writer.append(positions, np.arange(float(len(grid))))
-        writer.finish({"filename": "large.tif", "plane": None, "predictor": {}, "image": described})
+        known = {"filename": "large.tif", "version": 12 * "0", "content_id": "1-2", "content_hash": None}
+        writer.finish(known | {"plane": None, "predictor": {}, "image": described})
     job = {
         "input": {"results": [str(result)]},
         "output": [str(tmp_path / "drawn")],
