@@ -29,14 +29,14 @@ rule all:
 
 
 onstart:
-    handle_in_thread(signal.SIGTERM)
+    this_run.on_start()
 
 
 onsuccess:
     drawings.forget_batches()
-    tell_summary()
+    this_run.on_success()
 
 
 onerror:
     drawings.forget_batches()
-    tell_failure()
+    this_run.on_error()

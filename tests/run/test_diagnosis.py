@@ -4,7 +4,7 @@ import pytest
 
 from quadrat.plan.plan import Plan
 from quadrat.results.tables import PlannedImage
-from quadrat.run.diagnosis import find_obstacles
+from quadrat.run.diagnosis import diagnose
 
 
 @pytest.fixture
@@ -19,20 +19,20 @@ def plan(make_settings, write_tiff):
 
 
 def test_nothing_is_told_where_nothing_is_in_the_way(plan, tmp_path):
-    assert find_obstacles(plan, [str(tmp_path)]) == []
+    assert diagnose(plan, [str(tmp_path)]) == []
     assert os.listdir(tmp_path) == ["images"]
 
 
 def test_images_that_are_gone_are_counted(plan, tmp_path):
     os.unlink(plan.images[1].path)
-    (line,) = find_obstacles(plan, [str(tmp_path)])
+    (line,) = diagnose(plan, [str(tmp_path)])
     assert line.startswith("1 of the 3 images are gone since the run began, ")
     assert line.endswith(f"such as {plan.images[1].path}; is a disk not mounted?")
 
 
 def test_folder_that_cannot_be_written_to_is_told_with_why(plan, tmp_path):
     (tmp_path / "file").touch()
-    assert find_obstacles(plan, [str(tmp_path), f"{tmp_path}/file", f"{tmp_path}/gone"]) == [
+    assert diagnose(plan, [str(tmp_path), f"{tmp_path}/file", f"{tmp_path}/gone"]) == [
         f"{tmp_path}/file: cannot be written to: Not a directory",
         f"{tmp_path}/gone: cannot be written to: No such file or directory",
     ]

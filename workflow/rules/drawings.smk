@@ -3,6 +3,9 @@
 Required: `settings` and `plan()`. Gives `drawings`, and the input and params functions of the rules that draw or remove.
 """
 
+import re
+import time
+
 from quadrat.views.drawings import DrawingsFolder
 
 # A report of more images could not be sent to anyone: each takes some 3 MB. It holds the first of them.
@@ -19,7 +22,7 @@ drawings = DrawingsFolder(settings.results, settings.maps)
 def wanted_drawings(wildcards):
     """Return the marks of the drawings that a run has yet to make; for a report, those that it shows."""
     checkpoints.merge_predictions.get()
-    if is_executed():
+    if this_run.is_executed:
         return drawings.missing_batches(plan().images, RUN)
     there = [one for one in drawings.current(plan().images) if one.is_there]
     return [
@@ -74,4 +77,4 @@ def images_of_batch(wildcards):
 
 def drawing_threads(wildcards):
     """Return the threads of a job that draws: an image of a small run takes several cores."""
-    return max(1, (workflow.resource_settings.cores or 1) // len(plan().images))
+    return max(1, this_run.cores // len(plan().images))

@@ -11,7 +11,7 @@ rule inspect:
     localrule: True
     conda:
         "../../envs/quadrat.yaml"
-    threads: workflow.resource_settings.cores or 1
+    threads: this_run.cores
     params:
         settings=settings.as_dict(),
     script:

@@ -9,7 +9,7 @@ from quadrat.plan.plan import Plan
 ROOM = 1 << 20
 
 
-def find_obstacles(plan: Plan, folders: list[str]) -> list[str]:
+def diagnose(plan: Plan, folders: list[str]) -> list[str]:
     """Look whether the images of a run are still there, and its folders can be written to.
 
     Parameters

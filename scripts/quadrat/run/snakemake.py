@@ -1,12 +1,210 @@
-"""What quadrat asks of Snakemake itself: which library its jobs import, and how it takes signals."""
+"""Questions to Snakemake itself, and what quadrat does when a run of it starts and ends.
 
+Nothing else in the library imports Snakemake, and rules ask it through `SnakemakeRun`. A new Snakemake may
+need changes here and in `quadrat.run.progress`, which reads its log events, and nowhere else.
+"""
+
+import atexit
+import errno
+import gc
+import inspect
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from snakemake import __version__ as snakemake_version
+from snakemake.logging import logger
+
+from quadrat.config import load_settings
+from quadrat.errors import QuadratError, WriteError
+from quadrat.files.locks import RunLock
+from quadrat.files.text import show, visible
+from quadrat.plan.plan import Plan, make_plan, read_plan, remove_other_mark
+from quadrat.results.folder import ResultsFolder
+from quadrat.run.diagnosis import diagnose
+from quadrat.run.progress import ProgressHandler
+from quadrat.run.summary import is_merged, summarise
+
 FOLDER = str(Path(__file__).resolve().parents[2])
+
+
+class SnakemakeRun:
+    """A run of the workflow: its settings and plan, and the answers of Snakemake that rules need.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+    config : dict
+        The configuration, as Snakemake merged it.
+
+    Attributes
+    ----------
+    settings : Settings
+    results : ResultsFolder
+
+    Raises
+    ------
+    SystemExit
+        With one line, if the configuration is wrong, the results folder cannot be used, or this version of
+        Snakemake lacks an attribute that quadrat uses.
+    """
+
+    def __init__(self, workflow: Any, config: dict[str, Any]):
+        self._workflow = workflow
+        self._started = time.monotonic()
+        self._plan: Plan | None = None
+        self._lock: RunLock | None = None  # held until the process ends
+        self._is_summarised = False
+        lend_to_jobs()
+        # Snakemake makes millions of objects for thousands of images and drops few: looking for garbage as
+        # often as Python does by default takes a sixth of planning.
+        gc.set_threshold(200_000, 50, 100)
+        schema = Path(self._ask("basedir")) / "workflow/schemas/config.schema.yaml"
+        with _in_one_line():
+            self.settings = load_settings(self._layered(config), schema)
+            self.results = ResultsFolder(self.settings.results)
+            if self.is_main_process:
+                if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
+                    raise WriteError(f"{os.getcwd()}/.snakemake", PermissionError(errno.EACCES, ""))
+                self.results.check()
+
+    def _ask(self, name: str) -> Any:
+        """Return an attribute of the workflow, or one of its attribute's."""
+        with _needed(f"workflow.{name}"):
+            return attrgetter(name)(self._workflow)
+
+    def _layered(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return the configuration: top-level keys of a later file, or of --config, replace earlier ones.
+
+        Snakemake merges mappings key by key: it would mix the keys of `skip` or `predictor` of two files.
+        """
+        if self._ask("modifier.skip_configfile"):
+            return config  # as a module, quadrat gets the configuration that its host made
+        if self._ask("config_settings.replace_workflow_config"):
+            raise SystemExit(
+                "quadrat: --replace-workflow-config: Snakemake does not hand it to jobs; "
+                "move config.yaml away instead"
+            )
+        with _needed("snakemake.common.configfile.load_configfile"):
+            from snakemake.common.configfile import load_configfile
+        given = self._ask("config_settings.configfiles")
+        own = self._ask("configfiles")[len(given) :]
+        layers = [*map(load_configfile, [*own, *given]), self._ask("config_settings.config")]
+        return {key: layer[key] for layer in layers for key in layer}
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process is the run itself, not one of its jobs."""
+        return self._ask("is_main_process")
+
+    @property
+    def is_executed(self) -> bool:
+        """Whether jobs are executed or rehearsed, rather than shown in a report, a graph or a list."""
+        return self._ask("executor_plugin") is not None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether jobs are executed, rather than rehearsed or shown."""
+        return self.is_executed and not self._ask("dryrun")
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether jobs are executed although their outputs exist."""
+        return bool(self._ask("dag_settings.forceall") or self._ask("dag_settings.forcerun"))
+
+    @property
+    def shares_cores(self) -> bool:
+        """Whether jobs share `cores`: not on a cluster, where a job is given the cores of its node."""
+        return self.is_main_process and self._ask("local_exec")
+
+    @property
+    def cores(self) -> int:
+        """Number of cores that the run may use."""
+        return self._ask("resource_settings.cores") or 1
+
+    def plan(self) -> Plan:
+        """Return the plan. The main process makes it, once; other processes read it."""
+        if self._plan is None:
+            with _in_one_line():
+                self._plan = self._make_plan() if self.is_main_process else read_plan(self.settings)
+        return self._plan
+
+    def _make_plan(self) -> Plan:
+        if not self.is_run:
+            return make_plan(self.settings, show)
+        self._lock = RunLock(self.results.lock)
+        for line in self.results.sharing():
+            show(line)
+        self.results.remove_leftovers()
+        self.results.rename_results()
+        made = make_plan(self.settings, show)
+        remove_other_mark(made)
+        totals = {"predict_image": len(made.missing), "predict_shard": len(made.missing_shards)}
+        logger.addHandler(ProgressHandler(totals))
+        atexit.register(self._on_exit, os.getcwd())
+        return made
+
+    def on_start(self) -> None:
+        """Take a signal to end in a thread: the hook of Snakemake before the first job."""
+        handle_in_thread(signal.SIGTERM)
+
+    def on_success(self) -> None:
+        """Show, once, what became of the images, if the run had to do with their predictions."""
+        if self._plan is not None and not self._is_summarised:
+            self._is_summarised = True
+            for line in summarise(self._plan, time.monotonic() - self._started):
+                show(line)
+
+    def on_error(self) -> None:
+        """Show what became of the images, and what keeps the run from going on."""
+        self.on_success()
+        for line in self._obstacles():
+            show(line)
+
+    def _obstacles(self) -> list[str]:
+        return diagnose(self._plan, [self.results.path, ".snakemake"]) if self._plan is not None else []
+
+    def _on_exit(self, folder: str) -> None:
+        """Show how a run ended that called no hook, since Snakemake itself could not go on."""
+        os.chdir(folder)  # Snakemake has gone back to the folder where it was started
+        if not self._is_summarised and (not is_merged(self.plan()) or self._obstacles()):
+            self.on_error()
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """End the process with the line of an error; the system's names the file."""
+    try:
+        yield
+    except (QuadratError, OSError) as error:
+        raise SystemExit(visible(f"quadrat: {error}")) from error
+
+
+@contextmanager
+def _needed(name: str) -> Iterator[None]:
+    """End the process with one line if this Snakemake lacks something."""
+    try:
+        yield
+    except (AttributeError, ImportError) as error:
+        raise SystemExit(
+            f"quadrat: Snakemake {snakemake_version} has no {name}, which quadrat uses; "
+            "install the version in envs/run.lock"
+        ) from error
+
+
+def asked_once(function: Callable) -> Callable:
+    """Let Snakemake look up the parameters of a function once, and not for each of its calls."""
+    with _needed("snakemake.common.overwrite_function_params"):
+        from snakemake.common import overwrite_function_params
+    parameters: Any = inspect.signature(function).parameters
+    overwrite_function_params(function, parameters)
+    return function
 
 
 def lend_to_jobs() -> None:
@@ -22,7 +220,7 @@ def handle_in_thread(number: int) -> None:
     """Have the handler of a signal called in a thread of its own.
 
     Python calls it in the middle of what the main thread does. Snakemake's handler of SIGTERM takes a lock
-    that the main thread may hold, and then waits for it for ever.
+    that the main thread may hold, and then waits for it forever.
 
     Parameters
     ----------

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+import snakemake
+from snakemake.api import Workflow
+from snakemake.settings.types import ConfigSettings, ResourceSettings, StorageSettings, WorkflowSettings
+from snakemake.sourcecache import LocalSourceFile
+
+from quadrat.run.snakemake import SnakemakeRun
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def make_workflow(tmp_path, monkeypatch):
+    """Return a function that makes Snakemake's workflow, as it is before planning, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+
+    def make(own_files=(), **configured):
+        workflow = Workflow(
+            config_settings=ConfigSettings(**configured),
+            resource_settings=ResourceSettings(cores=3),
+            workflow_settings=WorkflowSettings(),
+            logger_manager=None,
+            storage_settings=StorageSettings(),
+        )
+        workflow._included["Snakefile"] = LocalSourceFile(str(PROJECT / "Snakefile"))
+        workflow.configfiles += own_files
+        return workflow
+
+    return make
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_key_of_a_later_file_replaces_the_same_key_of_earlier_ones_as_a_whole(make_workflow, write):
+    own = write("config.yaml", "patch_size: 64\npredictor: {kind: statistics, of: max, bins: 4}\nedge: pad\n")
+    mine = write("mine.yaml", "predictor: {kind: statistics, of: min}\n")
+    workflow = make_workflow([own], configfiles=[mine], config={"edge": "drop"})
+    settings = SnakemakeRun(workflow, {"edge": "a mixture that Snakemake made"}).settings
+    assert settings.patch_size == 64
+    assert settings.predictor["of"] == "min"
+    assert settings.predictor.get("bins") is None
+    assert settings.reading.edge == "drop"
+
+
+def test_a_host_that_includes_quadrat_as_a_module_hands_its_configuration_over(make_workflow, write):
+    workflow = make_workflow([write("config.yaml", "patch_size: 64\n")])
+    workflow.modifier.skip_configfile = True
+    assert SnakemakeRun(workflow, {"patch_size": 32}).settings.patch_size == 32
+
+
+def test_a_wrong_configuration_ends_the_process_with_one_line(make_workflow):
+    with pytest.raises(SystemExit, match=r"^quadrat: patch_size 0: .*\(config.yaml: patch_size\)$"):
+        SnakemakeRun(make_workflow(config={"patch_size": 0}), {})
+
+
+def test_a_folder_that_cannot_be_written_to_ends_the_process_with_one_line(make_workflow, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(SystemExit, match=r"^quadrat: .*/\.snakemake: cannot be written: Permission denied"):
+        SnakemakeRun(make_workflow(), {})
+
+
+def test_a_snakemake_without_an_attribute_that_is_used_is_named_in_one_line(make_workflow):
+    workflow = make_workflow()
+    run = SnakemakeRun(workflow, {})
+    assert run.cores == 3
+    del workflow.resource_settings
+    with pytest.raises(SystemExit) as ended:
+        _ = run.cores
+    version = snakemake.__version__
+    assert str(ended.value) == (
+        f"quadrat: Snakemake {version} has no workflow.resource_settings.cores, which quadrat uses; "
+        "install the version in envs/run.lock"
+    )
+
+
+def test_a_snakemake_without_a_private_function_that_is_used_is_named_in_one_line(monkeypatch):
+    from quadrat.run.snakemake import asked_once
+
+    monkeypatch.delattr("snakemake.common.overwrite_function_params")
+    with pytest.raises(SystemExit, match=r"has no snakemake\.common\.overwrite_function_params, which"):
+        asked_once(lambda wildcards: [])
