@@ -103,7 +103,7 @@ def run_peer(peer: str, threads: int, images: list[Path], limit_s: float = 3600)
         if ending.wall_s >= limit_s:
             raise PeerError(f"not done after {limit_s:.0f} s")
         raise PeerError((ending.errors.strip() or f"exit code {ending.exit_code}").splitlines()[-1])
-    told = json.loads(ending.output)
-    if "unreadable" in told:
-        raise PeerError(told["unreadable"])
-    return Measurement(told["wall_s"], told["cpu_s"], ending.memory_mb, told["means"])
+    answer = json.loads(ending.output)
+    if "unreadable" in answer:
+        raise PeerError(answer["unreadable"])
+    return Measurement(answer["wall_s"], answer["cpu_s"], ending.memory_mb, answer["means"])

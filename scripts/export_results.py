@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from quadrat.exports import export_results
-from quadrat.files.log import telling
+from quadrat.files.log import job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -17,8 +17,8 @@ def main(job):
     job : snakemake.script.Snakemake
     """
     results, labels = job.params.settings["results"], job.params.settings["predictor"].get("labels")
-    with telling(job.log[0], results) as tell:
-        export_results(job.rule, list(job.params.paths), results, labels, tell)
+    with job_log(job.log[0], results) as log:
+        export_results(job.rule, list(job.params.paths), results, labels, log)
 
 
 main(snakemake)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from quadrat.files.log import telling
+from quadrat.files.log import job_log
 from quadrat.processes.limits import answers
 from quadrat.run import inspection
 from quadrat.settings import Settings
@@ -33,8 +33,8 @@ def main(job):
     job : snakemake.script.Snakemake
     """
     settings = Settings(**job.params.settings)
-    with telling(job.log[0], settings.results) as tell:
-        inspection.inspect_images(settings, partial(ask, threads=job.threads), tell)
+    with job_log(job.log[0], settings.results) as log:
+        inspection.inspect_images(settings, partial(ask, threads=job.threads), log)
 
 
 main(snakemake)

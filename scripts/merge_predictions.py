@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from quadrat.errors import ResultsError
 from quadrat.files.atomic import replace_file
 from quadrat.files.locks import merging_alone
-from quadrat.files.log import telling
+from quadrat.files.log import job_log
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.merge import merge_predictions
 from quadrat.results.tables import read_manifest
@@ -24,11 +24,11 @@ def main(job):
     """
     settings, recipe = job.params.settings, job.params.recipe
     folder = ResultsFolder(settings["results"])
-    with telling(job.log[0], folder.path) as tell:
-        with merging_alone(folder.merging, tell):
+    with job_log(job.log[0], folder.path) as log:
+        with merging_alone(folder.merging, log):
             write_run_record(folder.run, settings, recipe, job.params.project, folder.path)
             images = read_manifest(folder.manifest)
-            state = merge_predictions(list(job.params.paths), images, settings, recipe, tell)
+            state = merge_predictions(list(job.params.paths), images, settings, recipe, log)
         if state != job.params.state:
             raise ResultsError(f"{folder.predictions}: is not what this run planned; run again")
         replace_file(job.output[0], state.encode(), folder.path)

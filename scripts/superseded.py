@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from quadrat.files.atomic import writing
 from quadrat.files.inside import remove
-from quadrat.files.log import telling
+from quadrat.files.log import job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -17,13 +17,13 @@ def main(job):
     ----------
     job : snakemake.script.Snakemake
     """
-    with telling(job.log[0], job.params.results) as tell:
+    with job_log(job.log[0], job.params.results) as log:
         for path in job.params.paths:
             if job.params.unlink:
                 with writing(path):
                     remove(path, job.params.results)
-            tell(path)
-        tell(f"{len(job.params.paths):,} superseded results{' removed' if job.params.unlink else ''}")
+            log(path)
+        log(f"{len(job.params.paths):,} superseded results{' removed' if job.params.unlink else ''}")
 
 
 main(snakemake)

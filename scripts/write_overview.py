@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from quadrat.files.log import telling
+from quadrat.files.log import job_log
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.links import link_results
 from quadrat.results.tables import read_manifest
@@ -21,7 +21,7 @@ def main(job):
     job : snakemake.script.Snakemake
     """
     folder = ResultsFolder(job.params.drawings["results"])
-    with telling(job.log[0], folder.path):
+    with job_log(job.log[0], folder.path):
         drawings = DrawingsFolder(**job.params.drawings).current(read_manifest(folder.manifest))
         link_results(
             {drawing.filename: drawing.map for drawing in drawings}, folder.maps, folder.path, ".png"

@@ -284,10 +284,10 @@ BAD_IN_PREDICTOR = [
 ]
 
 
-@pytest.mark.parametrize(("value", "told"), BAD_IN_PREDICTOR, ids=str)
-def test_bad_value_within_the_predictor_is_refused_with_its_own_expectation(refusal, value, told):
+@pytest.mark.parametrize(("value", "message"), BAD_IN_PREDICTOR, ids=str)
+def test_bad_value_within_the_predictor_is_refused_with_its_own_expectation(refusal, value, message):
     line = refusal(predictor=value)
-    assert line.startswith(f"predictor: {told}")
+    assert line.startswith(f"predictor: {message}")
     assert "(config.yaml: predictor" in line
 
 

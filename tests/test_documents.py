@@ -142,9 +142,10 @@ def test_packages_that_users_are_to_install_are_known():
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
     wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     known = {re.match(r"[\w-]+", requirement)[0] for requirement in wanted} | {".", "onnxruntime-gpu"}
-    told = [piece.text for document in DOCUMENTS for piece in pieces(document) if piece.kind == "code_inline"]
-    told += [path.read_text() for path in (PROJECT / "scripts").rglob("*.py")]
-    packages = re.findall(r"""pip install ["']?((?:[\w.-]+ ?)+)""", "\n".join(told))
+    inline = (piece for document in DOCUMENTS for piece in pieces(document) if piece.kind == "code_inline")
+    quoted = [piece.text for piece in inline]
+    quoted += [path.read_text() for path in (PROJECT / "scripts").rglob("*.py")]
+    packages = re.findall(r"""pip install ["']?((?:[\w.-]+ ?)+)""", "\n".join(quoted))
     assert len(packages) > 5
     assert {package for line in packages for package in line.split()} <= known
 
@@ -208,8 +209,8 @@ def test_configuration_makes_no_objects_but_runs_python_where_the_page_warns_of_
 
 
 def test_keys_that_rerun_all_images_are_those_that_change_results():
-    (told,) = [you for you, predicted in rows("README.md", "What reruns, and why") if "`edge`" in you]
-    assert set(re.findall(r"`(\w+)`", told)) == {field.name for field in fields(ReadSettings)}
+    (named,) = [you for you, predicted in rows("README.md", "What reruns, and why") if "`edge`" in you]
+    assert set(re.findall(r"`(\w+)`", named)) == {field.name for field in fields(ReadSettings)}
 
 
 def test_messages_name_keys_and_targets_that_there_are(schema_path):
@@ -217,9 +218,9 @@ def test_messages_name_keys_and_targets_that_there_are(schema_path):
     keys = {*schema["properties"], *schema["properties"]["skip"]["properties"]}
     keys |= {key for kind in schema["properties"]["predictor"]["anyOf"] for key in kind.get("properties", ())}
     sources = "\n".join(path.read_text() for path in (PROJECT / "scripts").rglob("*.py"))
-    told = re.findall(r"\(config\.yaml: ([^(){}]+)\)", sources)
-    assert len(told) > 30
-    assert {key for place in told for key in re.findall(r"\w+", place)} - {"or"} <= keys
+    places = re.findall(r"\(config\.yaml: ([^(){}]+)\)", sources)
+    assert len(places) > 30
+    assert {key for place in places for key in re.findall(r"\w+", place)} - {"or"} <= keys
     targets = set(re.findall(r"snakemake ([a-z]+)", sources))
     rules = "".join(path.read_text() for path in (PROJECT / "workflow/rules").glob("*.smk"))
     assert targets <= set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)", rules, re.MULTILINE))
@@ -245,9 +246,9 @@ def test_option_of_the_command_line_takes_the_place_of_the_one_of_the_profile(op
     from_profile, from_both = (
         parse_args([*profile, *more])[1] for more in ([], [f"--{option}", f"{rule}mem_mb=9000"])
     )
-    told = [str(getattr(args, option.replace("-", "_"))) for args in (from_profile, from_both)]
-    assert "runtime" in told[0]
-    assert "runtime" not in told[1]
+    options = [str(getattr(args, option.replace("-", "_"))) for args in (from_profile, from_both)]
+    assert "runtime" in options[0]
+    assert "runtime" not in options[1]
 
 
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
@@ -262,13 +263,13 @@ def test_lines_to_take_the_comment_off_put_as_many_images_into_a_job_as_is_told(
     (lines,) = [paragraph for paragraph in paragraphs if "from these four lines" in paragraph]
     keys = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines.splitlines()[-4:]))
     assert keys["groups"] == {"predict_image": "images"}
-    told = re.findall(
+    counts_named = re.findall(
         r"lines for (\d+) images a job|put (\d+) images into a job", lines + text_of("docs/clusters.md")
     )
-    assert {count for counts in told for count in counts if count} == {
+    assert {count for counts in counts_named for count in counts if count} == {
         str(keys["group-components"]["images"])
     }
-    assert len(told) == 2
+    assert len(counts_named) == 2
 
 
 # links

@@ -39,7 +39,7 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
         )
     if predictor.get("split") and "reduce" not in predictor:
         raise ConfigError(
-            "predictor: reduce: is missing: must be mean, fraction or max, by which the blocks of a patch "
+            "predictor: reduce: is missing: must be mean, fraction or max, by which the tiles of a patch "
             "become one prediction (config.yaml: predictor: reduce)"
         )
 
@@ -106,8 +106,8 @@ def _refuse_unknown_keys(config: dict[str, Any], properties: dict[str, Any], *ab
 def _refuse_two_resolutions(values: dict[str, Any]) -> None:
     given = [key for key in ("level", "mpp", "gsd") if values[key]]
     if len(given) > 1:
-        told = " and ".join(f"{key} {values[key]}" for key in given)
-        raise ConfigError(f"{told}: must be one of level, mpp and gsd (config.yaml: {', '.join(given)})")
+        listed = " and ".join(f"{key} {values[key]}" for key in given)
+        raise ConfigError(f"{listed}: must be one of level, mpp and gsd (config.yaml: {', '.join(given)})")
 
 
 def _coerce(value: Any, rule: dict[str, Any]) -> Any:
@@ -189,10 +189,10 @@ def _validator() -> Any:
 
 def _refusal(value: Any, rule: dict[str, Any], keys: tuple[str, ...]) -> str:
     place = ": ".join(keys)
-    line = f"{place} {_shown(value)}: must be {rule['expected']}"
+    line = f"{place} {_as_typed(value)}: must be {rule['expected']}"
     if keys == ("channels",) and isinstance(value, list) and 0 in value:
         counted = "channels are counted from 1, as in GDAL and QGIS; there is no channel 0"
-        line = f"{place} {_shown(value)}: {counted}"
+        line = f"{place} {_as_typed(value)}: {counted}"
     if _is_text(rule) and not isinstance(value, (str, list, dict)):
         line += f"; YAML read {value!r} as {type(value).__name__}: quote it, --config '{place}=\"...\"'"
     return f"{line} (config.yaml: {place})"
@@ -202,6 +202,6 @@ def _is_text(rule: dict[str, Any]) -> bool:
     return any(option.get("type") == "string" for option in _options(rule))
 
 
-def _shown(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
     return " ".join(text.removesuffix("\n...\n").split())

@@ -106,12 +106,12 @@ class SlurmStudy(Study):
         )
         return next(job.number for job in self.jobs(name) if job.state == state)
 
-    def wait_until(self, condition, tell):
-        """Wait until something is true, and tell what is instead where that takes too long."""
+    def wait_until(self, condition, describe):
+        """Wait until something is true, and show what is instead if that takes too long."""
         ends = time.monotonic() + SECONDS_TO_FINISH
         while not condition():
             if time.monotonic() > ends:
-                raise AssertionError(f"{tell()}\n{(self.path / 'terminal').read_text()}")
+                raise AssertionError(f"{describe()}\n{(self.path / 'terminal').read_text()}")
             time.sleep(0.2)
 
 

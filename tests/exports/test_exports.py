@@ -17,10 +17,10 @@ def export(results):
     """Return a function that exports results, and returns the line that it tells."""
 
     def run(paths, form="wsinfer", labels=None):
-        told = []
-        export_results(form, paths, results.path, labels, told.append)
-        assert len(told) == 1
-        return told[0].removeprefix(f"{results.path}/{form}: ")
+        lines = []
+        export_results(form, paths, results.path, labels, lines.append)
+        assert len(lines) == 1
+        return lines[0].removeprefix(f"{results.path}/{form}: ")
 
     return run
 
@@ -36,14 +36,14 @@ def files(results):
     return listed
 
 
-def told(written=0, unchanged=0, removed=0):
+def counts(written=0, unchanged=0, removed=0):
     return f"{written} written, {unchanged} unchanged, {removed} removed"
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_each_format_writes_a_file_under_the_name_of_the_image(export, predict_scene, files, form):
     paths = [predict_scene(filename=name) for name in ("a.tif", "north/a.tif", "n" * 240 + ".tif")]
-    assert export(paths, form) == told(written=3)
+    assert export(paths, form) == counts(written=3)
     names = list(files(form))
     assert names[0] == f"a.tif{FORMATS[form]}"
     assert names[2] == f"north/a.tif{FORMATS[form]}"
@@ -55,14 +55,16 @@ def test_only_what_changed_is_written_again(export, predict_scene, files):
     export(paths)
     before = files()
     newer = paths[1].replace("0123456789ab", "00000000cafe")
-    assert export(paths) == told(unchanged=2)
+    assert export(paths) == counts(unchanged=2)
     assert files() == before
     rewrite_version(paths[1], newer)
-    assert export([paths[0], newer]) == told(written=1, unchanged=1)
+    assert export([paths[0], newer]) == counts(written=1, unchanged=1)
     after = files()
     assert after["a.tif.csv"] == before["a.tif.csv"]
     assert after["b.tif.csv"] != before["b.tif.csv"]
-    assert export(paths) == told(written=1, unchanged=1), "an earlier version is not taken for the newer one"
+    assert export(paths) == counts(written=1, unchanged=1), (
+        "an earlier version is not taken for the newer one"
+    )
 
 
 def rewrite_version(path, newer):
@@ -79,21 +81,21 @@ def test_export_that_was_deleted_is_written_again(export, predict_scene, results
     path = predict_scene()
     export([path])
     Path(results.path, "wsinfer/scene.tif.csv").unlink()
-    assert export([path]) == told(written=1)
+    assert export([path]) == counts(written=1)
 
 
 def test_exports_of_images_that_are_gone_leave_and_a_users_own_files_stay(export, predict_scene, results):
     paths = [predict_scene(filename=name) for name in ("a.tif", "b.tif")]
     export(paths)
     Path(results.path, "wsinfer/notes.csv").write_text("mine")
-    assert export(paths[:1]) == told(unchanged=1, removed=1)
+    assert export(paths[:1]) == counts(unchanged=1, removed=1)
     assert sorted(os.listdir(f"{results.path}/wsinfer")) == ["a.tif.csv", "notes.csv"]
 
 
 def test_images_that_failed_have_no_export(export, predict_scene, write_result, files):
     failed = write_result("b.tif", failure={"kind": "data", "message": "truncated", "hint": ""})
     gone = failed.replace("b.tif", "c.tif")
-    assert export([predict_scene(), failed, gone]) == told(written=1)
+    assert export([predict_scene(), failed, gone]) == counts(written=1)
     assert list(files()) == ["scene.tif.csv"]
 
 
@@ -112,7 +114,7 @@ def content(path, form):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_image_of_which_all_patches_were_skipped_is_exported_too(export, predict_scene, results, form):
-    assert export([predict_scene(skipped=range(12))], form) == told(written=1)
+    assert export([predict_scene(skipped=range(12))], form) == counts(written=1)
     found = content(f"{results.path}/{form}/scene.tif{FORMATS[form]}", form)
     if form == "geotiff":
         np.testing.assert_array_equal(found, np.full((1, 3, 4), np.nan))
@@ -131,7 +133,7 @@ def test_export_is_the_same_however_much_is_read_at_once(export, predict_scene, 
     at_once = content(file, form)
     os.unlink(file)
     monkeypatch.setattr(image_result, "BATCH_VALUES", 2 * 3)  # two patches: half a row of the grid
-    assert export([path], form) == told(written=1)
+    assert export([path], form) == counts(written=1)
     np.testing.assert_equal(content(file, form), at_once)
 
 
@@ -139,7 +141,7 @@ def test_what_was_written_before_an_error_is_not_written_again(export, predict_s
     paths = [predict_scene(filename="a.tif"), predict_scene("label", filename="b.tif")]
     with pytest.raises(ResultsError, match="labels"):
         export(paths, labels=["Tumor"])
-    assert export(paths[:1], labels=["Tumor"]) == told(unchanged=1)
+    assert export(paths[:1], labels=["Tumor"]) == counts(unchanged=1)
 
 
 def test_a_label_has_one_code_in_all_images(export, predict_scene, results):

@@ -18,7 +18,7 @@ from quadrat.exports import FORMATS, export_results
 from quadrat.files.atomic import replace_file, writing
 from quadrat.files.inside import remove
 from quadrat.files.locks import RunLock, merging_alone
-from quadrat.files.log import JobLog, telling
+from quadrat.files.log import JobLog, job_log
 from quadrat.jobs.predict import predict_image
 from quadrat.plan.content_ids import ContentLog
 from quadrat.plan.plan import make_plan
@@ -114,8 +114,8 @@ def lock_merge(study):
 
 
 def log(study):
-    with telling(LOG, "results") as tell:
-        tell("a line")
+    with job_log(LOG, "results") as log:
+        log("a line")
 
 
 def inspect(study):

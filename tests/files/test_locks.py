@@ -69,10 +69,10 @@ def test_merge_need_not_wait_for_one_that_was_killed(results):
     killed = MERGES.replace("sys.stdin.read()", "import os; os.kill(os.getpid(), 9)")
     done = subprocess.run([sys.executable, "-c", killed, results.merging], cwd=SCRIPTS, check=False)
     assert done.returncode == -9
-    told = []
-    with merging_alone(results.merging, told.append):
+    lines = []
+    with merging_alone(results.merging, lines.append):
         pass
-    assert told == []
+    assert lines == []
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])

@@ -3,7 +3,7 @@ import resource
 import pytest
 
 from quadrat.errors import ResultsError
-from quadrat.files.log import telling
+from quadrat.files.log import job_log
 
 
 @pytest.fixture
@@ -12,59 +12,59 @@ def path(tmp_path):
 
 
 def test_line_is_shown_and_kept(path, capsys):
-    with telling(path) as tell:
-        tell("3 images are ü")
+    with job_log(path) as log:
+        log("3 images are ü")
         assert path.read_text() == "3 images are ü\n"
     assert capsys.readouterr().err == "3 images are ü\n"
 
 
 def test_error_of_quadrat_ends_the_job_with_its_line_alone(path, capsys):
-    with pytest.raises(SystemExit) as caught, telling(path):
+    with pytest.raises(SystemExit) as caught, job_log(path):
         raise ResultsError("a.parquet: is not whole")
     assert caught.value.code == 1
     assert path.read_text() == capsys.readouterr().err == "quadrat: a.parquet: is not whole\n"
 
 
 def test_unexpected_error_is_passed_on_with_its_traceback_in_the_log(path):
-    def fail(tell):
-        tell("begun")
+    def fail(log):
+        log("begun")
         raise ZeroDivisionError("division by zero")
 
-    with pytest.raises(ZeroDivisionError), telling(path) as tell:
-        fail(tell)
+    with pytest.raises(ZeroDivisionError), job_log(path) as log:
+        fail(log)
     log = path.read_text()
     assert log.startswith("begun\nTraceback")
     assert "ZeroDivisionError: division by zero" in log
 
 
 def test_password_of_a_url_is_not_in_the_log(path):
-    with pytest.raises(ZeroDivisionError), telling(path):
+    with pytest.raises(ZeroDivisionError), job_log(path):
         raise ZeroDivisionError("https://user:secret@x.org/a.tif: gone")
     assert "https://***@x.org/a.tif: gone" in path.read_text()
 
 
 def test_log_is_made_anew(path):
     path.write_text("of the last run\n")
-    with telling(path):
+    with job_log(path):
         pass
     assert path.read_text() == ""
 
 
 def test_log_that_cannot_be_written_ends_the_job_with_a_line(tmp_path):
     with pytest.raises(SystemExit, match=r"^quadrat: .*/nowhere/job.log: cannot be written: No such file"):
-        telling(tmp_path / "nowhere/job.log").__enter__()
+        job_log(tmp_path / "nowhere/job.log").__enter__()
 
 
 def test_line_is_shown_though_the_disk_of_the_log_is_full(path, capsys):
-    def fail(tell):
-        tell("warning: 3 images")
+    def fail(log):
+        log("warning: 3 images")
         raise ResultsError("a.parquet: cannot be written")
 
     sizes = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, sizes[1]))
     try:
-        with pytest.raises(SystemExit), telling(path) as tell:
-            fail(tell)
+        with pytest.raises(SystemExit), job_log(path) as log:
+            fail(log)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, sizes)
     assert path.read_bytes() == b""

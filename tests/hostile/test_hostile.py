@@ -55,8 +55,8 @@ def hostile(tmp_path_factory, schema_path):
         parts = list(pool.map(run_jobs, [jobs[part::PROCESSES] for part in range(PROCESSES)]))
     endings = {
         job[0]["filename"]: ending
-        for part, told in enumerate(parts)
-        for job, ending in zip(jobs[part::PROCESSES], told, strict=True)
+        for part, endings in enumerate(parts)
+        for job, ending in zip(jobs[part::PROCESSES], endings, strict=True)
     }
     merge_predictions(plan.results, plan.images, settings.as_dict(), plan.recipe, lambda line: None)
     return folder, endings

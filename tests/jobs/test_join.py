@@ -269,19 +269,19 @@ def test_missing_rows_are_noticed(predicted):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"version": "ba9876543210"}, "its version is ba9876543210, that of the image is 0123456789ab"),
         ({"filename": "b.tif"}, "its filename is b.tif, that of the image is a.tif"),
     ],
 )
-def test_shard_of_something_else_is_refused_with_what_to_do(predicted, tasks_of, changes, told):
+def test_shard_of_something_else_is_refused_with_what_to_do(predicted, tasks_of, changes, message):
     parts, joined = predicted
     others, _ = tasks_of(parts[0].path, **changes)
     predict_image(others[2])
     with pytest.raises(ResultsError) as caught:
         join_shards(joined)
-    assert str(caught.value) == f"{parts[2].output}: {told}; delete the file and run again"
+    assert str(caught.value) == f"{parts[2].output}: {message}; delete the file and run again"
 
 
 def test_shard_that_other_software_made_is_refused(predicted, monkeypatch):

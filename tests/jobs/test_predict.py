@@ -173,8 +173,8 @@ def test_footer_tells_what_the_result_was_made_from(write_tiff, run):
         "1-2",
     )
     assert footer["content_hash"] == xxh3_128_hexdigest(image.path.read_bytes())
-    told = {name: footer["image"][name] for name in ("format", "height", "width", "channels", "dtype")}
-    assert told == {"format": "TIFF", "height": 100, "width": 140, "channels": 3, "dtype": "uint8"}
+    found = {name: footer["image"][name] for name in ("format", "height", "width", "channels", "dtype")}
+    assert found == {"format": "TIFF", "height": 100, "width": 140, "channels": 3, "dtype": "uint8"}
     assert footer["predictor"] == {"kind": "statistics", "of": ["mean"], "per_channel": False}
     assert footer["software"]["numpy"] == np.__version__
     assert "tifffile" in footer["software"]

@@ -19,8 +19,8 @@ from quadrat.patches.vector_files import read_vectors
 GRID = PatchGrid(80, 120, 10, 10)  # centres at 5, 15, 25 ...
 
 
-def info(**told):
-    return ImageInfo("test", 80, 120, 1, np.dtype(np.uint8), 1, 120, **told)
+def info(**header):
+    return ImageInfo("test", 80, 120, 1, np.dtype(np.uint8), 1, 120, **header)
 
 
 def feature(geometry, **properties):
@@ -31,11 +31,11 @@ def feature(geometry, **properties):
 def inside(tmp_path):
     """Return a function from the content of a GeoJSON file to the cells inside, as a set of (row, col)."""
 
-    def find(content, grid=GRID, **told):
+    def find(content, grid=GRID, **header):
         path = tmp_path / "a.tif.geojson"
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         regions = {"path": str(path), "hash": hash_file(path), "in_pixels": True}
-        return cells(lies_inside(regions, grid, info(**told)))
+        return cells(lies_inside(regions, grid, info(**header)))
 
     return find
 
@@ -116,12 +116,12 @@ def test_broken_file_is_refused_by_name(inside, content):
 def on_earth(tmp_path):
     """Return a function that writes a vector file and returns the cells inside for a scene of UTM zone 12."""
 
-    def find(polygons, name, crs="EPSG:32612", **told):
+    def find(polygons, name, crs="EPSG:32612", **header):
         path = tmp_path / name
         geopandas.GeoDataFrame(geometry=polygons, crs="EPSG:32612").to_crs(crs).to_file(path)
         regions = {"path": str(path), "hash": read_vectors(str(path)).hash, "in_pixels": False}
         placed = {"crs": "EPSG:32612", "transform": tuple(Affine(30, 0, 400_000, 0, -30, 4_500_000))[:6]}
-        return cells(lies_inside(regions, GRID, info(**placed | told)))
+        return cells(lies_inside(regions, GRID, info(**placed | header)))
 
     return find
 

@@ -7,8 +7,8 @@ from quadrat.patches.skips import PatchRules, Skips
 from quadrat.patches.stream import PatchBatch
 
 
-def info(channels=1, dtype=np.uint8, **told):
-    return ImageInfo("test", 100, 100, channels, np.dtype(dtype), 1, 100, **told)
+def info(channels=1, dtype=np.uint8, **header):
+    return ImageInfo("test", 100, 100, channels, np.dtype(dtype), 1, 100, **header)
 
 
 @pytest.mark.parametrize(

@@ -329,10 +329,10 @@ def changed(put, ids):
 
 def test_images_that_are_hashed_in_several_batches_are_told_of_once(changed, ids, monkeypatch):
     monkeypatch.setattr(content_ids, "BATCH_BYTES", 1)
-    told = []
-    found = ids(*changed, announce=told.append)
+    lines = []
+    found = ids(*changed, announce=lines.append)
     assert found == {image.filename: hash_file(image.path) for image in changed}
-    assert told == ["looked into 3 of 3 files that were touched or replaced"]
+    assert lines == ["looked into 3 of 3 files that were touched or replaced"]
 
 
 def test_hashes_that_were_saved_before_planning_was_killed_are_not_made_again(

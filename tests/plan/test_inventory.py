@@ -463,11 +463,11 @@ BAD_TABLES = {
 
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_bad_table_is_refused_in_one_line(find, write_table, case):
-    text, told = BAD_TABLES[case]
+    text, message = BAD_TABLES[case]
     table = write_table(text)
     with pytest.raises(ConfigError) as caught:
         find(images=table)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert table in str(caught.value)
     assert "\n" not in str(caught.value)
 

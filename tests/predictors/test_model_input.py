@@ -189,7 +189,7 @@ def test_patch_of_another_size_is_refused_with_the_ways_out(identity, predict):
 
 def test_patch_that_does_not_divide_into_blocks_is_refused(identity, predict):
     line = refusal(PredictorError, predict, path=identity(("n", 3, 5, 5)), split=True, reduce="mean")
-    assert line.startswith("a patch of 8 x 12 px: must divide into blocks of 5 x 5 px to be split")
+    assert line.startswith("a patch of 8 x 12 px: must divide into tiles of 5 x 5 px to be split")
 
 
 def test_scale_of_a_model_that_takes_integers_is_refused(identity, predict):

@@ -175,7 +175,7 @@ def test_missing_or_foreign_file_is_refused_by_name(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         (
             "import no_such_library\n",
@@ -185,8 +185,8 @@ def test_missing_or_foreign_file_is_refused_by_name(tmp_path, name):
         ("1 / 0\n", "cannot be imported: ZeroDivisionError"),
     ],
 )
-def test_file_that_cannot_be_imported_is_refused_with_the_reason(load, source, told):
-    with pytest.raises(PredictorError, match=told):
+def test_file_that_cannot_be_imported_is_refused_with_the_reason(load, source, message):
+    with pytest.raises(PredictorError, match=message):
         load(source)
 
 

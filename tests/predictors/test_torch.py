@@ -205,11 +205,11 @@ class Sum(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "told"),
+    ("shapes", "message"),
     [([(2, 7)], "takes 2 axes: must be four"), ([(2, 3, 4, 5), (2, 3)], "takes 2 arrays: must take one")],
 )
-def test_program_that_takes_no_image_is_refused_with_what_it_takes(shapes, told, tmp_path):
+def test_program_that_takes_no_image_is_refused_with_what_it_takes(shapes, message, tmp_path):
     path = tmp_path / "model.pt2"
     torch.export.save(torch.export.export(Sum(), tuple(torch.zeros(shape) for shape in shapes)), path)
-    with pytest.raises(PredictorError, match=told):
+    with pytest.raises(PredictorError, match=message):
         TorchSession(str(path), trust=True)

@@ -45,7 +45,7 @@ def test_header_of_a_geotiff_is_told(inspect, images, noise):
     path = images / "scene.tif"
     with rasterio.open(path, "w", crs="EPSG:32612", transform=transform, **profile, **layout) as raster:
         raster.write(noise(3, 100, 140, dtype=np.uint16))
-    rows, told = inspect()
+    rows, shown = inspect()
     expected = {
         "bytes": str(path.stat().st_size),
         "format": "TIFF",
@@ -62,7 +62,7 @@ def test_header_of_a_geotiff_is_told(inspect, images, noise):
         "problem": "",
     }
     assert {key: rows["scene.tif"][key] for key in expected} == expected
-    line = next(line for line in told.splitlines() if line.startswith("scene.tif"))
+    line = next(line for line in shown.splitlines() if line.startswith("scene.tif"))
     for shown in ("100 x 140 x 3", "uint16", "tiles of 32 x 64, zstd", "EPSG:32612", "12"):
         assert shown in line
 
@@ -122,15 +122,15 @@ def test_file_that_cannot_be_read_says_why(inspect, images, write_tiff):
     (images / "cut.tif").write_bytes(whole[: len(whole) // 2])
     (images / "empty.png").touch()
     (images / "text.jpg").write_text("not an image")
-    rows, told = inspect()
+    rows, shown = inspect()
     assert rows["whole.tif"]["problem"] == ""
     assert rows["cut.tif"]["problem"].startswith("truncated: ")
     assert rows["empty.png"]["problem"] == "empty file"
     assert "its format is none of those in docs/formats.md" in rows["text.jpg"]["problem"]
     for name in ("cut.tif", "empty.png", "text.jpg"):
-        assert f"{name}: {rows[name]['problem']}" in told
-    assert "4 images" in told
-    assert "3 images cannot be read" in told
+        assert f"{name}: {rows[name]['problem']}" in shown
+    assert "4 images" in shown
+    assert "3 images cannot be read" in shown
 
 
 def test_files_that_are_no_images_are_counted(inspect, images, write_tiff):
@@ -139,9 +139,9 @@ def test_files_that_are_no_images_are_counted(inspect, images, write_tiff):
     write_tiff("b_mask.tif")
     for name in ("notes.txt", "north/b.TXT", "meta.xml", "README", ".DS_Store"):
         (images / name).touch()
-    rows, told = inspect(exclude=["*_mask.tif"])
+    rows, shown = inspect(exclude=["*_mask.tif"])
     assert list(rows) == ["a.tif", "north/b.tif"]
-    line = next(line for line in told.splitlines() if line.startswith("not images: "))
+    line = next(line for line in shown.splitlines() if line.startswith("not images: "))
     assert set(line.removeprefix("not images: ").split(", ")) == {
         "2 .txt",
         "1 .xml",
@@ -154,11 +154,11 @@ def test_files_that_are_no_images_are_counted(inspect, images, write_tiff):
 def test_long_table_is_cut_on_the_terminal_and_whole_in_the_file(inspect, images, noise):
     for number in range(70):
         tifffile.imwrite(images / f"{number:02}.tif", noise(40, 40))
-    rows, told = inspect()
+    rows, shown = inspect()
     assert len(rows) == 70
-    assert "\n59.tif" in told
-    assert "\n60.tif" not in told
-    assert "and 10 more: see " in told
+    assert "\n59.tif" in shown
+    assert "\n60.tif" not in shown
+    assert "and 10 more: see " in shown
 
 
 def test_names_in_the_table_are_those_of_the_files(inspect, write_tiff):
@@ -176,10 +176,10 @@ def test_folder_without_images_is_one_line(inspect, images):
 
 def test_image_that_no_job_can_be_given_is_shown_with_its_hint(inspect, write_tiff):
     write_tiff("a\nb.tif")
-    rows, told = inspect()
+    rows, shown = inspect()
     problem = "the name holds a line break or another control character"
     assert rows[r"a\nb.tif"]["problem"] == problem
-    assert told.startswith(rf"a\nb.tif: {problem} (rename the file: ")
+    assert shown.startswith(rf"a\nb.tif: {problem} (rename the file: ")
 
 
 def test_image_that_the_disk_does_not_give_is_told(inspect, write_tiff, monkeypatch):
@@ -202,20 +202,20 @@ def test_image_at_which_a_reader_fails_is_one_row_and_its_traceback_is_in_the_lo
     def ask(questions):
         return [ended if question["path"].endswith("b.tif") else answer(question) for question in questions]
 
-    rows, told = inspect(ask)
+    rows, shown = inspect(ask)
     assert [rows[name]["problem"] for name in ("a.tif", "c.tif")] == ["", ""]
     assert rows["b.tif"]["problem"] == "cannot be read: IndexError: tuple index out of range"
     assert rows["b.tif"]["hint"].startswith("see ")
     assert rows["b.tif"]["bytes"] == rows["a.tif"]["bytes"]
-    assert "b.tif:\nTraceback:\n  in reader\n" in told
-    assert told.splitlines()[-1].endswith("; 1 images cannot be read")
+    assert "b.tif:\nTraceback:\n  in reader\n" in shown
+    assert shown.splitlines()[-1].endswith("; 1 images cannot be read")
 
 
 def test_long_list_of_images_that_cannot_be_read_is_cut_on_the_terminal(inspect, images):
     for number in range(70):
         (images / f"{number:02}.tif").touch()
-    rows, told = inspect()
+    rows, shown = inspect()
     assert len(rows) == 70
-    assert "\n59.tif: empty file" in told
-    assert "\n60.tif" not in told
-    assert "and 10 more that cannot be read: see " in told
+    assert "\n59.tif: empty file" in shown
+    assert "\n60.tif" not in shown
+    assert "and 10 more that cannot be read: see " in shown

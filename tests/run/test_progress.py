@@ -24,12 +24,12 @@ def run(clock):
         handler = ProgressHandler({"predict_image": total, "predict_shard": shards}, stream)
         for second, event, job, rule in events:
             clock[0] = second
-            told = {
+            details = {
                 "job_info": {"jobid": job, "rule_name": rule},
                 "job_finished": {"job_id": job},
                 "job_error": {"rule_msg": None},
             }
-            attributes = {"event": event, **told.get(event, {})}
+            attributes = {"event": event, **details.get(event, {})}
             handler.emit(logging.makeLogRecord(attributes))
         return stream.getvalue().splitlines()
 
@@ -79,17 +79,17 @@ def test_image_that_is_tried_again_is_counted_once(run):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(59, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7260, "2 h 1 min")]
+    ("seconds", "time_left"), [(59, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7260, "2 h 1 min")]
 )
-def test_time_left_is_told_in_two_units(run, seconds, told):
-    assert run(2, job(1, 0, seconds)) == [f"1 of 2 images done, about {told} left"]
+def test_time_left_is_told_in_two_units(run, seconds, time_left):
+    assert run(2, job(1, 0, seconds)) == [f"1 of 2 images done, about {time_left} left"]
 
 
 def test_job_that_its_cluster_ended_is_told_with_its_reason_and_logs():
     stream = io.StringIO()
     handler = ProgressHandler({"predict_image": 3}, stream)
-    told = "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason unavailable."
-    ended = {"rule_msg": told, "output": ["a.parquet"], "log": ["a.log", "7.log"]}
+    reason = "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason unavailable."
+    ended = {"rule_msg": reason, "output": ["a.parquet"], "log": ["a.log", "7.log"]}
     group = {"job_error_info": [{}, {}], "aux_logs": ["8.log"]}
     failed_here = {"rule_msg": None, "output": ["b.parquet"], "log": ["b.log"]}
     handler.emit(logging.makeLogRecord({"event": "job_error", **ended}))

@@ -45,12 +45,12 @@ def plan_of(settings, paths):
 def finish(make_settings):
     """Return a function that merges results, and returns the lines at the end of the run."""
 
-    def merge_and_tell(*paths, seconds=75.4, **config):
+    def merge_and_summarise(*paths, seconds=75.4, **config):
         settings = make_settings(**config)
         merge_predictions(list(paths), [], settings.as_dict(), {}, lambda line: None)
         return summarise(plan_of(settings, paths), seconds)
 
-    return merge_and_tell
+    return merge_and_summarise
 
 
 def test_summary_counts_images_patches_and_seconds(write_result, finish, results):

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from quadrat.views.distribution import BINS, MOST_LABELS, MOST_SHOWN, count_predictions, draw_distribution
+from quadrat.views.distribution import BINS, MOST_LABELS, MOST_NUMBERS, count_predictions, draw_distribution
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_what_is_skipped_or_not_finite_is_left_out(count):
 def test_numbers_of_a_prediction_are_counted_apart_and_bounded(count):
     kind = pa.list_(pa.float32(), 20)
     found = count([[float(place) for place in range(20)], None], [[1.0] * 20], kind=kind)
-    assert found.counts.shape == (MOST_SHOWN, BINS)
+    assert found.counts.shape == (MOST_NUMBERS, BINS)
     assert (found.counts.sum(axis=1) == 2).all()
 
 

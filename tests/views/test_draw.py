@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from quadrat.errors import ResultsError
-from quadrat.files.log import telling
+from quadrat.files.log import job_log
 from quadrat.jobs.predict import predict_image
 from quadrat.views import thumbnail
 from quadrat.views.draw import draw_image, draw_images
@@ -28,21 +28,21 @@ def draw(make_task, tmp_path):
         task = make_task(path)
         predict_image(task)
         between()
-        told = []
+        lines = []
         folder = DrawingsFolder(str(tmp_path), True)
         drawing = Drawing("", "", str(tmp_path / "map.png"), str(tmp_path / "page.html"))
-        draw_image(task.output, str(path), drawing, folder, 1, MEMORY_MB, told.append)
+        draw_image(task.output, str(path), drawing, folder, 1, MEMORY_MB, lines.append)
         picture = np.asarray(Image.open(drawing.map).convert("RGB"))
-        return picture, (tmp_path / "page.html").read_bytes(), told
+        return picture, (tmp_path / "page.html").read_bytes(), lines
 
     return drawn
 
 
 def test_image_that_cannot_be_read_any_more_is_drawn_on_grey(draw, write_tiff):
     image = write_tiff("a.tif")
-    picture, page, told = draw(image.path, between=lambda: image.path.write_bytes(b"gone"))
-    assert len(told) == 1
-    assert told[0].startswith("a.tif: drawn without its picture: ")
+    picture, page, lines = draw(image.path, between=lambda: image.path.write_bytes(b"gone"))
+    assert len(lines) == 1
+    assert lines[0].startswith("a.tif: drawn without its picture: ")
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
     assert b"not an image" in page
 
@@ -69,8 +69,8 @@ def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_
 
     monkeypatch.setattr(thumbnail, "open_image", open_or_end)
     folder = DrawingsFolder(results.path, True)
-    with telling(tmp_path / "log") as tell:
-        draw_images(images, folder, 1, MEMORY_MB, tell)
+    with job_log(tmp_path / "log") as log:
+        draw_images(images, folder, 1, MEMORY_MB, log)
     pages = [Path(folder.of_result(path).page).read_text() for path in images]
     assert [why in page for page in pages] == [False, True, False]
     log = (tmp_path / "log").read_text()
@@ -94,8 +94,8 @@ def test_image_whose_process_is_ended_once_is_drawn_as_it_is(
 
     monkeypatch.setattr(thumbnail, "open_image", strike_once)
     folder = DrawingsFolder(results.path, True)
-    with telling(tmp_path / "log") as tell:
-        draw_images({task.output: task.path}, folder, 1, MEMORY_MB, tell)
+    with job_log(tmp_path / "log") as log:
+        draw_images({task.output: task.path}, folder, 1, MEMORY_MB, log)
     assert "without its picture" not in (tmp_path / "log").read_text()
     page = Path(folder.of_result(task.output).page).read_text()
     assert "ended by SIGKILL" not in page
@@ -108,8 +108,8 @@ def test_drawing_that_cannot_be_written_is_one_line(make_task, write_tiff, resul
     Path(folder.path).parent.mkdir(parents=True)
     Path(folder.path).write_text("in the way")
     refused = pytest.raises(ResultsError, match=r"a\.tif: cannot be drawn: .* cannot be written: ")
-    with telling(tmp_path / "log") as tell, refused:
-        draw_images({task.output: task.path}, folder, 1, MEMORY_MB, tell)
+    with job_log(tmp_path / "log") as log, refused:
+        draw_images({task.output: task.path}, folder, 1, MEMORY_MB, log)
 
 
 def test_text_label_and_overview_of_a_slide_reach_neither_map_nor_page(draw, images):

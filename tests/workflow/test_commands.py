@@ -63,7 +63,7 @@ class Copy(Study):
 def sample(tmp_path_factory):
     """Return a copy in which the sample was predicted, and what that said."""
     copy = Copy(tmp_path_factory.mktemp("sample") / "quadrat")
-    copy.told = copy.type_all("test_sample_is_predicted_as_its_page_shows")
+    copy.shown = copy.type_all("test_sample_is_predicted_as_its_page_shows")
     return copy
 
 
@@ -90,7 +90,7 @@ def test_sample_is_predicted_as_its_page_shows(sample):
         assert patches.startswith(f"{height // 512} x {width // 512}")
         dropped = "an edge that is dropped" in patches
         assert dropped == bool(height % 512 or width % 512)
-    assert re.search(r"[1-9]\.\d% of the pixels dropped at the edges", sample.told)
+    assert re.search(r"[1-9]\.\d% of the pixels dropped at the edges", sample.shown)
 
 
 def rows_of_the_sample():
@@ -166,6 +166,6 @@ def test_rehearsal_tells_what_a_cluster_would_be_given(tmp_path):
     for name in ("north/a.tif", "south/a.tif", "south/b.tif"):
         write_image(copy.images / name, 1)
     (copy.path / "my.yaml").write_text("{images: images, patch_size: 32}")
-    told = copy.type_all("test_rehearsal_tells_what_a_cluster_would_be_given")
-    assert set(re.findall(r"^predict_image +(\d+)$", told, re.MULTILINE)) == {"3"}
+    shown = copy.type_all("test_rehearsal_tells_what_a_cluster_would_be_given")
+    assert set(re.findall(r"^predict_image +(\d+)$", shown, re.MULTILINE)) == {"3"}
     assert copy.versions() == []

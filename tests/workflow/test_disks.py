@@ -117,10 +117,10 @@ def test_images_that_vanish_in_the_middle_are_told_and_predicted_once_they_are_b
 def test_images_that_are_gone_do_not_empty_the_dictionary(finished):
     before = finished.merged_bytes()
     finished.images.rename(finished.path / "away")
-    for told in ("images images: no such folder", "images images: no image there"):
+    for message in ("images images: no such folder", "images images: no image there"):
         run = finished.run()
         assert run.code == 1
-        assert f"quadrat: {told}" in last_line(run)
+        assert f"quadrat: {message}" in last_line(run)
         finished.images.mkdir(exist_ok=True)
     assert finished.merged_bytes() == before
     finished.images.rmdir()
@@ -168,9 +168,9 @@ def test_disk_that_is_full_at_the_merge_leaves_the_dictionary_as_it_was(study, s
     fill(small_disk, but=300_000)
     run = study.run()
     assert (run.code, run.predicted, run.merged) == (1, 1, False), run.output
-    told = run.output.splitlines()
-    assert f"quadrat: {study.results}/predictions.json: cannot be written: No space left on device" in told
-    assert f"{study.results}: cannot be written to: No space left on device" in told
+    lines = run.output.splitlines()
+    assert f"quadrat: {study.results}/predictions.json: cannot be written: No space left on device" in lines
+    assert f"{study.results}: cannot be written to: No space left on device" in lines
     assert study.merged_bytes() == before
     (small_disk / "ballast").unlink()
     finished = study.run()

@@ -30,8 +30,8 @@ def test_an_export_that_cannot_be_is_one_line_and_exit_code_1(finished):
     run = finished.run("wsinfer")
     assert run.code == 1
     assert run.predicted == 4
-    told = [line for line in run.output.splitlines() if line.startswith("quadrat: ")]
-    assert told == [
+    lines = [line for line in run.output.splitlines() if line.startswith("quadrat: ")]
+    assert lines == [
         "quadrat: a.tif: predictions are labels, and WSInfer's columns hold probabilities: "
         "use snakemake qupath"
     ]

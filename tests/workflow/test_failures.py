@@ -143,7 +143,7 @@ def test_nan_predictions_are_kept_counted_and_warned_about(study):
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"images": "nowhere"}, "images nowhere: no such folder"),
         ({"images": "images"}, "images images: no image there"),
@@ -152,12 +152,12 @@ def test_nan_predictions_are_kept_counted_and_warned_about(study):
         ({"channels": [0]}, "channels [0]: channels are counted from 1"),
     ],
 )
-def test_what_cannot_be_run_stops_with_one_line(study, keys, told):
+def test_what_cannot_be_run_stops_with_one_line(study, keys, message):
     study.configure(**keys)
     run = study.run()
     assert run.code == 1
     (line,) = [line for line in run.output.splitlines() if line.startswith("quadrat: ")]
-    assert told in line
+    assert message in line
     assert "config.yaml" in line
     assert "Traceback" not in run.output
 

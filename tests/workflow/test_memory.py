@@ -61,10 +61,10 @@ def write_strips(path, tile):
 def run_job(script, job):
     """Run a job on two threads, and give its exit code and its peak memory in MB."""
     command = [sys.executable, "-c", JOB, str(PROJECT), script, json.dumps(job | {"threads": 2})]
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-S", "-c", SMALL_PARENT, *command], capture_output=True, text=True, check=True
     )
-    code, kilobytes = told.stdout.split()
+    code, kilobytes = ended.stdout.split()
     return int(code), int(kilobytes) / 1024
 
 

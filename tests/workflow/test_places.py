@@ -72,8 +72,8 @@ def test_names_and_places_that_try_a_run(places):
     run = run_unprivileged(places)
     assert run.code == 1
     assert places.dictionary == {name: means(pixels) for name, pixels in sorted(places.pixels.items())}
-    told = {name: row["message"] for name, row in table(places).items() if row["status"] == "failed"}
-    assert told == {
+    messages = {name: row["message"] for name, row in table(places).items() if row["status"] == "failed"}
+    assert messages == {
         "leaving.tif": "a link that leaves the images folder is not followed",
         "linked/": "a link to a folder is not searched",
         "loop/": "a link to a folder is not searched",
@@ -84,7 +84,7 @@ def test_names_and_places_that_try_a_run(places):
         "shut/": "folder cannot be listed: Permission denied",
         r"\x1b[2J.tif": "the name holds a line break or another control character",
     }
-    assert all(f"  {name}: {message}" in run.output for name, message in told.items())
+    assert all(f"  {name}: {message}" in run.output for name, message in messages.items())
 
     # A file becomes a folder, a folder a file; what was closed is opened, and links are followed.
     (places.images / "turn.tif").unlink()
@@ -101,6 +101,6 @@ def test_names_and_places_that_try_a_run(places):
     assert dictionary["back.tif"] == means(back)
     assert dictionary["leaving.tif"] == dictionary["linked/secret.tif"] == means(places.outside)
     assert {"turn.tif", "back.tif/a.tif"}.isdisjoint(dictionary)
-    told = {name: row["message"] for name, row in table(places).items() if row["status"] == "failed"}
-    assert told["loop/"] == "it is searched already, as the images folder itself"
-    assert set(told) == {"loop/", "circle.tif", "zero.tif", "pipe.tif", r"\x1b[2J.tif"}
+    messages = {name: row["message"] for name, row in table(places).items() if row["status"] == "failed"}
+    assert messages["loop/"] == "it is searched already, as the images folder itself"
+    assert set(messages) == {"loop/", "circle.tif", "zero.tif", "pipe.tif", r"\x1b[2J.tif"}

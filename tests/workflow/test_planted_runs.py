@@ -28,10 +28,10 @@ def test_run_refuses_a_link_in_one_line_before_it_does_anything(finished, place,
     run = finished.run(rule)
     assert run.code == 1
     assert everything(outside) == before
-    told = [line for line in run.output.splitlines() if f"results/{place} is a link" in line]
-    assert len(told) == 1
-    assert told[0].startswith("quadrat: ")
-    assert told[0].endswith("delete it and run again")
+    lines = [line for line in run.output.splitlines() if f"results/{place} is a link" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("quadrat: ")
+    assert lines[0].endswith("delete it and run again")
     assert "Traceback" not in run.output
     # The way out that the line names.
     (finished.results / place).unlink()

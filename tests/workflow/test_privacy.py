@@ -20,13 +20,13 @@ TIFF = {"photometric": "rgb", "extratags": [*TEXT_TAGS, (269, "s", 0, SECRET, Tr
 
 def write_aperio(path):
     """Write a scan with a thumbnail, a label and a macro image, as Aperio's scanners do."""
-    told = f"Aperio Image Library v12\r\n{SIZE}x{SIZE}|MPP = 0.4990|Patient = {SECRET}|Title = {SECRET}"
+    text = f"Aperio Image Library v12\r\n{SIZE}x{SIZE}|MPP = 0.4990|Patient = {SECRET}|Title = {SECRET}"
     with tifffile.TiffWriter(path) as writer:
-        writer.write(PIXELS, tile=(16, 16), description=told, metadata=None, **TIFF)
-        writer.write(PIXELS[::4, ::4], description=told, metadata=None, **TIFF)
+        writer.write(PIXELS, tile=(16, 16), description=text, metadata=None, **TIFF)
+        writer.write(PIXELS[::4, ::4], description=text, metadata=None, **TIFF)
         for kind, subfiletype in (("label", 1), ("macro", 9)):
-            told = f"Aperio Image Library v12\r\n{kind} {SECRET}"
-            writer.write(PIXELS[::2], description=told, subfiletype=subfiletype, metadata=None, **TIFF)
+            text = f"Aperio Image Library v12\r\n{kind} {SECRET}"
+            writer.write(PIXELS[::2], description=text, subfiletype=subfiletype, metadata=None, **TIFF)
 
 
 def write_ome(path, size="0.5"):
@@ -92,6 +92,6 @@ def test_free_text_of_slides_reaches_no_file_that_quadrat_writes(study):
     assert "0.499 x 0.499" in inspected  # the descriptions were read
     files = [path for path in study.results.rglob("*") if path.is_file()]
     assert len(files) > 60
-    told = [path for path in files for text in texts(path) if SECRET.encode() in text]
-    assert told == []
+    found = [path for path in files for text in texts(path) if SECRET.encode() in text]
+    assert found == []
     assert SECRET not in run.output

@@ -49,5 +49,5 @@ def test_a_group_goes_on_with_the_results_of_another_user_and_others_are_refused
     stranger = run_as(study, STRANGER, group=GROUP + 1)
     assert stranger.code == 1
     assert "Traceback" not in stranger.output
-    told = f"quadrat: {study.path}/.snakemake: cannot be written: Permission denied"
-    assert stranger.output.splitlines()[-1] == told
+    message = f"quadrat: {study.path}/.snakemake: cannot be written: Permission denied"
+    assert stranger.output.splitlines()[-1] == message

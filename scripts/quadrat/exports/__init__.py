@@ -30,7 +30,7 @@ FORMATS = {
 
 
 def export_results(
-    form: str, paths: list[str], results: str, labels: list[str] | None, tell: Callable[[str], None]
+    form: str, paths: list[str], results: str, labels: list[str] | None, log: Callable[[str], None]
 ) -> None:
     """Make a folder hold the export of each image, and write only those that it does not hold yet.
 
@@ -47,7 +47,7 @@ def export_results(
         The results folder.
     labels : list of str or None
         What the values of a prediction are called, as the predictor's configuration has it.
-    tell : callable
+    log : callable
         Takes the lines that a person should read.
 
     Raises
@@ -65,7 +65,7 @@ def export_results(
     removed = record.keep_only({name: _mark(result, known) for name, result in wanted.items()})
     missing = {name: ImageResult(result, known) for name, result in wanted.items() if name not in record.held}
     _write(form, missing, record)
-    tell(
+    log(
         f"{record.folder}: {len(missing):,} written, {len(wanted) - len(missing):,} unchanged, "
         f"{removed:,} removed"
     )

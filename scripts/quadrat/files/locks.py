@@ -40,14 +40,14 @@ class RunLock:
 
 
 @contextmanager
-def merging_alone(path: str, tell: Callable[[str], None]) -> Iterator[None]:
+def merging_alone(path: str, log: Callable[[str], None]) -> Iterator[None]:
     """Wait until no other merge is at work: that of a run that was killed may outlive it.
 
     Parameters
     ----------
     path : str
         The lock file, in a folder of the results folder; made where it is missing.
-    tell : callable
+    log : callable
         Takes the line that a person should read where there is something to wait for.
     """
     with writing(path):
@@ -56,6 +56,6 @@ def merging_alone(path: str, tell: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell("waiting for the merge of a run that was killed to end")
+            log("waiting for the merge of a run that was killed to end")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -38,7 +38,7 @@ class JobLog:
 
 
 @contextmanager
-def telling(path: str, results: str | None = None) -> Iterator[JobLog]:
+def job_log(path: str, results: str | None = None) -> Iterator[JobLog]:
     """Yield the log of a job; an error of quadrat's ends the job with its own line.
 
     Parameters
@@ -59,17 +59,17 @@ def telling(path: str, results: str | None = None) -> Iterator[JobLog]:
     """
     try:
         with writing(path):
-            log = open(open_file(path, results, os.O_WRONLY | os.O_TRUNC), "wb", buffering=0)  # noqa: SIM115  closed below
+            file = open(open_file(path, results, os.O_WRONLY | os.O_TRUNC), "wb", buffering=0)  # noqa: SIM115  closed below
     except WriteError as error:
         raise SystemExit(visible(f"quadrat: {error}")) from error
 
-    with log:
-        tell = JobLog(log)
+    with file:
+        log = JobLog(file)
         try:
-            yield tell
+            yield log
         except QuadratError as error:
-            tell(f"quadrat: {error}")
+            log(f"quadrat: {error}")
             raise SystemExit(1) from error
         except Exception:
-            tell.keep(traceback.format_exc())
+            log.keep(traceback.format_exc())
             raise

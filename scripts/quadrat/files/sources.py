@@ -12,7 +12,7 @@ from quadrat.errors import ImageError
 VRT_ENDING, MRXS_ENDING = ".vrt", ".mrxs"
 # A mosaic of 100,000 scenes; what is larger is no VRT.
 MOST_VRT_BYTES = 200_000_000
-MOST_SHOWN = 100  # characters of an element
+MOST_SHOWN = 100  # characters of an element, in a message
 # A VRT of VRTs of VRTs.
 MOST_LEVELS = 8
 
@@ -117,10 +117,10 @@ def _of_vrt(path: str) -> Sources:
                 raise ImageError("a VRT whose path is itself XML: not read")
             if level > MOST_LEVELS:
                 raise ImageError(f"a VRT below {MOST_LEVELS} others: not read")
-            names = _named(vrt)
+            names = _sources_named_in(vrt)
         except (ImageError, OSError) as error:
-            told = str(error) if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
-            problem = problem or (told if vrt == path else f"its source {os.path.basename(vrt)}: {told}")
+            line = str(error) if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
+            problem = problem or (line if vrt == path else f"its source {os.path.basename(vrt)}: {line}")
             continue
         for name, text in names:
             if name in files or name == path:
@@ -148,7 +148,7 @@ def _status(path: str) -> os.stat_result | None:
     return status if stat.S_ISREG(status.st_mode) else None
 
 
-def _named(path: str) -> list[tuple[str, str]]:
+def _sources_named_in(path: str) -> list[tuple[str, str]]:
     """List path and text of the files that a VRT names, in its order.
 
     References

@@ -58,8 +58,8 @@ class GridRows:
         """Yield neighbouring cells, up to one, that are all skipped or all not, and why."""
         cells = range(self._next, stop)
         self._next = stop
-        told = zip(cells, self._skips.reasons(cells), strict=True)
-        for is_skipped, group in groupby(told, key=lambda cell: cell[1] is not None):
+        with_reasons = zip(cells, self._skips.reasons(cells), strict=True)
+        for is_skipped, group in groupby(with_reasons, key=lambda cell: cell[1] is not None):
             indices, reasons = zip(*group, strict=True)
             yield is_skipped, [self._cell(index) for index in indices], list(filter(None, reasons))
 

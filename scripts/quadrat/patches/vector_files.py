@@ -182,7 +182,7 @@ def _read_geopackage(path: str, layer: str | None) -> Vectors:
             base.execute("PRAGMA trusted_schema = OFF")
             base.set_authorizer(_only_columns)
             columns = "SELECT table_name, column_name, srs_id FROM gpkg_geometry_columns"
-            table, column, srs_id = _chosen(base.execute(columns).fetchall(), layer)
+            table, column, srs_id = _chosen_layer(base.execute(columns).fetchall(), layer)
             quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in (column, table)]
             rows = base.execute("SELECT {} FROM {}".format(*quoted))
             geometries = [shapely.from_wkb(_wkb(blob)) for (blob,) in rows if blob is not None]
@@ -235,7 +235,7 @@ def _as_saved(path: str) -> Iterator[str]:
         yield f"{Path(copy).as_uri()}?mode=rw"
 
 
-def _chosen(layers: list[tuple], name: str | None) -> tuple:
+def _chosen_layer(layers: list[tuple], name: str | None) -> tuple:
     """Return the row of the layer of a name, or of the only one."""
     if not layers:
         raise ImageError("cannot be read: it has no layer", HINT)

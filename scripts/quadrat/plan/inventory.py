@@ -108,7 +108,7 @@ def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
     if isinstance(settings.images, list):
         return [
             image
-            for name, folder in _named(settings.images)
+            for name, folder in _with_prefixes(settings.images)
             for image in _in_folder(folder, name, settings, left_out)
         ]
     if settings.images.lower().endswith(".tsv"):
@@ -123,17 +123,17 @@ def is_chosen(filename: str, settings: Settings) -> bool:
     )
 
 
-def _named(folders: list[str]) -> list[tuple[str, str]]:
-    named: dict[str, str] = {}
+def _with_prefixes(folders: list[str]) -> list[tuple[str, str]]:
+    by_name: dict[str, str] = {}
     for folder in folders:
         name = os.path.basename(os.path.abspath(folder))
-        if name in named:
+        if name in by_name:
             raise ConfigError(
-                f"images {named[name]} and {folder}: both folders are called {name}, which prefixes their "
+                f"images {by_name[name]} and {folder}: both folders are called {name}, which prefixes their "
                 "filenames; give their parent folder instead (config.yaml: images)"
             )
-        named[name] = folder
-    return list(named.items())
+        by_name[name] = folder
+    return list(by_name.items())
 
 
 def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[str]) -> Iterator[FoundImage]:

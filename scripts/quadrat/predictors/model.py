@@ -22,7 +22,7 @@ MOST_BLOCKS = 64
 # Each call at once takes the memory of the model's layers.
 MOST_CALLS = 8
 
-ONE_BY_ONE = "the model declares batches of any size and fails on them: it is called block by block"
+ONE_BY_ONE = "the model declares batches of any size and fails on them: it is called tile by tile"
 
 
 class ModelPredictor:
@@ -70,7 +70,7 @@ class ModelPredictor:
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
         """Predict each patch of a batch; see `Predictor.predict`."""
-        rows, cols = self._input.blocks(patches.shape[1:])
+        rows, cols = self._input.tiles(patches.shape[1:])
         size = self._call_size(patches.shape[1:])
         is_any = self._input.axes.batch is None
         if is_any and size > 1 and self._takes_batches is None and len(patches) * rows * cols > 1:
@@ -83,12 +83,12 @@ class ModelPredictor:
 
     def describe(self) -> dict[str, Any]:
         """Return the configuration but for places of files, the device, and what was found of the model."""
-        told = {key: value for key, value in self._configured.items() if key != "path"}
-        told |= {"device": self._session.device, "software": self._session.software}
-        return told | ({"note": ONE_BY_ONE} if self._takes_batches is False else {})
+        description = {key: value for key, value in self._configured.items() if key != "path"}
+        description |= {"device": self._session.device, "software": self._session.software}
+        return description | ({"note": ONE_BY_ONE} if self._takes_batches is False else {})
 
     def _call_size(self, patch_shape: tuple[int, ...]) -> int:
-        """Return the number of blocks in a call; it follows from model, patch and configuration alone."""
+        """Return the number of tiles in a call; it follows from model, patch and configuration alone."""
         fixed = self._input.axes.batch
         if fixed is not None:
             return fixed
@@ -99,7 +99,7 @@ class ModelPredictor:
         return self._configured.get("batch_size") or most
 
     def _try_batch(self, patches: np.ndarray, size: int) -> bool:
-        """Tell whether the model takes a batch; refuse it where it fails on a single block too."""
+        """Tell whether the model takes a batch; refuse it where it fails on a single tile too."""
         try:
             self._predict_part(patches, size)
         except PredictorError as error:
@@ -118,15 +118,15 @@ class ModelPredictor:
             raise PredictorError(str(error), patch=start if step == 1 else None) from error
 
     def _predict_part(self, patches: np.ndarray, size: int) -> np.ndarray:
-        """Predict patches by calls of a number of blocks."""
-        rows, cols = self._input.blocks(patches.shape[1:])
-        blocks = len(patches) * rows * cols
+        """Predict patches by calls of a number of tiles."""
+        rows, cols = self._input.tiles(patches.shape[1:])
+        tiles = len(patches) * rows * cols
         is_fixed = self._input.axes.batch is not None
-        batch = self._buffer(-(-blocks // size) * size if is_fixed else blocks, patches.shape[1:])
-        batch[blocks:] = 0
+        batch = self._buffer(-(-tiles // size) * size if is_fixed else tiles, patches.shape[1:])
+        batch[tiles:] = 0
         self._input.fill(batch, patches)
         outputs = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
-        return self._output.predictions(np.concatenate(outputs)[:blocks], len(patches))
+        return self._output.predictions(np.concatenate(outputs)[:tiles], len(patches))
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         output = self._session.run(batch)
@@ -137,10 +137,10 @@ class ModelPredictor:
             )
         return output
 
-    def _buffer(self, blocks: int, patch_shape: tuple[int, ...]) -> np.ndarray:
+    def _buffer(self, tiles: int, patch_shape: tuple[int, ...]) -> np.ndarray:
         """Return the array that this thread fills for each of its calls."""
         shape, dtype = self._input.shape(patch_shape), self._session.shape.dtype
         buffer = getattr(self._of_thread, "buffer", None)
-        if buffer is None or len(buffer) < blocks or buffer.shape[1:] != shape:
-            buffer = self._of_thread.buffer = np.empty((blocks, *shape), dtype)
-        return buffer[:blocks]
+        if buffer is None or len(buffer) < tiles or buffer.shape[1:] != shape:
+            buffer = self._of_thread.buffer = np.empty((tiles, *shape), dtype)
+        return buffer[:tiles]

@@ -152,8 +152,8 @@ class ModelInput:
         self._factor = np.broadcast_to(factor, channels).astype(np.float32)
         self._shift = np.broadcast_to(shift, channels).astype(np.float32)
 
-    def blocks(self, patch_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return the rows and columns of blocks that a patch is given to the model in.
+    def tiles(self, patch_shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the rows and columns of tiles that a patch is given to the model in.
 
         Parameters
         ----------
@@ -175,13 +175,13 @@ class ModelInput:
             )
         if height % size[0] or width % size[1]:
             raise PredictorError(
-                f"a patch of {_by(height, width)} px: must divide into blocks of {_by(*size)} px to be split "
+                f"a patch of {_by(height, width)} px: must divide into tiles of {_by(*size)} px to be split "
                 "(config.yaml: patch_size, edge, or predictor: split)"
             )
         return height // size[0], width // size[1]
 
     def shape(self, patch_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of what the model takes for a block of a patch, without the batch axis."""
+        """Return the shape of what the model takes for a tile of a patch, without the batch axis."""
         height, width = self.axes.size or patch_shape[:2]
         channels = patch_shape[2]
         return (channels, height, width) if self.axes.layout == "NCHW" else (height, width, channels)
@@ -192,11 +192,11 @@ class ModelInput:
         Parameters
         ----------
         batch : (m, ...) array
-            In the layout and of the type of the model; m is at least the number of blocks.
+            In the layout and of the type of the model; m is at least the number of tiles.
         patches : (n, height, width, channel) array
             Blocks go from them in row-major order.
         """
-        rows, cols = self.blocks(patches.shape[1:])
+        rows, cols = self.tiles(patches.shape[1:])
         n, height, width, channels = patches.shape
         size = self.axes.size or (height, width)
         if self._resize and size != (height, width):
@@ -204,7 +204,7 @@ class ModelInput:
             height, width = size
             if self._dtype.kind != "f":
                 np.rint(patches, out=patches)  # what follows would cut it off
-        # (n, row of blocks, y, column of blocks, x, channel)
+        # (n, row of tiles, y, column of tiles, x, channel)
         cut = patches.reshape(n, rows, height // rows, cols, width // cols, channels)
         cut = (
             cut.transpose(0, 1, 3, 5, 2, 4) if self.axes.layout == "NCHW" else cut.transpose(0, 1, 3, 2, 4, 5)

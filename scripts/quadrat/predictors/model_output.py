@@ -33,8 +33,8 @@ class ModelOutput:
 
         Parameters
         ----------
-        output : (patches * blocks, ...) array
-            What the model gave for the blocks of each patch: (n,), (n, class), maps (n, height, width), or
+        output : (patches * tiles, ...) array
+            What the model gave for the tiles of each patch: (n,), (n, class), maps (n, height, width), or
             maps of classes in the layout of the model.
         patches : int
 
@@ -52,7 +52,7 @@ class ModelOutput:
             values = self._reduced(values.reshape(patches, -1, values.shape[-1]))
         self._check_labels(values.shape[-1])
         if self._takes_argmax:
-            return self._named(values)
+            return self._labelled(values)
         if self._layout == "NCHW" and values.ndim == 4:
             values = np.moveaxis(values, -1, 1)
         return values.reshape(patches, *(length for length in values.shape[1:] if length != 1))
@@ -87,17 +87,17 @@ class ModelOutput:
         return powers / powers.sum(axis=-1, keepdims=True)
 
     def _reduced(self, values: np.ndarray) -> np.ndarray:
-        """Reduce (patch, pixels or blocks, class) to (patch, class)."""
+        """Reduce (patch, pixels or tiles, class) to (patch, class)."""
         if self._reduce == "max":
             return values.max(axis=1)
-        shares = self._chosen(values) if self._reduce == "fraction" else values
+        shares = self._chosen_class(values) if self._reduce == "fraction" else values
         # Summed as float64: in float32 the fractions of a patch would miss 1 by 0.0001.
         means = shares.mean(axis=1, dtype=np.float64).astype(np.float32)
         if self._reduce == "fraction":
             means[np.isnan(values).any(axis=(1, 2))] = np.nan  # a pixel of NaN is of no class
         return means
 
-    def _chosen(self, values: np.ndarray) -> np.ndarray:
+    def _chosen_class(self, values: np.ndarray) -> np.ndarray:
         """Return which class each pixel is of, as (patch, pixels, class) bool array."""
         if values.shape[-1] > 1:
             return values.argmax(axis=-1)[..., np.newaxis] == np.arange(values.shape[-1])
@@ -119,7 +119,7 @@ class ModelOutput:
                 f"{count - 1}: each number needs a label (config.yaml: predictor: labels)"
             )
 
-    def _named(self, values: np.ndarray) -> np.ndarray:
+    def _labelled(self, values: np.ndarray) -> np.ndarray:
         if values.ndim != 2 or values.shape[1] == 1:
             raise PredictorError(
                 f"argmax needs one value a class, and the model gives {values.shape[1:]} for a patch: reduce "

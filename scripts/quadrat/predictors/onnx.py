@@ -52,14 +52,14 @@ class OnnxSession:
         self.software = {"onnxruntime": onnxruntime.__version__}
         taken = self._session.get_inputs()
         if len(taken) != 1 or len(taken[0].shape) != 4 or taken[0].type not in DTYPES:
-            told = ", ".join(f"{one.name} {one.type} {one.shape}" for one in taken)
+            inputs = ", ".join(f"{one.name} {one.type} {one.shape}" for one in taken)
             raise PredictorError(
-                f"{path}: takes {told}: must be one array (n, channel, height, width) of numbers"
+                f"{path}: takes {inputs}: must be one array (n, channel, height, width) of numbers"
             )
         axes = tuple(length if isinstance(length, int) else None for length in taken[0].shape)
         self.shape = ModelShape(axes, np.dtype(DTYPES[taken[0].type]))
         self._input = taken[0].name
-        self._output = _chosen([one.name for one in self._session.get_outputs()], output, path)
+        self._output = _output_name([one.name for one in self._session.get_outputs()], output, path)
         types = {one.name: one.type for one in self._session.get_outputs()}
         self._is_bfloat16 = types[self._output] == BFLOAT16
 
@@ -73,7 +73,7 @@ class OnnxSession:
                 )
             predictions = self._session.run([self._output], {self._input: batch})[0]
         except Exception as error:
-            raise PredictorError(f"the model failed: {_told(error)}") from error
+            raise PredictorError(f"the model failed: {_first_line(error)}") from error
         return predictions.astype(np.float32) if predictions.dtype == np.float16 else predictions
 
 
@@ -93,10 +93,10 @@ def _load(path: str, device: str) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:
-        raise PredictorError(f"{path}: cannot be loaded: {_told(error)}") from error
+        raise PredictorError(f"{path}: cannot be loaded: {_first_line(error)}") from error
 
 
-def _chosen(names: list[str], output: str | int | None, path: str) -> str:
+def _output_name(names: list[str], output: str | int | None, path: str) -> str:
     if output is None and len(names) == 1:
         return names[0]
     if isinstance(output, int) and 1 <= output <= len(names):
@@ -117,5 +117,5 @@ def _from_bfloat16(value: onnxruntime.OrtValue) -> np.ndarray:
     return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

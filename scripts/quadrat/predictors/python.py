@@ -100,14 +100,14 @@ class PythonPredictor:
             try:
                 predictions.append(self._call(patch[:, :, 0] if patch.shape[2] == 1 else patch))
             except Exception as error:
-                raise PredictorError(_told(error), patch=index) from error
+                raise PredictorError(_type_and_text(error), patch=index) from error
         return _as_array(predictions)
 
     def _predict_batch(self, patches: np.ndarray) -> np.ndarray:
         try:
             predictions = self._call(patches)
         except Exception as error:
-            raise PredictorError(_told(error)) from error
+            raise PredictorError(_type_and_text(error)) from error
         return _as_array(predictions)
 
 
@@ -121,7 +121,7 @@ def _import_file(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise PredictorError(f"{path}: cannot be imported: {_told(error)}") from error
+        raise PredictorError(f"{path}: cannot be imported: {_type_and_text(error)}") from error
     return module
 
 
@@ -134,7 +134,7 @@ def _callable(found: Any, name: str, path: str, options: dict[str, Any]) -> tupl
         try:
             predictor = found(**options)
         except Exception as error:
-            raise PredictorError(f"{path}: {name}(**options) failed: {_told(error)}") from error
+            raise PredictorError(f"{path}: {name}(**options) failed: {_type_and_text(error)}") from error
         return getattr(predictor, methods[0]), methods[0] == "predict_patch"
     if name not in METHODS:
         raise PredictorError(
@@ -151,5 +151,5 @@ def _as_array(predictions: Any) -> np.ndarray:
         raise PredictorError(f"predictions of one image must have one shape: {error}") from error
 
 
-def _told(error: Exception) -> str:
+def _type_and_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

@@ -46,7 +46,7 @@ class TorchSession:
         try:
             self._model, axes, self._dtype = _load(path, self.device, trust)
         except Exception as error:
-            raise PredictorError(f"{path}: cannot be loaded: {_told(error)}") from error
+            raise PredictorError(f"{path}: cannot be loaded: {_last_line(error)}") from error
         if len(axes) != AXES:
             raise PredictorError(f"{path}: takes {len(axes)} axes: must be four (n, channel, height, width)")
         # numpy has no bfloat16.
@@ -60,8 +60,8 @@ class TorchSession:
             with torch.inference_mode():
                 outputs = self._model(torch.from_numpy(batch).to(self.device, self._dtype))
         except Exception as error:
-            raise PredictorError(f"the model failed: {_told(error)}") from error
-        chosen = _chosen(outputs, self._output)
+            raise PredictorError(f"the model failed: {_last_line(error)}") from error
+        chosen = _chosen_output(outputs, self._output)
         if chosen.dtype in (torch.float16, torch.bfloat16):
             chosen = chosen.float()
         return chosen.cpu().numpy()
@@ -103,7 +103,7 @@ def _load_program(path: str, device: str) -> tuple[Any, tuple[int | None, ...], 
     return program.module(), axes, taken[0].dtype
 
 
-def _chosen(outputs: Any, output: str | int | None) -> torch.Tensor:
+def _chosen_output(outputs: Any, output: str | int | None) -> torch.Tensor:
     if isinstance(outputs, dict):
         named = outputs
     else:
@@ -120,6 +120,6 @@ def _chosen(outputs: Any, output: str | int | None) -> torch.Tensor:
     raise PredictorError(f"{wanted}: must be one of {names} (config.yaml: predictor: output)")
 
 
-def _told(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"

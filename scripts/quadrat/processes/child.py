@@ -19,7 +19,7 @@ from quadrat.files.text import visible_lines
 # What a pipe holds on Linux, pipe(7), and characters that fit in it however they are escaped: the child must
 # not wait for its parent to read.
 PIPE_BYTES = 1 << 16
-MOST_TOLD = 2000
+MOST_MESSAGE_CHARACTERS = 2000
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -57,7 +57,7 @@ def run_in_child(
         Takes all that the work prints, and the traceback of an error. Default: the streams of this process,
         and no traceback.
     results : str, optional
-        The results folder that the log is in; see `quadrat.files.log.telling`.
+        The results folder that the log is in; see `quadrat.files.log.job_log`.
     memory_mb : int, optional
         Memory at which the child is ended, in MB as Slurm counts them (2**20 bytes). A limit by the system
         would have a codec fail for want of memory, which none of them reports as what it is.
@@ -82,7 +82,7 @@ def run_in_child(
     with _passing_on_signals(child), _watching(child, memory_mb) as too_much:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         _, status = os.waitpid(child, 0)
-    told = _read_what_is_there(receiver)
+    ending = _read_what_is_there(receiver)
     if too_much and os.WIFSIGNALED(status):
         message = f"took {too_much[0] >> 20:,} MB of memory, its job may use {memory_mb:,} MB (mem_mb)"
         return Ending(MemoryBudgetError.kind, message)
@@ -91,7 +91,7 @@ def run_in_child(
         hint = "; perhaps it ran out of memory" if name == "SIGKILL" else ""
         return Ending("crash", f"the worker was ended by {name}{hint}")
     if os.waitstatus_to_exitcode(status) != 0:
-        return Ending(*json.loads(told)) if told else Ending("crash", "the worker ended without a word")
+        return Ending(*json.loads(ending)) if ending else Ending("crash", "the worker ended without a word")
     return None
 
 
@@ -122,7 +122,7 @@ def _work(work: Callable[[], None], log: str | None, results: str | None, sender
             str(error) if isinstance(error, QuadratError) else f"{type(error).__name__}: {error}"
         )
         kind = MemoryBudgetError.kind if isinstance(error, MemoryError) else getattr(error, "kind", "error")
-        ending = Ending(kind, message[:MOST_TOLD], getattr(error, "hint", ""))
+        ending = Ending(kind, message[:MOST_MESSAGE_CHARACTERS], getattr(error, "hint", ""))
         os.write(sender, json.dumps(ending).encode())
         # A WriteError says all, and without a log would say it here.
         if log is not None and not isinstance(error, WriteError):

@@ -16,7 +16,7 @@ from quadrat.results.folder import ResultsFolder
 from quadrat.settings import ReadSettings, Settings
 
 # Longer tables are cut on the terminal, where images that cannot be read come first.
-MOST_SHOWN = 60
+MOST_IMAGES_SHOWN = 60
 # Reference systems without a code are described at length.
 LONGEST_CRS = 20
 # Columns of that table whose cells begin below one another.
@@ -74,7 +74,7 @@ class Inspected:
     hint: str = ""
 
 
-def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]], tell: JobLog) -> None:
+def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]], log: JobLog) -> None:
     """Write `inspect.tsv`, one row per image, and show a table of it.
 
     Parameters
@@ -83,7 +83,7 @@ def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]]
     ask : callable
         Takes questions, and returns in their order what `answer` returns for each, or `Ended`; see
         `quadrat.processes.limits.answers`.
-    tell : JobLog
+    log : JobLog
         Takes the lines that a person should read, and the tracebacks.
 
     Raises
@@ -100,7 +100,7 @@ def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]]
     answered = dict(zip((image.filename for image in usable), answers, strict=True))
     for filename, ended in answered.items():
         if isinstance(ended, Ended):
-            tell.keep(f"{filename}:\n{ended.printed}")
+            log.keep(f"{filename}:\n{ended.printed}")
             hint = f"see {folder.log('inspect')}"
             answered[filename] = {"problem": f"cannot be read: {ended.why}", "hint": hint}
     inspected = [_inspected(image, answered.get(image.filename)) for image in found]
@@ -108,8 +108,8 @@ def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]]
     header = [field.name for field in fields(Inspected)]
     rows = ([image.filename, *(_cell(getattr(image, name)) for name in header[1:])] for image in inspected)
     replace_file(table, table_bytes(header, rows), folder.path)
-    for line in [*_shown(inspected, table), *_totals(inspected, left_out)]:
-        tell(line)
+    for line in [*_table_lines(inspected, table), *_totals(inspected, left_out)]:
+        log(line)
 
 
 def _inspected(image: FoundImage, answered: dict[str, Any] | None) -> Inspected:
@@ -168,26 +168,26 @@ def _cell(value: Any) -> Any:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def _shown(images: list[Inspected], table: str) -> Iterator[str]:
+def _table_lines(images: list[Inspected], table: str) -> Iterator[str]:
     """Return the table as lines, and then the problems, each as a line of its own."""
     import pandas as pd
 
     readable = [image for image in images if not image.problem]
     if readable:
-        rows = pd.DataFrame([_row(image) for image in readable[:MOST_SHOWN]])
+        rows = pd.DataFrame([_row(image) for image in readable[:MOST_IMAGES_SHOWN]])
         left = {name: f"{{:<{rows[name].str.len().max()}}}".format for name in TEXT_COLUMNS}
         yield from rows.to_string(index=False, justify="left", formatters=left).splitlines()
-    if len(readable) > MOST_SHOWN:
-        yield f"and {len(readable) - MOST_SHOWN:,} more: see {table}"
+    if len(readable) > MOST_IMAGES_SHOWN:
+        yield f"and {len(readable) - MOST_IMAGES_SHOWN:,} more: see {table}"
     broken = [image for image in images if image.problem]
-    for image in broken[:MOST_SHOWN]:
+    for image in broken[:MOST_IMAGES_SHOWN]:
         yield f"{image.filename}: {image.problem}" + (f" ({image.hint})" if image.hint else "")
-    if len(broken) > MOST_SHOWN:
-        yield f"and {len(broken) - MOST_SHOWN:,} more that cannot be read: see {table}"
+    if len(broken) > MOST_IMAGES_SHOWN:
+        yield f"and {len(broken) - MOST_IMAGES_SHOWN:,} more that cannot be read: see {table}"
 
 
 def _row(image: Inspected) -> dict[str, str]:
-    named = image.crs if len(image.crs) < LONGEST_CRS else "its own"
+    crs = image.crs if len(image.crs) < LONGEST_CRS else "its own"
     compression = "uncompressed" if image.compression == "none" else image.compression
     return {
         "filename": image.filename,
@@ -197,7 +197,7 @@ def _row(image: Inspected) -> dict[str, str]:
         "dtype": image.dtype,
         "layout": ", ".join(filter(None, [image.layout, compression])),
         "levels": str(image.levels),
-        "CRS or mpp": named or image.mpp,
+        "CRS or mpp": crs or image.mpp,
         "patches": f"{image.patches:,}",
         "mem_mb": f"{image.mem_mb:,}",
     }

@@ -42,7 +42,7 @@ class ProgressHandler(logging.Handler):
             self._running[record.jobid] = record.rule_name
         elif event == "job_finished" and record.job_id in self._running:
             self._done[self._running.pop(record.job_id)] += 1
-            self._tell()
+            self._show_counts()
         elif event == "job_error" and record.rule_msg:
             # The first sentence says why; a job on this machine has said so itself.
             reason = record.rule_msg.split(". ")[0]
@@ -51,7 +51,7 @@ class ProgressHandler(logging.Handler):
             images = len(record.job_error_info)
             show(f"a job of {images:,} images failed (logs: {', '.join(record.aux_logs)})", self._stream)
 
-    def _tell(self) -> None:
+    def _show_counts(self) -> None:
         now = time.monotonic()
         done, total = sum(self._done.values()), sum(self._totals.values())
         if done < total and now - self._last_line < SECONDS_BETWEEN_LINES:
@@ -59,8 +59,8 @@ class ProgressHandler(logging.Handler):
         self._last_line = now
         left = (now - self._started) / done * (total - done)
         counts = [f"{self._done[rule]:,} of {self._totals[rule]:,} {COUNTED[rule]}" for rule in self._totals]
-        told = f", about {_readable(left)} left" if done < total else ""
-        show(f"{' and '.join(counts)} done{told}", self._stream)
+        time_left = f", about {_readable(left)} left" if done < total else ""
+        show(f"{' and '.join(counts)} done{time_left}", self._stream)
 
 
 def _readable(seconds: float) -> str:

@@ -18,7 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from snakemake import __version__ as snakemake_version
+import snakemake
 from snakemake.logging import logger
 
 from quadrat.config import load_settings
@@ -63,7 +63,7 @@ class SnakemakeRun:
         self._is_summarised = False
         lend_to_jobs()
         # Snakemake makes millions of objects for thousands of images and drops few: looking for garbage as
-        # often as Python does by default takes a sixth of planning.
+        # often as Python does by default takes a sixth of planning. gc.freeze() after planning saves less.
         gc.set_threshold(200_000, 50, 100)
         schema = Path(self._ask("basedir")) / "workflow/schemas/config.schema.yaml"
         with _in_one_line():
@@ -193,7 +193,7 @@ def _needed(name: str) -> Iterator[None]:
         yield
     except (AttributeError, ImportError) as error:
         raise SystemExit(
-            f"quadrat: Snakemake {snakemake_version} has no {name}, which quadrat uses; "
+            f"quadrat: Snakemake {snakemake.__version__} has no {name}, which quadrat uses; "
             "install the version in envs/run.lock"
         ) from error
 

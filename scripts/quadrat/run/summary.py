@@ -9,7 +9,7 @@ from quadrat.results.folder import ResultsFolder
 from quadrat.results.tables import read_image_table
 
 # Longer lists are cut: images.tsv has them whole.
-MOST_SHOWN = 20
+MOST_LINES = 20
 
 
 def summarise(plan: Plan, seconds: float) -> list[str]:
@@ -72,11 +72,11 @@ def failure_lines(table: str) -> list[str]:
     if not failed:
         return []
     lines = [f"{len(failed):,} images failed:"]
-    for row in failed[:MOST_SHOWN]:
+    for row in failed[:MOST_LINES]:
         hint = f" ({row['hint']})" if row["hint"] else ""
         lines.append(f"  {row['filename']}: {row['message']}{hint}")
-    if len(failed) > MOST_SHOWN:
-        lines.append(f"  and {len(failed) - MOST_SHOWN:,} more: see {table}")
+    if len(failed) > MOST_LINES:
+        lines.append(f"  and {len(failed) - MOST_LINES:,} more: see {table}")
     globs = orjson.dumps([escape(row["filename"]) for row in failed]).decode()
     return [*lines, "to leave them out, in config.yaml:", f"exclude: {globs}"]
 
@@ -85,13 +85,13 @@ def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
     lines = ["the results were not merged; what is computed stays, and the same command goes on"]
     planned = [image for image in plan.images if image.version]
     missing = [
-        image.filename + _shards_told(plan, path, there)
+        image.filename + _done_shards(plan, path, there)
         for image, path in zip(planned, plan.results, strict=True)
         if path not in there
     ]
-    lines += [f"  not computed: {told}" for told in missing[:MOST_SHOWN]]
-    if len(missing) > MOST_SHOWN:
-        lines.append(f"  and {len(missing) - MOST_SHOWN:,} more")
+    lines += [f"  not computed: {line}" for line in missing[:MOST_LINES]]
+    if len(missing) > MOST_LINES:
+        lines.append(f"  and {len(missing) - MOST_LINES:,} more")
     if missing:
         rules = ["predict_image", "predict_shard"] if plan.shards else ["predict_image"]
         memory = " ".join(f"{rule}:mem_mb=8000" for rule in rules)
@@ -103,7 +103,7 @@ def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
     return lines
 
 
-def _shards_told(plan: Plan, result: str, there: set[str]) -> str:
+def _done_shards(plan: Plan, result: str, there: set[str]) -> str:
     if result not in plan.shards:
         return ""
     paths = plan.shards[result].paths

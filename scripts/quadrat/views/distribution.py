@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 BINS = 40
-MOST_SHOWN = 8  # numbers of a prediction, each with a histogram of its own
+MOST_NUMBERS = 8  # numbers of a prediction, each with a histogram of its own
 MOST_LABELS = 20
 COLOUR, INK, PALE = "#33638d", "#222222", "#8a8a8a"
 
@@ -122,7 +122,7 @@ def _numbers(file: pq.ParquetFile) -> Iterator[np.ndarray]:
         some = column.drop_null().combine_chunks()
         if pa.types.is_fixed_size_list(some.type):
             flat = some.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-            yield flat.reshape(len(some), some.type.list_size)[:, :MOST_SHOWN]
+            yield flat.reshape(len(some), some.type.list_size)[:, :MOST_NUMBERS]
         else:
             yield some.to_numpy(zero_copy_only=False).astype(np.float64)[:, None]
 

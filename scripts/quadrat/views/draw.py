@@ -18,7 +18,7 @@ REST_MB = 250
 
 
 def draw_images(
-    images: dict[str, str], folder: DrawingsFolder, threads: int, memory_mb: int | None, tell: JobLog
+    images: dict[str, str], folder: DrawingsFolder, threads: int, memory_mb: int | None, log: JobLog
 ) -> None:
     """Draw those images that are not drawn in a child process; on grey where their pixels end it twice.
 
@@ -28,7 +28,7 @@ def draw_images(
     ----------
     images : dict of str to str
         Image file by the versioned Parquet of its predictions.
-    folder, threads, memory_mb, tell
+    folder, threads, memory_mb, log
         See `draw_image`.
 
     Raises
@@ -46,9 +46,9 @@ def draw_images(
         try:
             for result in missing():
                 image, problem = images[result], problems.get(result, "")
-                draw_image(result, image, folder.of_result(result), folder, threads, memory_mb, tell, problem)
+                draw_image(result, image, folder.of_result(result), folder, threads, memory_mb, log, problem)
         except Exception:
-            tell.keep(traceback.format_exc())
+            log.keep(traceback.format_exc())
             raise
 
     while missing() and (ending := run_in_child(work, memory_mb=memory_mb)):
@@ -67,7 +67,7 @@ def draw_image(
     folder: DrawingsFolder,
     threads: int,
     memory_mb: int | None,
-    tell: JobLog,
+    log: JobLog,
     problem: str = "",
 ) -> None:
     """Draw the map and the page of an image; on grey where its pixels cannot be read.
@@ -86,7 +86,7 @@ def draw_image(
         Threads that decode.
     memory_mb : int or None
         Memory of the job in MB; None where it has no bound.
-    tell : JobLog
+    log : JobLog
         Takes the lines that a person should read.
     problem : str, optional
         Why its pixels are not to be read.
@@ -110,7 +110,7 @@ def draw_image(
     else:
         thumbnail = _thumbnail(patch_map, image, folder.channels, threads, reader_mb)
     if thumbnail.problem:
-        tell(f"{patch_map.name}: drawn without its picture: {thumbnail.problem}")
+        log(f"{patch_map.name}: drawn without its picture: {thumbnail.problem}")
     draw_map(patch_map, thumbnail, drawing.map, folder.results)
     write_page(patch_map, thumbnail, drawing.page, folder.results)
 

@@ -166,7 +166,7 @@ def _add_patches(plot: figure, patch_map: PatchMap, shown: list[int]) -> None:
     edges: dict[str, Any] = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
     if is_skipped.any():
         reasons = patch_map.skipped.ravel()[is_skipped].tolist()
-        source = ColumnDataSource(_chosen(cells, is_skipped) | {"reason": reasons})
+        source = ColumnDataSource(_rows_of(cells, is_skipped) | {"reason": reasons})
         hatched = plot.quad(
             **edges, source=source, fill_alpha=0, line_width=0, hatch_pattern="/", hatch_color="#777777"
         )
@@ -182,7 +182,7 @@ def _add_patches(plot: figure, patch_map: PatchMap, shown: list[int]) -> None:
         mapper.palette = class_colours(len(patch_map.names))
     drawn = plot.quad(
         **edges,
-        source=ColumnDataSource(_chosen(cells, ~is_skipped) | columns),
+        source=ColumnDataSource(_rows_of(cells, ~is_skipped) | columns),
         fill_color={"field": f"p{_first(patch_map, shown)}", "transform": mapper},
         fill_alpha=COVER,
         line_color="#ffffff",
@@ -223,5 +223,5 @@ def _cells(patch_map: PatchMap) -> dict[str, np.ndarray]:
     }
 
 
-def _chosen(columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+def _rows_of(columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
     return {name: values[rows] for name, values in columns.items()}
