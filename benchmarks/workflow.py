@@ -99,7 +99,7 @@ def make_results() -> None:
     from quadrat.plan.plan import make_plan
     from quadrat.results.writer import PredictionWriter
 
-    settings = load_settings({}, PROJECT / "workflow/schemas/config.schema.yaml")
+    settings = load_settings({})
     plan = make_plan(settings, lambda line: None)
     positions = [(0, col, window) for col, window in enumerate(PatchGrid(512, 51200).windows())]
     counts = {"patches": len(positions), "skipped": 0, "nan": 0, "infinite": 0, "dropped": 0.0}
@@ -180,7 +180,7 @@ def time_plan() -> None:
     from quadrat.config import load_settings
     from quadrat.plan.plan import make_plan
 
-    settings = load_settings({}, PROJECT / "workflow/schemas/config.schema.yaml")
+    settings = load_settings({})
     start = time.perf_counter()
     make_plan(settings, lambda line: None)
     print(time.perf_counter() - start)

@@ -32,11 +32,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: [not item.path.is_relative_to(folder) for folder in first])
 
 
-@pytest.fixture(scope="session")
-def schema_path():
-    return PROJECT / "workflow/schemas/config.schema.yaml"
-
-
 @pytest.fixture
 def images(tmp_path):
     """Return the empty folder that the settings of a test point to."""
@@ -46,12 +41,12 @@ def images(tmp_path):
 
 
 @pytest.fixture
-def make_settings(tmp_path, schema_path):
+def make_settings(tmp_path):
     """Return a function from configuration keys to settings whose folders are the test's own."""
 
     def make(**config):
         places = {"images": str(tmp_path / "images"), "results": str(tmp_path / "results")}
-        return load_settings(places | config, schema_path)
+        return load_settings(places | config)
 
     return make
 

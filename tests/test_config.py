@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.config import load_settings
+from quadrat.config import SCHEMA, load_settings
 from quadrat.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[1] / "config.yaml"
@@ -15,14 +15,14 @@ MODEL = {"kind": "python", "path": "my_model.py", "name": "predict_patch"}
 
 
 @pytest.fixture(scope="module")
-def schema(schema_path):
-    return yaml.safe_load(schema_path.read_text())
+def schema():
+    return yaml.safe_load(SCHEMA.read_text())
 
 
 @pytest.fixture
-def load(schema_path):
+def load():
     """Return a function from the configuration to settings."""
-    return lambda **config: load_settings(config, schema_path)
+    return lambda **config: load_settings(config)
 
 
 @pytest.fixture
@@ -310,9 +310,13 @@ def test_unknown_key_like_no_other_is_refused_with_all_keys(schema, refusal):
     assert all(key in line for key in schema["properties"])
 
 
-def test_key_that_is_no_text_is_refused(schema_path):
+def test_unknown_key_of_control_characters_is_refused_in_one_line(refusal):
+    assert refusal(**{"a\rb": 1}).startswith("a\\rb: unknown key")
+
+
+def test_key_that_is_no_text_is_refused():
     with pytest.raises(ConfigError, match="7: unknown key"):
-        load_settings({7: 1}, schema_path)
+        load_settings({7: 1})
 
 
 json_values = st.recursive(
@@ -323,25 +327,25 @@ json_values = st.recursive(
 
 
 @given(st.data(), json_values)
-def test_any_value_is_taken_or_refused_in_one_line(schema, schema_path, data, value):
+def test_any_value_is_taken_or_refused_in_one_line(schema, data, value):
     key = data.draw(st.sampled_from(sorted(schema["properties"])))
     line = ""
     try:
-        load_settings({key: value}, schema_path)
+        load_settings({key: value})
     except ConfigError as error:
         line = str(error)
     assert len(line.splitlines()) <= 1
 
 
 @given(st.data(), json_values)
-def test_any_value_within_a_predictor_is_taken_or_refused_in_one_line(schema, schema_path, data, value):
+def test_any_value_within_a_predictor_is_taken_or_refused_in_one_line(schema, data, value):
     kinds = schema["properties"]["predictor"]["anyOf"][1:]
     kind = data.draw(st.sampled_from([option["properties"]["kind"]["enum"][0] for option in kinds]))
     keys = {key for option in kinds for key in option["properties"]} - {"kind"}
     key = data.draw(st.sampled_from(sorted(keys)) | st.text(max_size=4))
     line = ""
     try:
-        load_settings({"predictor": {"kind": kind, "path": "a", "name": "b", key: value}}, schema_path)
+        load_settings({"predictor": {"kind": kind, "path": "a", "name": "b", key: value}})
     except ConfigError as error:
         line = str(error)
     assert len(line.splitlines()) <= 1

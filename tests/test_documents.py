@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from documents import DOCUMENTS, PROJECT, blocks, commands, pieces, rows
-from quadrat.config import load_settings
+from quadrat.config import SCHEMA, load_settings
 from quadrat.plan.inventory import is_chosen
 from quadrat.settings import ReadSettings
 from shown import SHOWN, shown_as
@@ -154,13 +154,13 @@ def test_packages_that_users_are_to_install_are_known():
 
 
 @pytest.fixture
-def load(schema_path):
+def load():
     """Return a function from keys to the settings that they make together with those of config.yaml."""
 
     def make(keys):
         if keys.get("predictor", {}).get("kind") == "torch":
             pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
-        return load_settings(yaml.safe_load(CONFIG.read_text()) | keys, schema_path)
+        return load_settings(yaml.safe_load(CONFIG.read_text()) | keys)
 
     return make
 
@@ -178,10 +178,10 @@ def commented(text):
     return [yaml.safe_load(part) for part in re.split(r"\n(?=\S)", "\n".join(lines))]
 
 
-def test_examples_in_the_comments_of_config_yaml_are_taken_and_have_every_key(load, schema_path):
+def test_examples_in_the_comments_of_config_yaml_are_taken_and_have_every_key(load):
     skip, *predictors = commented(CONFIG.read_text())
     load(skip)
-    of_kinds = yaml.safe_load(schema_path.read_text())["properties"]["predictor"]["anyOf"][2:]
+    of_kinds = yaml.safe_load(SCHEMA.read_text())["properties"]["predictor"]["anyOf"][2:]
     keys = {kind["properties"]["kind"]["enum"][0]: set(kind["properties"]) for kind in of_kinds}
     for predictor in (one["predictor"] for one in predictors):
         assert set(predictor) == keys.pop(predictor["kind"]) | ({"trust"} & set(predictor))
@@ -213,8 +213,8 @@ def test_keys_that_rerun_all_images_are_those_that_change_results():
     assert set(re.findall(r"`(\w+)`", named)) == {field.name for field in fields(ReadSettings)}
 
 
-def test_messages_name_keys_and_targets_that_there_are(schema_path):
-    schema = yaml.safe_load(schema_path.read_text())
+def test_messages_name_keys_and_targets_that_there_are():
+    schema = yaml.safe_load(SCHEMA.read_text())
     keys = {*schema["properties"], *schema["properties"]["skip"]["properties"]}
     keys |= {key for kind in schema["properties"]["predictor"]["anyOf"] for key in kind.get("properties", ())}
     sources = "\n".join(path.read_text() for path in (PROJECT / "scripts").rglob("*.py"))

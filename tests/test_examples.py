@@ -195,7 +195,7 @@ def inputs_of(example: str) -> Path:
 
 def settings_of(example: str):
     config = yaml.safe_load((EXAMPLES / example / "config.yaml").read_text(encoding="utf-8"))
-    return load_settings(config, TOP / "workflow" / "schemas" / "config.schema.yaml")
+    return load_settings(config)
 
 
 @pytest.mark.parametrize("example", ["great_salt_lake", "mixed_formats", "tissue"])

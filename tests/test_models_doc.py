@@ -47,11 +47,11 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def predict(folder, make_task, schema_path):
+def predict(folder, make_task):
     """Return a function from configuration and image to the predictions, as run by a job."""
 
     def make(config, path="image.tif"):
-        settings = load_settings(config, schema_path)
+        settings = load_settings(config)
         files_of(settings.predictor)
         task = make_task(path, predictor=settings.predictor, threads=2, **settings.reading.as_dict())
         predict_image(task)

@@ -17,12 +17,12 @@ SIZE = 32
 
 
 @pytest.fixture
-def predict(make_task, schema_path):
+def predict(make_task):
     """Return a function that predicts means as a block of YAML under a heading says, and returns the rows."""
 
     def run(path, document, heading, **task):
         (block,) = [block for block in blocks("yaml", document) if block.heading == heading]
-        settings = load_settings({"patch_size": SIZE} | yaml.safe_load(block.text), schema_path)
+        settings = load_settings({"patch_size": SIZE} | yaml.safe_load(block.text))
         task = make_task(path, **settings.reading.as_dict(), **task)
         predict_image(task)
         return pq.ParquetFile(task.output).read().to_pylist()

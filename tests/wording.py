@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_suffix(".tsv")
-FILES = ("scripts/**/*.py", "workflow/**/*.smk", "workflow/**/*.yaml", "docs/*.md", "README.md")
+FILES = ("scripts/**/*.py", "scripts/**/*.yaml", "workflow/**/*.smk", "docs/*.md", "README.md")
 # Comments and quoted strings of Snakemake's language, which is not quite Python's.
 QUOTED = re.compile(r'"""[\s\S]*?"""|"[^"\n]*"|#.*')
 

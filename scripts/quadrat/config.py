@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import Any
 import yaml
 
 from quadrat.errors import ConfigError
+from quadrat.files.text import visible
 from quadrat.settings import Settings
+
+# Every key: its type, its default, what it means, and the message where a value does not fit.
+SCHEMA = Path(__file__).with_name("config.schema.yaml")
 
 
 def refuse_contradictions(predictor: dict[str, Any]) -> None:
@@ -57,15 +62,13 @@ def _refuse_missing_ends(bins: int | None, ends: list[float] | None) -> None:
         )
 
 
-def load_settings(config: dict[str, Any], schema_path: Path) -> Settings:
+def load_settings(config: dict[str, Any]) -> Settings:
     """Check a configuration and complete it.
 
     Parameters
     ----------
     config : dict
         As Snakemake read it from files and the command line.
-    schema_path : Path
-        The JSON schema of the configuration, in YAML.
 
     Returns
     -------
@@ -74,12 +77,35 @@ def load_settings(config: dict[str, Any], schema_path: Path) -> Settings:
     Raises
     ------
     ConfigError
+        See `complete`.
+    """
+    return Settings(**complete(config))
+
+
+def complete(config: dict[str, Any], keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """Check a configuration, or a part of it, and add the defaults of the keys that it leaves out.
+
+    Parameters
+    ----------
+    config : dict
+    keys : iterable of str, optional
+        The keys of the part. Default: all.
+
+    Returns
+    -------
+    dict
+        Configuration key to value.
+
+    Raises
+    ------
+    ConfigError
         If a key is unknown or a value does not fit: one line with the value, what was expected, and where
         to change it.
     """
     # By libyaml, eight times as fast: Snakemake's process of each job reads the schema again.
-    schema = yaml.load(schema_path.read_text(encoding="utf-8"), yaml.CSafeLoader)
-    properties = schema["properties"]
+    properties = yaml.load(SCHEMA.read_text(encoding="utf-8"), yaml.CSafeLoader)["properties"]
+    if keys is not None:
+        properties = {key: properties[key] for key in keys}
     _refuse_unknown_keys(config, properties)
     values = {}
     for key, rule in properties.items():
@@ -88,10 +114,11 @@ def load_settings(config: dict[str, Any], schema_path: Path) -> Settings:
     if values["stride"] is None:
         values["stride"] = values["patch_size"]
     _refuse_two_resolutions(values)
-    if isinstance(values["predictor"], str):
-        values["predictor"] = {"kind": values["predictor"]}
-    refuse_contradictions(values["predictor"])
-    return Settings(**values)
+    if "predictor" in values:
+        if isinstance(values["predictor"], str):
+            values["predictor"] = {"kind": values["predictor"]}
+        refuse_contradictions(values["predictor"])
+    return values
 
 
 def _refuse_unknown_keys(config: dict[str, Any], properties: dict[str, Any], *above: str) -> None:
@@ -100,7 +127,7 @@ def _refuse_unknown_keys(config: dict[str, Any], properties: dict[str, Any], *ab
             close = difflib.get_close_matches(str(key), properties, n=1)
             meant = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(properties)}"
             place = ": ".join(["config.yaml", *above])
-            raise ConfigError(f"{': '.join([*above, str(key)])}: unknown key; {meant} ({place})")
+            raise ConfigError(f"{': '.join([*above, visible(str(key))])}: unknown key; {meant} ({place})")
 
 
 def _refuse_two_resolutions(values: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ class ReadSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run; `workflow/schemas/config.schema.yaml` describes each key and its default."""
+    """All settings of a run; `config.schema.yaml` describes each key and its default."""
 
     images: str | list[str]
     include: list[str]

@@ -27,14 +27,14 @@ JOBS = Path(__file__).with_name("jobs.py")
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory, schema_path):
+def hostile(tmp_path_factory):
     """Return the ending of the job of each hostile file, and the folder of the merged results."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "images").mkdir()
     for name, content in corpus():
         (folder / "images" / name).write_bytes(content)
     config = {"images": str(folder / "images"), "results": str(folder / "results"), "patch_size": PATCH_SIZE}
-    settings = load_settings(config, schema_path)
+    settings = load_settings(config)
     plan = make_plan(settings, lambda line: None)
     jobs = [
         (

@@ -149,7 +149,7 @@ def test_rules_are_those_that_profiles_and_users_name(study):
 
 
 def test_keys_of_the_configuration_have_these_defaults():
-    schema = yaml.safe_load((PROJECT / "workflow/schemas/config.schema.yaml").read_text())
+    schema = yaml.safe_load((PROJECT / "scripts/quadrat/config.schema.yaml").read_text())
     assert {key: rule["default"] for key, rule in schema["properties"].items()} == DEFAULTS
 
 

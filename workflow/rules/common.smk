@@ -65,7 +65,10 @@ def job_minutes(wildcards, attempt):
 
 @asked_once
 def job_threads(wildcards):
-    """Return the threads of a job: few jobs share all cores, many take one each; where they share a GPU, one runs at a time; a join takes one."""
+    """Return the threads of a job: few jobs share all cores, many take one each.
+
+    Where jobs share a GPU, one runs at a time. A join takes one thread.
+    """
     if is_join(wildcards) or not this_run.shares_cores:
         return 1  # on a cluster, and in its jobs, which are told the cores of their node and not their own
     jobs = len(plan().missing) - len(plan().shards) + len(plan().missing_shards)

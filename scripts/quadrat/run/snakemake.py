@@ -65,9 +65,8 @@ class SnakemakeRun:
         # Snakemake makes millions of objects for thousands of images and drops few: looking for garbage as
         # often as Python does by default takes a sixth of planning. gc.freeze() after planning saves less.
         gc.set_threshold(200_000, 50, 100)
-        schema = Path(self._ask("basedir")) / "workflow/schemas/config.schema.yaml"
         with _in_one_line():
-            self.settings = load_settings(self._layered(config), schema)
+            self.settings = load_settings(self._layered(config))
             self.results = ResultsFolder(self.settings.results)
             if self.is_main_process:
                 if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
