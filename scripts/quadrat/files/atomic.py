@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import stat
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,15 +72,15 @@ def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None)
     with ExitStack() as stack:
         with writing(path):
             folder, name = stack.enter_context(open_parent(path, results or path.parent, make=True))
-            handle = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+            handle = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             stack.callback(os.close, handle)
+            # Whole results are as open as the user's umask says; nobody else reads half of one.
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
+            os.fchmod(handle, 0o600)
         try:
             yield Path(f"/dev/fd/{handle}")
             with writing(path):
-                # Whole results are as open as the user's umask says.
-                umask = os.umask(0)
-                os.umask(umask)
-                os.fchmod(handle, 0o666 & ~umask)
+                os.fchmod(handle, mode)
                 os.fsync(handle)
                 os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException as error:

@@ -1,9 +1,11 @@
 """The prediction of one image, or of a shard: open it, stream its patches, predict them, store the result."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,12 +57,13 @@ def predict_image(task: ImageTask) -> None:
     # A copy of the same size may be given the time of the file that it replaces, but not its ctime.
     ctimes = {path: os.stat(path).st_ctime_ns for path in image_files}
     _refuse_changed(files)
+    load = partial(load_predictor, task.predictor, task.threads)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: what one reads, the other finds in the page cache.
         hashing = pool.submit(_hash, task, list(image_files))
         try:
             with task.writer() as writer:
-                made_from = _predict_patches(task, writer)
+                made_from = write_predictions(task, writer, load)
                 _refuse_other_content(task, hashing.result())
                 writer.finish(task.identity() | made_from | {"content_hash": hashing.result()})
                 _refuse_changed(files)
@@ -110,30 +113,70 @@ def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
         raise FileChangedError(f"{task.path}: was replaced during the run; run again")
 
 
-def _predict_patches(task: ImageTask, writer: RowWriter) -> dict[str, Any]:
-    """Write the prediction of each patch, and give what the footer tells of them."""
+class OpenPatches(NamedTuple):
+    """An open image, its grid, and the patches that are skipped, as far as is known without reading them."""
+
+    opened: Opened
+    grid: PatchGrid
+    skips: Skips
+
+
+@contextmanager
+def open_patches(task: ImageTask) -> Iterator[OpenPatches]:
+    """Open the image of a task, and lay its grid over it."""
     reading = task.reading
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
     with open_with_validity(task.path, reading, memory_mb) as opened:
-        info = opened.info
-        grid = reading.grid(info.height, info.width)
+        grid = reading.grid(opened.info.height, opened.info.width)
         require_listable(grid, memory_mb)
-        predictor = load_predictor(task.predictor, task.threads)
-        predictor.check(info)
         skips = known_skips(
             task.path,
             reading,
             grid,
-            info,
+            opened.info,
             regions=task.regions,
             grid_rows=task.grid_rows,
             memory_mb=memory_mb,
         )
+        yield OpenPatches(opened, grid, skips)
+
+
+def wanted_patches(image: OpenPatches, task: ImageTask) -> Iterator[PatchBatch]:
+    """Yield the patches that are predicted, as they are read; the others are added to the skips."""
+    opened, grid, skips = image
+    batches = stream_patches(opened.reader, grid, task.threads, skips.wanted)
+    if task.reading.skip:
+        batches = PatchRules(task.reading.skip, opened.info, opened.validity).predicted(batches, skips)
+    return batches
+
+
+def write_predictions(task: ImageTask, writer: RowWriter, load: Callable[[], Predictor]) -> dict[str, Any]:
+    """Write the prediction of each patch.
+
+    Parameters
+    ----------
+    task : ImageTask
+        Its predictor is not looked at.
+    writer : RowWriter
+    load : callable
+        Returns the predictor.
+
+    Returns
+    -------
+    dict
+        The part of the footer that describes what was read and predicted.
+    """
+    with open_patches(task) as image:
+        opened, grid, skips = image
+        info, predictor = opened.info, load()
+        predictor.check(info)
         rows = GridRows(writer, grid, info, skips)
         counts = {"patches": len(skips.rows) * grid.cols, "nan": 0, "infinite": 0}
-        for run in _runs(opened, grid, predictor, skips, task):
-            predictions = _predict(predictor, run)
-            rows.add(run.positions, predictions)
+        batches = wanted_patches(image, task)
+        size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
+        for batch in batches if size is None else stream_batches(batches, size, grid.cols):
+            predictions = _predict(predictor, batch)
+            rows.add(batch.positions, predictions)
             if predictions.dtype.kind == "f":
                 by_patch = predictions.reshape(len(predictions), -1)
                 counts["nan"] += int(np.isnan(by_patch).any(axis=1).sum())
@@ -148,8 +191,8 @@ def _predict_patches(task: ImageTask, writer: RowWriter) -> dict[str, Any]:
                 "rows": grid.rows,
                 "cols": grid.cols,
             },
-            "channels": reading.channels,
-            "plane": reading.plane,
+            "channels": task.reading.channels,
+            "plane": task.reading.plane,
             "regions": task.regions and task.regions["hash"],
             "predictor": predictor.describe(),
             "counts": counts | skips.counts() | {"dropped": grid.dropped},
@@ -157,23 +200,11 @@ def _predict_patches(task: ImageTask, writer: RowWriter) -> dict[str, Any]:
         }
 
 
-def _runs(
-    opened: Opened, grid: PatchGrid, predictor: Predictor, skips: Skips, task: ImageTask
-) -> Iterator[PatchBatch]:
-    """Yield the patches that are predicted, in batches."""
-    info = opened.info
-    runs = stream_patches(opened.reader, grid, task.threads, skips.wanted)
-    if task.reading.skip:
-        runs = PatchRules(task.reading.skip, info, opened.validity).predicted(runs, skips)
-    size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
-    return runs if size is None else stream_batches(runs, size, grid.cols)
-
-
-def _predict(predictor: Predictor, run: PatchBatch) -> np.ndarray:
+def _predict(predictor: Predictor, batch: PatchBatch) -> np.ndarray:
     try:
-        return predictor.predict(run.patches)
+        return predictor.predict(batch.patches)
     except PredictorError as error:
-        positions = run.positions if error.patch is None else [run.positions[error.patch]]
+        positions = batch.positions if error.patch is None else [batch.positions[error.patch]]
         (row, col, _), (last_row, last_col, _) = positions[0], positions[-1]
         where = f"patch row {row}, col {col}"
         if len(positions) > 1:

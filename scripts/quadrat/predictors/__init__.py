@@ -1,11 +1,15 @@
 """Predictors: what turns patches into predictions."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from quadrat.predictors.predictor import Predictor
 from quadrat.predictors.session import Session
 
-__all__ = ["Predictor", "load_predictor"]
+__all__ = ["Predictor", "load_predictor", "restoring"]
 
 
 def load_predictor(configuration: dict[str, Any], threads: int = 1) -> Predictor:
@@ -52,3 +56,32 @@ def _load_session(configuration: dict[str, Any]) -> Session:
     from quadrat.predictors.torch import TorchSession
 
     return TorchSession(**chosen)
+
+
+@contextmanager
+def restoring(configuration: dict[str, Any]) -> Iterator[None]:
+    """Undo, when the block ends, what a predictor changes in its process: a notebook goes on, a job ends.
+
+    Parameters
+    ----------
+    configuration : dict
+        Of the predictor; empty for a function of the process itself.
+    """
+    kind = configuration.get("kind")
+    if kind == "torch":
+        import torch
+
+        threads = torch.get_num_threads()
+    search_path, modules = [*sys.path], {*sys.modules}
+    try:
+        yield
+    finally:
+        if kind == "torch":
+            torch.set_num_threads(threads)
+        if kind == "python":
+            sys.path[:] = search_path
+            # Another predictor with a module of the same name, or this one once it is edited, has its own.
+            folder = os.path.join(os.path.dirname(os.path.abspath(configuration["path"])), "")
+            for name in {*sys.modules} - modules:
+                if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
+                    del sys.modules[name]

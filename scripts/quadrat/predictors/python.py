@@ -1,4 +1,4 @@
-"""The predictor `python`: the user's own function or class."""
+"""The predictor `python`: the user's own function or class, of a file or as it is."""
 
 import functools
 import importlib.util
@@ -17,44 +17,39 @@ from quadrat.predictors.predictor import default_batch_size
 METHODS = ("predict_patch", "predict_batch")
 
 
-class PythonPredictor:
-    """Predicts by the function or class of a Python file.
+def as_patch(pixels: np.ndarray) -> np.ndarray:
+    """Return a patch as `predict_patch` takes it: (height, width) if it has one channel."""
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
+
+class FunctionPredictor:
+    """Predicts by a function or method.
 
     Parameters
     ----------
-    path : str
-        The Python file. Modules beside it can be imported from it.
+    call : callable
+        Takes a patch, (height, width) if it has one channel, otherwise (height, width, channel); or a batch,
+        (n, height, width, channel).
+    by_patch : bool
+        Whether it takes a patch.
     name : str
-        `predict_patch`, a function of one patch, (height, width) if it has one channel, else
-        (height, width, channel); `predict_batch`, a function of (n, height, width, channel); or a class
-        with one of these as a method, made once with the options.
     options : dict, optional
-        Keyword arguments of the class, or of each call of the function.
-    depends : list of str, optional
-        Files that the predictions depend on besides `path`; they are part of the version.
+        Keyword arguments that it was made with.
     batch_size : int, optional
-        Patches in a batch; default as many as 16 MiB hold, at most 32.
-
-    Raises
-    ------
-    PredictorError
-        If the file cannot be imported, or has no such function or class.
+        Patches in a batch. Default: as many as 16 MiB hold, at most 32.
     """
 
     def __init__(
         self,
-        path: str,
+        call: Callable,
+        by_patch: bool,
         name: str,
         options: dict[str, Any] | None = None,
-        depends: list[str] | None = None,
         batch_size: int | None = None,
     ):
+        self._call, self._by_patch = call, by_patch
         self._description = {"kind": "python", "name": name, "options": options or {}}
         self._configured_batch_size = batch_size
-        module = _import_file(path)
-        if not hasattr(module, name):
-            raise PredictorError(f"{path}: has no {name} (config.yaml: predictor: name)")
-        self._call, self._by_patch = _callable(getattr(module, name), name, path, options or {})
 
     def check(self, info: ImageInfo) -> None:
         """Take every image: what it cannot predict, the user's code refuses."""
@@ -98,7 +93,7 @@ class PythonPredictor:
         predictions = []
         for index, patch in enumerate(patches):
             try:
-                predictions.append(self._call(patch[:, :, 0] if patch.shape[2] == 1 else patch))
+                predictions.append(self._call(as_patch(patch)))
             except Exception as error:
                 raise PredictorError(_type_and_text(error), patch=index) from error
         return _as_array(predictions)
@@ -109,6 +104,60 @@ class PythonPredictor:
         except Exception as error:
             raise PredictorError(_type_and_text(error)) from error
         return _as_array(predictions)
+
+
+class PythonPredictor(FunctionPredictor):
+    """Predicts by the function or class of a Python file.
+
+    Parameters
+    ----------
+    path : str
+        The Python file. Modules beside it can be imported from it.
+    name : str
+        `predict_patch` or `predict_batch`, or a class that has one of them as a method and is made once.
+    options : dict, optional
+        Keyword arguments of the class, or of each call of the function.
+    depends : list of str, optional
+        Files that the predictions depend on besides `path`; they are part of the version.
+    batch_size : int, optional
+        Patches in a batch. Default: as many as 16 MiB hold, at most 32.
+
+    Raises
+    ------
+    PredictorError
+        If the file cannot be imported, or has no such function or class.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        options: dict[str, Any] | None = None,
+        depends: list[str] | None = None,
+        batch_size: int | None = None,
+    ):
+        module = _import_file(path)
+        if not hasattr(module, name):
+            raise PredictorError(f"{path}: has no {name} (config.yaml: predictor: name)")
+        call, by_patch = _callable(getattr(module, name), name, path, options or {})
+        super().__init__(call, by_patch, name, options, batch_size)
+
+
+def predictor_of(function: Callable) -> FunctionPredictor:
+    """Return the predictor that calls a function as it is.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a batch if its name is `predict_batch`, otherwise a patch. A class is made once, and has one of
+        `predict_patch` and `predict_batch` as a method.
+    """
+    # A partial function has no name; the function that it calls has one.
+    named = getattr(function, "func", function)
+    name = getattr(named, "__name__", type(named).__name__)
+    if isinstance(function, type):
+        return FunctionPredictor(*_callable(function, name, "predictor", {}), name)
+    return FunctionPredictor(function, name != "predict_batch", name)
 
 
 def _import_file(path: str) -> ModuleType:
