@@ -78,7 +78,24 @@ def make_task(tmp_path):
 
 
 @pytest.fixture
-def write_result(results):
+def described():
+    """Return a function from a grid to what a footer contains of it and of its image."""
+
+    def describe(grid):
+        size = (grid.height, grid.width)
+        nothing = dict.fromkeys(("crs", "mpp", "transform", "bounds"))
+        return {
+            "grid": {name: getattr(grid, name) for name in ("patch_size", "stride", "rows", "cols")},
+            "image": {"height": size[0], "width": size[1], "full_size": size, "downsample": (1, 1)} | nothing,
+            "plane": None,
+            "predictor": {},
+        }
+
+    return describe
+
+
+@pytest.fixture
+def write_result(results, described):
     """Return a function that stores the predictions of an image as its job would, and returns their path.
 
     A patch whose prediction is None is skipped.
@@ -103,7 +120,7 @@ def write_result(results):
                     writer.skip([place], ["nodata"])
                 else:
                     writer.append([place], np.asarray([prediction]))
-            writer.finish({"counts": counts, "image": {"height": 512, "width": grid.width}} | known)
+            writer.finish(described(grid) | {"counts": counts} | known)
         return path
 
     return write

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from quadrat.files.keys import encode
 from quadrat.grid import PatchGrid
 from quadrat.results.writer import PredictionWriter
 from quadrat.views.page import write_page
@@ -16,27 +17,21 @@ NASTY = "<script>document.title='bad'</script><img src=x onerror=\"document.titl
 
 
 @pytest.fixture
-def write_grid(tmp_path):
+def write_grid(tmp_path, described, results):
     """Return a function that stores the predictions of a square image and writes its page."""
 
     def write(predictions, side, filename="north/a.tif", **footer):
         grid = PatchGrid(side * 512, side * 512)
         positions = [(i // side, i % side, window) for i, window in enumerate(grid.windows())]
-        image = {
-            "height": grid.height,
-            "width": grid.width,
-            "full_size": (grid.height, grid.width),
-            "mpp": None,
-        }
-        with PredictionWriter(tmp_path / "result.parquet") as writer:
+        known = {"filename": filename, "version": "0123456789ab", "content_id": "1-2", "content_hash": None}
+        known |= {"counts": {"patches": len(grid)}}
+        path = results.version_path(encode(filename), "0123456789ab")
+        with PredictionWriter(path) as writer:
             writer.append(positions, predictions)
-            known = {"filename": filename, "version": 12 * "0", "content_id": "1-2", "content_hash": None}
-            writer.finish(known | {"plane": None, "predictor": {}, "image": image} | footer)
+            writer.finish(described(grid) | known | footer)
         picture = np.full((500, 500, 3), (200, 120, 40), np.uint8)
         page = tmp_path / "page.html"
-        write_page(
-            read_patch_map(tmp_path / "result.parquet"), Thumbnail(picture, (side * 512 / 500,) * 2), page
-        )
+        write_page(read_patch_map(path), Thumbnail(picture, (side * 512 / 500,) * 2), page)
         return page
 
     return write

@@ -1,5 +1,7 @@
 """Fixtures of the export tests: results of real scenes, some patches of which may be skipped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,7 +9,6 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
-from quadrat.exports.image_result import ImageResult
 from quadrat.files.keys import encode
 from quadrat.jobs.predict import predict_image
 from quadrat.results.result import read_result
@@ -90,6 +91,6 @@ def image_result(predict_scene):
     """Return a function that predicts a scene and opens its result as an exporter gets it."""
 
     def make(model="scalar", labels=(), **options):
-        return ImageResult(read_result(predict_scene(model, **options)), tuple(labels))
+        return replace(read_result(predict_scene(model, **options)), labels=tuple(labels))
 
     return make

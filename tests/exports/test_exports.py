@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from quadrat.errors import ResultsError
-from quadrat.exports import FORMATS, export_results, image_result
+from quadrat.exports import FORMATS, export_results
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_export_is_the_same_however_much_is_read_at_once(export, predict_scene, 
     export([path], form)
     at_once = content(file, form)
     os.unlink(file)
-    monkeypatch.setattr(image_result, "BATCH_VALUES", 2 * 3)  # two patches: half a row of the grid
+    monkeypatch.setattr("quadrat.results.result.BATCH_VALUES", 2 * 3)  # two patches: half a row of the grid
     assert export([path], form) == counts(written=1)
     np.testing.assert_equal(content(file, form), at_once)
 

@@ -1,5 +1,6 @@
 import sys
 import warnings
+from dataclasses import replace
 
 import geopandas
 import numpy as np
@@ -80,7 +81,6 @@ def test_without_pyogrio_one_line_says_how_to_get_it(image_result, tmp_path, mon
 
 
 def test_predictions_of_more_values_than_columns_are_refused_with_the_way_out(image_result, tmp_path):
-    result = image_result("vector")
-    result.shape = (2_000,)
+    result = replace(image_result("vector"), shape=(2_000,))
     with pytest.raises(ResultsError, match=r"^scene\.tif: .*2,000 values.*snakemake geoparquet$"):
         geopackage.write(result, tmp_path / "out.gpkg")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -116,8 +118,7 @@ def test_labels_are_codes_that_the_tags_name(export):
 
 
 def test_predictions_of_more_values_than_bands_are_refused_with_the_way_out(image_result, tmp_path):
-    result = image_result("vector")
-    result.shape = (70_000,)
+    result = replace(image_result("vector"), shape=(70_000,))
     with pytest.raises(ResultsError, match=r"^scene\.tif: .*70,000 values.*snakemake geoparquet$"):
         geotiff.write(result, tmp_path / "out.tif")
 

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from quadrat.exports import qupath, wsinfer
-from quadrat.exports.image_result import ImageResult
 from quadrat.files.hashing import hash_file
 from quadrat.jobs.predict import predict_image
 from quadrat.results.result import read_result
@@ -107,7 +106,7 @@ def test_patches_between_the_regions_of_a_leica_slide_are_unscanned(images, pred
 
 
 def test_detections_lie_in_qupath_where_openslide_shows_what_was_predicted(slide, predict, tmp_path):
-    result = ImageResult(read_result(predict(slide)))
+    result = read_result(predict(slide))
     shown, _, _ = crop(slide)
     qupath.write(result, tmp_path / "out.geojson")
     features = json.loads((tmp_path / "out.geojson").read_text())["features"]
@@ -119,7 +118,7 @@ def test_detections_lie_in_qupath_where_openslide_shows_what_was_predicted(slide
 
 
 def test_other_exports_are_in_the_pixels_of_openslide(slide, predict, tmp_path):
-    wsinfer.write(ImageResult(read_result(predict(slide))), tmp_path / "out.csv")
+    wsinfer.write(read_result(predict(slide)), tmp_path / "out.csv")
     with (tmp_path / "out.csv").open() as file, openslide.OpenSlide(slide) as opened:
         for row in csv.DictReader(file):
             place, size = (int(row["minx"]), int(row["miny"])), (int(row["width"]), int(row["height"]))

@@ -7,7 +7,7 @@ import pytest
 
 from quadrat.errors import ConfigError
 from quadrat.files.hashing import digest, hash_file
-from quadrat.grid import Window
+from quadrat.grid import PatchGrid, Window
 from quadrat.plan import versions
 from quadrat.plan.plan import make_plan, read_plan
 from quadrat.results.merge import merge_predictions
@@ -20,10 +20,10 @@ NAMES = ["a.tif", "b.tif", "north/a.tif", "north/c.tif"]
 class Study:
     """A folder of tiny files that is planned and finished without Snakemake."""
 
-    def __init__(self, images, make_settings):
+    def __init__(self, images, make_settings, described):
         self.images = images
         self.lines = []
-        self._make_settings = make_settings
+        self._make_settings, self._described = make_settings, described
         self.config = {}
 
     def put(self, *filenames, content=None):
@@ -64,7 +64,7 @@ class Study:
                 continue
             with PredictionWriter(path) as writer:
                 writer.append([(0, 0, Window(0, 0, 512, 512))], np.array([1.0]))
-                writer.finish(known | {"counts": {"patches": 1}})
+                writer.finish(self._described(PatchGrid(512, 512)) | known | {"counts": {"patches": 1}})
         Path(f"{plan.settings.results}/run.yaml").touch()
         columns = read_manifest(f"{plan.settings.results}/manifest.tsv")
         merge_predictions(plan.results, columns, plan.settings.as_dict(), plan.recipe, print)
@@ -92,8 +92,8 @@ class Study:
 
 
 @pytest.fixture
-def study(images, make_settings):
-    study = Study(images, make_settings)
+def study(images, make_settings, described):
+    study = Study(images, make_settings, described)
     study.put(*NAMES)
     return study
 

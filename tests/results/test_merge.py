@@ -337,18 +337,14 @@ def test_columns_of_the_user_pass_through(write_result, merge, image_table):
 
 def test_summary_adds_up(write_result, merge, results):
     merge(
-        write_result(
-            "ok.tif", [1.0, 2.0], image={"height": 10, "width": 10}, counts={"patches": 2, "dropped": 0.5}
-        ),
-        write_result(
-            "small.tif", [], image={"height": 10, "width": 20}, counts={"patches": 0, "dropped": 1.0}
-        ),
+        write_result("ok.tif", [1.0, 2.0], counts={"patches": 2, "dropped": 0.5}),
+        write_result("small.tif", [], counts={"patches": 0, "dropped": 1.0}),
         write_result("broken.tif", failure={"kind": "data", "message": "truncated", "hint": ""}),
     )
     summary = results.read_merged()["summary"]
     dropped = summary.pop("dropped")
     assert summary == {"images": 3, "ok": 1, "failed": 1, "no_patch": 1, "patches": 2, "skipped": 0}
-    assert dropped == pytest.approx((50 + 200) / 300)
+    assert dropped == pytest.approx((0.5 * 2 + 1) / 3)  # of squares of 512 pixels
 
 
 # failures that may pass

@@ -15,14 +15,14 @@ def test_result_tells_what_its_footer_holds(write_result):
     result = read_result(path)
     assert (result.filename, result.path, result.status) == ("north/ü.tif", path, "ok")
     assert (result.content_id, result.content_hash) == ("1-2", "ab" * 16)
-    assert (result.prediction_type, result.prediction_shape) == (pa.list_(pa.float32(), 6), (2, 3))
+    assert (result.prediction_type, result.shape) == (pa.list_(pa.float32(), 6), (2, 3))
     assert (result.counts["patches"], result.pixels) == (2, 512 * 1024)
     assert (result.failure, result.software) == ({}, (("numpy", "2"),))
 
 
 def test_result_without_a_row_is_an_image_without_a_patch(write_result):
     result = read_result(write_result("a.tif", []))
-    assert (result.status, result.prediction_type, result.prediction_shape) == ("no_patch", None, ())
+    assert (result.status, result.prediction_type, result.shape) == ("no_patch", None, ())
 
 
 def test_failure_is_told_with_its_reason(write_result):

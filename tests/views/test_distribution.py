@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -6,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from quadrat.results.predictions import open_predictions
 from quadrat.views.distribution import BINS, MOST_LABELS, MOST_NUMBERS, count_predictions, draw_distribution
 
 
@@ -20,7 +22,14 @@ def count(tmp_path):
                 writer.write_table(
                     pa.table({"prediction": pa.array(image, schema.field(0).type)}, schema=schema)
                 )
-        return count_predictions(str(tmp_path / "predictions.parquet"))
+            shapes = [next((np.shape(value) for value in image if value is not None), ()) for image in images]
+            places = {
+                f"{place}.tif": {"content_hash": None, "prediction_shape": shape, "row_group": place}
+                | {"first_row": 0, "rows": len(images[place])}
+                for place, shape in enumerate(shapes)
+            }
+            writer.add_key_value_metadata({"quadrat": json.dumps({"images": places})})
+        return count_predictions(open_predictions(tmp_path))
 
     return counted
 

@@ -16,16 +16,17 @@ from quadrat.views.draw import draw_image, draw_images
 from quadrat.views.drawings import Drawing, DrawingsFolder
 
 MARK = "PATIENT-4711"
+VERSION = "0123456789ab"
 # The child of a test holds what its parent holds, which is a whole run of tests.
 MEMORY_MB = 4000
 
 
 @pytest.fixture
-def draw(make_task, tmp_path):
+def draw(make_task, results, tmp_path):
     """Return a function that predicts and draws an image, and returns its map and page."""
 
     def drawn(path, between=lambda: None):
-        task = make_task(path)
+        task = make_task(path, output=results.version_path(path.name, VERSION))
         predict_image(task)
         between()
         lines = []
@@ -60,7 +61,7 @@ def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_
 ):
     images, open_image = {}, thumbnail.open_image
     for name in ("a.tif", "b.tif", "c.tif"):
-        task = make_task(write_tiff(name).path, output=results.version_path(name, "0" * 12))
+        task = make_task(write_tiff(name).path, output=results.version_path(name, VERSION))
         predict_image(task)
         images[task.output] = task.path
 
@@ -82,7 +83,7 @@ def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_
 def test_image_whose_process_is_ended_once_is_drawn_as_it_is(
     make_task, write_tiff, results, tmp_path, monkeypatch
 ):
-    task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", "0" * 12))
+    task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", VERSION))
     predict_image(task)
     open_image, struck = thumbnail.open_image, tmp_path / "struck"
 
@@ -102,7 +103,7 @@ def test_image_whose_process_is_ended_once_is_drawn_as_it_is(
 
 
 def test_drawing_that_cannot_be_written_is_one_line(make_task, write_tiff, results, tmp_path):
-    task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", "0" * 12))
+    task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", VERSION))
     predict_image(task)
     folder = DrawingsFolder(results.path, True)
     Path(folder.path).parent.mkdir(parents=True)

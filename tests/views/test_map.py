@@ -126,12 +126,12 @@ def test_drawing_twice_gives_the_same_bytes(make_map, tmp_path):
 
 
 def test_labels_beyond_the_colours_are_counted_together_in_the_legend(make_map, tmp_path, monkeypatch):
-    labels = []
+    entries = []
 
     def legend(_, handles, **__):
-        labels.extend(handle.get_label() for handle in handles)
+        entries.extend(handle.get_label() for handle in handles)
 
     monkeypatch.setattr(Figure, "legend", legend)
     labels = tuple("abcdefghi")
     draw_map(make_map([0, 6, 7, 8, 8, np.nan], labels, is_labels=True), GREY, tmp_path / "map.png")
-    assert labels == ["a: 1", *(f"{label}: 0" for label in "bcdef"), "g: 1", "2 other classes: 3"]
+    assert entries == ["a: 1", *(f"{label}: 0" for label in "bcdef"), "g: 1", "2 other classes: 3"]

@@ -60,6 +60,16 @@ def test_name_that_might_be_a_formula_is_shown_as_it_is(overview, write_result):
     assert "=1+1.tif" in overview(write_result("=1+1.tif", [1.0])).texts
 
 
+@pytest.mark.parametrize(
+    "predictions", [([[1.0, 2.0]], [[1.0, 2.0, 3.0], None]), ([["ice", "sea"]], [["sea", "sea"]])]
+)
+def test_predictions_that_are_arrays_of_any_length_or_of_text_have_a_distribution(
+    overview, write_result, predictions
+):
+    page = overview(*(write_result(f"{place}.tif", image) for place, image in enumerate(predictions)))
+    assert page.tags.count("img") == 1
+
+
 def test_run_without_predictions_has_an_overview(overview, write_result):
     page = overview(write_result("b.tif", failure={"kind": "data", "message": "broken", "hint": ""}))
     assert "broken" in page.texts

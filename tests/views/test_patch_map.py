@@ -8,24 +8,24 @@ from quadrat.results.schema import FOOTER_KEY
 from quadrat.results.writer import PredictionWriter
 from quadrat.views.patch_map import read_patch_map
 
-IMAGE = {"height": 100, "width": 140, "full_size": [100, 140], "mpp": None}
-IDENTITY = {"filename": "a.tif", "version": "0123456789ab", "content_id": "1-2", "content_hash": None}
-
 
 @pytest.fixture
-def write_grid(tmp_path):
+def write_grid(described, results):
     """Return a function that stores predictions of an image of 100 x 140 px and returns their path."""
 
-    def write(predict, image=IMAGE, predictor=None, **grid):
+    def write(predict, image=None, predictor=None, **grid):
         grid = PatchGrid(100, 140, **{"patch_size": 32, "stride": 32} | grid)
         windows = list(grid.windows())
         positions = [(i // grid.cols, i % grid.cols, window) for i, window in enumerate(windows)]
-        footer = IDENTITY | {"plane": None, "predictor": predictor or {}, "image": image}
-        with PredictionWriter(tmp_path / "a.parquet") as writer:
+        footer = described(grid) | {"filename": "a.tif", "version": "0123456789ab", "content_id": "1-2"}
+        footer |= {"content_hash": None, "predictor": predictor or {}, "counts": {"patches": len(windows)}}
+        footer["image"] |= image or {}
+        path = results.version_path("a.tif", "0123456789ab")
+        with PredictionWriter(path) as writer:
             if positions:
                 writer.append(positions, np.array([predict(row, col) for row, col, _ in positions]))
             writer.finish(footer)
-        return tmp_path / "a.parquet"
+        return path
 
     return write
 
@@ -54,6 +54,12 @@ def test_labels_are_places_among_their_names(write_grid):
     assert found.is_labels
     assert found.names == ("land", "water")
     assert found.values[..., 0].tolist() == [[0, 1, 1, 1]] * 3
+
+
+def test_arrays_of_labels_have_one_list_of_names(write_grid):
+    found = read_patch_map(write_grid(lambda row, col: ["water", "land" if col else "ice"]))
+    assert (found.is_labels, found.names) == (True, ("ice", "land", "water"))
+    assert found.values[0, :2].tolist() == [[2, 0], [2, 1]]
 
 
 def test_vectors_have_the_names_of_the_models_labels(write_grid):
@@ -97,7 +103,7 @@ def test_gaps_between_patches_and_what_is_padded_are_shown_on_nothing(write_grid
 
 
 def test_sizes_are_level_0_pixels_and_millimetres(write_grid):
-    image = IMAGE | {"full_size": [4000, 8000], "mpp": [0.5, 0.25]}
+    image = {"full_size": [4000, 8000], "mpp": [0.5, 0.25]}
     found = read_patch_map(write_grid(lambda row, col: 0.5, image=image))
     assert (found.height, found.width) == (4000, 8000)
     assert found.size_text == "8,000 x 4,000 px, 2 x 2 mm"

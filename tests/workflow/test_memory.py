@@ -102,23 +102,17 @@ def test_an_image_of_20000_by_20000_pixels_takes_less_than_250_mb(tmp_path, writ
     assert (predictions == np.mean(period)).all()
 
 
-def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_path):
+def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_path, described):
     image = tmp_path / "large.tif"
     tile = np.tile(np.array([[[10, 60, 110]], [[30, 80, 130]]], np.uint8), (256, 512, 1))
     write_tiles(image, tile, height=18_000, width=36_000)
     grid = PatchGrid(18_000, 36_000)
     positions = [(i // grid.cols, i % grid.cols, window) for i, window in enumerate(grid.windows())]
-    described = {
-        "height": grid.height,
-        "width": grid.width,
-        "full_size": (grid.height, grid.width),
-        "mpp": None,
-    }
+    known = {"filename": "large.tif", "version": "0123456789ab", "content_id": "1-2", "content_hash": None}
     result = tmp_path / "versions/large.tif.0123456789ab.parquet"
     with PredictionWriter(result) as writer:
         writer.append(positions, np.arange(float(len(grid))))
-        known = {"filename": "large.tif", "version": 12 * "0", "content_id": "1-2", "content_hash": None}
-        writer.finish(known | {"plane": None, "predictor": {}, "image": described})
+        writer.finish(described(grid) | known | {"counts": {"patches": len(grid)}})
     job = {
         "input": {"results": [str(result)]},
         "output": [str(tmp_path / "drawn")],

@@ -4,13 +4,13 @@ import importlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 
 from quadrat._version import __version__
 from quadrat.errors import ResultsError
-from quadrat.exports.image_result import ImageResult
 from quadrat.files.atomic import replace_file, replacing, writing
 from quadrat.files.hashing import digest
 from quadrat.files.inside import remove
@@ -63,7 +63,9 @@ def export_results(
     wanted = {f"{plain_name(result.filename)}{FORMATS[form]}": result for result in ok}
     record = _Record(form, results)
     removed = record.keep_only({name: _mark(result, known) for name, result in wanted.items()})
-    missing = {name: ImageResult(result, known) for name, result in wanted.items() if name not in record.held}
+    missing = {
+        name: replace(result, labels=known) for name, result in wanted.items() if name not in record.held
+    }
     _write(form, missing, record)
     log(
         f"{record.folder}: {len(missing):,} written, {len(wanted) - len(missing):,} unchanged, "
@@ -71,7 +73,7 @@ def export_results(
     )
 
 
-def _write(form: str, missing: dict[str, ImageResult], record: "_Record") -> None:
+def _write(form: str, missing: dict[str, Result], record: "_Record") -> None:
     """Write exports; what was written before an error is not written again."""
     write = importlib.import_module(f"quadrat.exports.{form}").write
     try:
@@ -85,12 +87,7 @@ def _write(form: str, missing: dict[str, ImageResult], record: "_Record") -> Non
 
 def _found_labels(results: list[Result]) -> list[str]:
     """Return the labels of all images, sorted; none where predictions are not labels."""
-    found: set[str] = set()
-    for result in results:
-        opened = ImageResult(result)
-        if opened.is_text:
-            found |= opened.found_labels()
-    return sorted(found)
+    return sorted(set[str]().union(*(result.found_labels() for result in results if result.is_text)))
 
 
 def _mark(result: Result, labels: tuple[str, ...]) -> str:

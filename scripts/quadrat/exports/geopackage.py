@@ -10,19 +10,20 @@ import pyarrow as pa
 
 from quadrat.errors import ConfigError, ResultsError
 from quadrat.exports.ground import GEOMETRY, Ground, square_batches
-from quadrat.exports.image_result import ImageResult
+from quadrat.results.columns import flat_values
+from quadrat.results.result import Result
 
 LAYER = "patches"
 # SQLite's default limit is 2,000 columns ("Limits in SQLite", SQLITE_MAX_COLUMN); GDAL's own build has it.
 MOST_VALUES = 1900
 
 
-def write(result: ImageResult, path: Path) -> None:
+def write(result: Result, path: Path) -> None:
     """Write the patches of an image as polygons in its coordinate reference system.
 
     Parameters
     ----------
-    result : ImageResult
+    result : Result
     path : Path
 
     Raises
@@ -61,7 +62,7 @@ def write(result: ImageResult, path: Path) -> None:
         )
 
 
-def _with_columns(result: ImageResult) -> Iterator[pa.RecordBatch]:
+def _with_columns(result: Result) -> Iterator[pa.RecordBatch]:
     """Yield patches with a column for each value of an array: GeoPackage has no lists."""
     names = [f"prediction_{name}" for name in result.value_names]
     for batch in square_batches(result):
@@ -77,7 +78,7 @@ def _with_columns(result: ImageResult) -> Iterator[pa.RecordBatch]:
 
 def _values(column: pa.Array, count: int) -> Iterator[pa.Array]:
     """Yield, for each value of a prediction, the array of all patches; null where one was skipped."""
-    flat, valid = column.drop_null().flatten(), column.is_valid().to_numpy(zero_copy_only=False)
+    flat, valid = flat_values(column), column.is_valid().to_numpy(zero_copy_only=False)
     starts = np.zeros(len(column), np.int64)
     starts[valid] = np.arange(valid.sum()) * count
     for value in range(count):

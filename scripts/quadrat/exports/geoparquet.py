@@ -6,15 +6,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from quadrat.exports.ground import GEOMETRY, Ground, square_batches
-from quadrat.exports.image_result import ImageResult
+from quadrat.results.result import Result
 
 
-def write(result: ImageResult, path: Path) -> None:
+def write(result: Result, path: Path) -> None:
     """Write the patches of an image as polygons in its coordinate reference system.
 
     Parameters
     ----------
-    result : ImageResult
+    result : Result
     path : Path
     """
     batches = square_batches(result)

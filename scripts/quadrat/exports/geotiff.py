@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from quadrat.errors import ResultsError
 from quadrat.exports.ground import Ground
-from quadrat.exports.image_result import ImageResult, PredictionBatch
+from quadrat.results.result import PredictionBatch, Result
 
 # Of booleans and of labels, where a patch was skipped.
 NO_BOOLEAN, NO_LABEL = 255, 0
@@ -19,7 +19,7 @@ MOST_BANDS = 65_535
 CACHE_BYTES = 1 << 26
 
 
-def write(result: ImageResult, path: Path) -> None:
+def write(result: Result, path: Path) -> None:
     """Write the predictions of an image as a raster in its coordinate reference system.
 
     Each value of a prediction is a band. Labels become codes, counted from 1 in the order of
@@ -27,7 +27,7 @@ def write(result: ImageResult, path: Path) -> None:
 
     Parameters
     ----------
-    result : ImageResult
+    result : Result
     path : Path
 
     Raises
@@ -73,7 +73,7 @@ def write(result: ImageResult, path: Path) -> None:
                 raster.write(codes[run].T[:, None, :], window=window)
 
 
-def _storage(result: ImageResult) -> tuple[str, Any]:
+def _storage(result: Result) -> tuple[str, Any]:
     """Return the dtype of the raster and its nodata value, which stands for skipped patches."""
     if result.is_text:
         return np.min_scalar_type(len(result.labels)).name, NO_LABEL
@@ -86,7 +86,7 @@ def _storage(result: ImageResult) -> tuple[str, Any]:
     return ("float64", np.nan) if result.has_skipped() else (kind.name, None)
 
 
-def _coded(batch: PredictionBatch, result: ImageResult) -> np.ndarray:
+def _coded(batch: PredictionBatch, result: Result) -> np.ndarray:
     """Return predictions as numbers."""
     if result.is_text:
         codes = {label: code for code, label in enumerate(result.labels, start=1)} | {None: NO_LABEL}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from quadrat.exports.image_result import ImageResult
+from quadrat.results.result import Result
 
 # GIS programs show an image that says nothing of its place with x to the right and y upwards from its
 # upper left corner: QGIS so in QgsGdalProvider, with pixels of size (1, -1).
@@ -76,7 +76,7 @@ class Ground(NamedTuple):
 GEOMETRY = "geometry"
 
 
-def square_batches(result: ImageResult) -> Iterator[pa.RecordBatch]:
+def square_batches(result: Result) -> Iterator[pa.RecordBatch]:
     """Yield the stored columns of an image with a first one, `geometry`, some patches at a time."""
     ground = Ground.of(result.image)
     for batch in result.batches():

@@ -7,17 +7,17 @@ import numpy as np
 import orjson
 
 from quadrat.exports.ground import Ground
-from quadrat.exports.image_result import ImageResult
+from quadrat.results.result import Result
 
 
-def write(result: ImageResult, path: Path) -> None:
+def write(result: Result, path: Path) -> None:
     """Write the patches of an image that were predicted as QuPath imports them.
 
     A label is the class of its patch; of values that have labels the largest gives the class.
 
     Parameters
     ----------
-    result : ImageResult
+    result : Result
     path : Path
 
     References
@@ -41,7 +41,7 @@ def write(result: ImageResult, path: Path) -> None:
         file.write(b"\n]}\n")
 
 
-def _feature(ring: list[list[int]], value: Any, result: ImageResult) -> dict[str, Any]:
+def _feature(ring: list[list[int]], value: Any, result: Result) -> dict[str, Any]:
     values = np.ravel(value)
     values = values.astype(np.uint8).tolist() if values.dtype == bool else values.tolist()
     properties: dict[str, Any] = {"objectType": "detection"}
@@ -60,7 +60,7 @@ def _measurement(name: str) -> str:
     return f"prediction {name}" if name.isdecimal() else name
 
 
-def _class(values: list[Any], result: ImageResult) -> str | None:
+def _class(values: list[Any], result: Result) -> str | None:
     if result.is_text:
         return values[0] if len(values) == 1 else None
     if len(values) != len(result.labels) or not np.isfinite(values).all():

@@ -4,17 +4,17 @@ import csv
 from pathlib import Path
 
 from quadrat.errors import ResultsError
-from quadrat.exports.image_result import ImageResult
+from quadrat.results.result import Result
 
 PLACE = ("minx", "miny", "width", "height")
 
 
-def write(result: ImageResult, path: Path) -> None:
+def write(result: Result, path: Path) -> None:
     """Write the patches of an image that were predicted, a row each.
 
     Parameters
     ----------
-    result : ImageResult
+    result : Result
     path : Path
 
     Raises

@@ -1,15 +1,27 @@
-"""Predictions as a column of Parquet, as numpy has them, and as nested lists."""
+"""Predictions as a column of Parquet, as numpy arrays, and as nested lists."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    pass
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of each value of the predictions in a column; float64 if all patches were skipped."""
+    if pa.types.is_null(kind):
+        return pa.float64()
+    return kind.value_type if pa.types.is_nested(kind) else kind
 
 
-def to_array(column: pa.Array, shape: tuple[int, ...]) -> np.ndarray:
+def flat_values(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return the values of all predictions in a column, one after the other; skipped patches have none."""
+    predicted = column.drop_null()
+    if isinstance(predicted, pa.ChunkedArray):
+        predicted = predicted.combine_chunks()
+    return predicted.flatten() if pa.types.is_nested(predicted.type) else predicted
+
+
+def to_array(column: pa.Array | pa.ChunkedArray, shape: tuple[int, ...]) -> np.ndarray:
     """Return a column of predictions as an array.
 
     Parameters
@@ -25,12 +37,11 @@ def to_array(column: pa.Array, shape: tuple[int, ...]) -> np.ndarray:
         Text is an array of objects. Where patches were skipped, text is None and numbers are NaN; integers
         and booleans are then float64.
     """
-    predicted = column.drop_null()
-    flat = predicted.flatten() if pa.types.is_nested(column.type) else predicted
-    values = flat.to_numpy(zero_copy_only=False).reshape(len(predicted), *shape)
+    values = flat_values(column).to_numpy(zero_copy_only=False)
+    values = values.reshape(len(column) - column.null_count, *shape)
     if not column.null_count:
         return values
-    is_text = pa.types.is_string(flat.type)
+    is_text = pa.types.is_string(value_type(column.type))
     if not is_text and values.dtype.kind != "f":
         values = values.astype(np.float64)
     whole = np.full((len(column), *shape), None if is_text else np.nan, values.dtype)
@@ -57,7 +68,7 @@ def lay_out(values: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarra
     return laid_out
 
 
-def nested(column: pa.ChunkedArray, shape: tuple[int, ...]) -> list[Any]:
+def nested(column: pa.Array | pa.ChunkedArray, shape: tuple[int, ...]) -> list[Any]:
     """Return a column of predictions as a list, nested where a prediction is an array.
 
     Parameters
@@ -69,13 +80,10 @@ def nested(column: pa.ChunkedArray, shape: tuple[int, ...]) -> list[Any]:
     Returns
     -------
     list
-        n predictions, each a Python scalar or nested lists of the given shape.
+        n predictions, each a Python scalar or nested lists of the given shape; None for a skipped patch.
     """
-    if len(shape) > 1 and not column.null_count:
-        values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return values.reshape(-1, *shape).tolist()
-    if len(shape) > 1:
-        return [None if row is None else np.reshape(row, shape).tolist() for row in column.to_pylist()]
-    if shape == () and not column.null_count and not pa.types.is_string(column.type):
-        return column.to_numpy().tolist()  # several times as fast as to_pylist
-    return column.to_pylist()
+    predictions = to_array(column.drop_null(), shape).tolist()
+    if not column.null_count:
+        return predictions
+    following = iter(predictions)
+    return [next(following) if is_there else None for is_there in column.is_valid().to_pylist()]

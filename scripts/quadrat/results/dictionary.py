@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from quadrat.errors import ResultsError
 from quadrat.files.atomic import replace_file, replacing
-from quadrat.results.columns import nested
+from quadrat.results.columns import flat_values, nested
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.result import Result
 from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS
@@ -44,7 +44,7 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
         If the predictions of two images do not go together.
     """
     schema = _schema(results)
-    values = sum(result.counts["patches"] * int(np.prod(result.prediction_shape)) for result in results)
+    values = sum(result.counts["patches"] * int(np.prod(result.shape)) for result in results)
     with ExitStack() as stack:
         parquet = stack.enter_context(
             _ParquetDictionary(stack.enter_context(replacing(folder.predictions, folder.path)), schema)
@@ -55,9 +55,7 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
                 _JsonDictionary(stack.enter_context(replacing(folder.json, folder.path)))
             )
         for result in results:
-            # Read whole and without threads: most are small, and a second look at the file takes longer.
-            content = pa.BufferReader(Path(result.path).read_bytes())
-            table = pq.ParquetFile(content).read(use_threads=False)
+            table = result.read()
             parquet.add(result, table)
             if as_json:
                 as_json.add(result, table)
@@ -89,7 +87,7 @@ def write_typed(result: Result, prediction_type: pa.DataType, path: str, results
     results : str
         The results folder.
     """
-    table = pq.ParquetFile(result.path).read()
+    table = result.read()
     place = table.schema.get_field_index("prediction")
     table = table.set_column(place, "prediction", pa.nulls(len(table), prediction_type))
     with replacing(path, results) as temporary:
@@ -130,7 +128,7 @@ class _ParquetDictionary:
             self._write_group()
         self._images[result.filename] = {
             "content_hash": result.content_hash,
-            "prediction_shape": result.prediction_shape,
+            "prediction_shape": result.shape,
             "row_group": self._groups,
             "first_row": self._group_rows,
             "rows": len(table),
@@ -169,8 +167,9 @@ class _JsonDictionary:
         return self
 
     def add(self, result: Result, table: pa.Table) -> None:
-        predictions = nested(table["prediction"], result.prediction_shape)
-        if not _is_finite(table["prediction"].combine_chunks()):
+        predictions = nested(table["prediction"], result.shape)
+        values = flat_values(table["prediction"])
+        if pa.types.is_floating(values.type) and not pc.all(pc.is_finite(values)).as_py():
             predictions = _named(predictions)
         self._file.write(self._separator + orjson.dumps(result.filename) + b": " + orjson.dumps(predictions))
         self._separator = b",\n"
@@ -181,11 +180,6 @@ class _JsonDictionary:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-
-def _is_finite(values: pa.Array) -> bool:
-    values = values.flatten() if _is_list(values.type) else values
-    return not pa.types.is_floating(values.type) or pc.all(pc.is_finite(values)).as_py() is not False
 
 
 def _named(value: Any) -> Any:
@@ -230,7 +224,7 @@ def _common_type(results: list[Result]) -> pa.DataType:
 
 
 def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    if _is_list(one) and _is_list(other):
+    if pa.types.is_nested(one) and pa.types.is_nested(other):
         value = _joined(one.value_type, other.value_type)
         return value and pa.list_(value)
     if one == other:
@@ -239,7 +233,3 @@ def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         # The smallest type that holds both.
         return pa.from_numpy_dtype(np.promote_types(one.to_pandas_dtype(), other.to_pandas_dtype()))
     return None
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)

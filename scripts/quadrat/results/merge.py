@@ -108,7 +108,7 @@ def _row(result: Result, columns: dict[str, dict[str, str]]) -> StateRow:
 
 def _unplanned(image: PlannedImage) -> Result:
     failure = {"kind": LASTING, "message": image.problem, "hint": image.hint}
-    return Result(image.filename, "", "", None, "failed", None, (), {"patches": 0}, 0, failure, ())
+    return Result(image.filename, "", "failed", failure=failure)
 
 
 def _warnings(results: list[Result]) -> Iterator[str]:

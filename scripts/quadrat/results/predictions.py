@@ -1,6 +1,8 @@
 """The dictionary of predictions, read one image at a time."""
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 
 from quadrat.errors import ResultsError
 from quadrat.files.records import COUNT, SIZE, parse_footer
-from quadrat.results.columns import lay_out, nested, to_array
+from quadrat.results.columns import flat_values, lay_out, nested, to_array, value_type
 from quadrat.results.schema import FOOTER_KEY
 
 if TYPE_CHECKING:
@@ -125,8 +127,7 @@ class Predictions(Mapping[str, list]):
             NaN where a patch was skipped: integers and booleans are float64 then. Labels are an array of
             objects, with None where a patch was skipped.
         """
-        table = self._read(filename, ["row", "col", "prediction"]).combine_chunks()
-        row, col, values = (column.chunk(0) for column in table.columns)
+        row, col, values = self._read(filename, ["row", "col", "prediction"]).columns
         return lay_out(to_array(values, self._shape(filename)), row.to_numpy(), col.to_numpy())
 
     def plot(self, filename: str, value: int | tuple[int, ...] = 0, ax: "Axes | None" = None) -> "Axes":
@@ -180,17 +181,30 @@ class Predictions(Mapping[str, list]):
         """
         return {filename: self[filename] for filename in self}
 
+    def arrays(self) -> Iterator[np.ndarray]:
+        """Yield all predictions except those of skipped patches, as arrays of some images that share a shape.
+
+        Yields
+        ------
+        (n, ...) array
+        """
+        together = attrgetter("row_group", "prediction_shape")
+        for (group, shape), places in groupby(self._places.values(), together):
+            first, *others = places
+            count = first.rows + sum(place.rows for place in others)
+            column = self._row_group(group, ["prediction"])["prediction"].slice(first.first_row, count)
+            yield to_array(column.drop_null(), tuple(shape))
+
     def _line(self, filename: str) -> "Line":
         """Return what a table says of one image."""
         from quadrat.results.display import Line
 
         place, shape = self._places[filename], self._shape(filename)
-        kind = self._file.schema_arrow.field("prediction").type
-        kind = kind.value_type if shape else kind
+        kind = value_type(self._file.schema_arrow.field("prediction").type)
         if pa.types.is_string(kind):
             return Line(filename, place.rows, _named("label", shape), None, None)
-        values = self._read(filename, ["prediction"])["prediction"].drop_null()
-        values = to_array(values.combine_chunks(), shape)
+        column = self._read(filename, ["prediction"])["prediction"]
+        values = flat_values(column).to_numpy(zero_copy_only=False)
         values = values[values == values]  # NaN is not
         ends = (values.min().item(), values.max().item()) if values.size else (None, None)
         return Line(filename, place.rows, _named(np.dtype(kind.to_pandas_dtype()).name, shape), *ends)
@@ -217,11 +231,14 @@ class Predictions(Mapping[str, list]):
 
     def _read(self, filename: str, columns: list[str] | None = None) -> pa.Table:
         place = self._places[filename]
-        wanted = place.row_group, columns
+        return self._row_group(place.row_group, columns).slice(place.first_row, place.rows)
+
+    def _row_group(self, number: int, columns: list[str] | None) -> pa.Table:
+        wanted = number, columns
         last = self._last
         if last is None or last[0] != wanted:
-            last = self._last = wanted, self._file.read_row_group(place.row_group, columns=columns)
-        return last[1].slice(place.first_row, place.rows)
+            last = self._last = wanted, self._file.read_row_group(number, columns=columns)
+        return last[1]
 
 
 def _named(kind: str, shape: tuple[int, ...]) -> str:

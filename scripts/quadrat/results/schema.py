@@ -32,14 +32,16 @@ _FOOTER = {
         {
             "height": COUNT,
             "width": COUNT,
-            "full_size": (..., [SIZE, SIZE]),
-            "crs": (..., str, None),
-            "downsample": (..., [float, float]),
-            "mpp": (..., None, [float, float]),
-            "transform": (..., None, [float] * 6),
-            "bounds": (..., None, [float] * 4),
+            "full_size": [SIZE, SIZE],
+            "crs": (str, None),
+            "downsample": [float, float],
+            "mpp": (None, [float, float]),
+            "transform": (None, [float] * 6),
+            "bounds": (None, [float] * 4),
         },
     ),
+    "plane": (..., None, {str: COUNT}),
+    "predictor": (..., {"labels": (..., None, [str])}),
     "software": (..., {str: str}),
 }
 

@@ -2,17 +2,16 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from quadrat.results.predictions import Predictions
 
 BINS = 40
 MOST_NUMBERS = 8  # numbers of a prediction, each with a histogram of its own
@@ -39,31 +38,36 @@ class Distribution:
     labels: tuple[tuple[str, int], ...]
 
 
-def count_predictions(path: str) -> Distribution:
-    """Count the predictions in a dictionary, holding those of one image at a time.
+def count_predictions(predictions: Predictions) -> Distribution:
+    """Count the predictions in a dictionary, a row group of it in memory at a time.
 
     Parameters
     ----------
-    path : str
-        The merged Parquet.
+    predictions : Predictions
 
     Returns
     -------
     Distribution
     """
-    with pq.ParquetFile(path) as file:
-        kind = file.schema_arrow.field("prediction").type
-        if pa.types.is_string(kind) or pa.types.is_boolean(kind):
-            tally: Counter[str] = Counter()
-            for column in _columns(file):
-                tally.update(str(value) for value in column.drop_null().to_pylist())
-            return Distribution(np.empty(0), np.empty((0, BINS), int), tuple(tally.most_common(MOST_LABELS)))
-        edges = _edges(file)
-        counts = [
-            [np.histogram(values[np.isfinite(values)], edges)[0] for values in numbers.T]
-            for numbers in _numbers(file)
-        ]
-    return Distribution(edges, np.sum(counts, axis=0, dtype=int) if counts else np.zeros((0, BINS), int), ())
+    tally: Counter[str] = Counter()
+    low, high = np.inf, -np.inf
+    for values in predictions.arrays():
+        if values.dtype == object or (values.dtype == bool and values.ndim == 1):
+            tally.update(map(str, values.ravel().tolist()))
+        else:
+            numbers = _numbers(values)
+            finite = numbers[np.isfinite(numbers)]
+            low, high = min(low, finite.min(initial=low)), max(high, finite.max(initial=high))
+    if tally:
+        return Distribution(np.empty(0), np.empty((0, BINS), int), tuple(tally.most_common(MOST_LABELS)))
+    edges = np.histogram_bin_edges([], BINS, (low, high) if low <= high else (0, 1))
+    counts = np.zeros((MOST_NUMBERS, BINS), int)
+    most = 0
+    for values in predictions.arrays():
+        for place, numbers in enumerate(_numbers(values).T):
+            counts[place] += np.histogram(numbers[np.isfinite(numbers)], edges)[0]
+            most = max(most, place + 1)
+    return Distribution(edges, counts[:most], ())
 
 
 def draw_distribution(distribution: Distribution) -> bytes:
@@ -111,28 +115,6 @@ def _draw_labels(axes: Axes, distribution: Distribution) -> None:
     axes.margins(x=0.15)
 
 
-def _columns(file: pq.ParquetFile) -> Iterator[pa.ChunkedArray]:
-    for group in range(file.num_row_groups):
-        yield file.read_row_group(group, columns=["prediction"])["prediction"]
-
-
-def _numbers(file: pq.ParquetFile) -> Iterator[np.ndarray]:
-    """Yield the first numbers of the predictions of each image, as (n, k)."""
-    for column in _columns(file):
-        some = column.drop_null().combine_chunks()
-        if pa.types.is_fixed_size_list(some.type):
-            flat = some.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-            yield flat.reshape(len(some), some.type.list_size)[:, :MOST_NUMBERS]
-        else:
-            yield some.to_numpy(zero_copy_only=False).astype(np.float64)[:, None]
-
-
-def _edges(file: pq.ParquetFile) -> np.ndarray:
-    low, high = np.inf, -np.inf
-    for numbers in _numbers(file):
-        finite = numbers[np.isfinite(numbers)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    if low > high:
-        low, high = 0.0, 1.0
-    return np.histogram_bin_edges([], BINS, (low, high))
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Return the first numbers of each prediction, as (n, k)."""
+    return values.reshape(len(values), int(np.prod(values.shape[1:])))[:, :MOST_NUMBERS].astype(np.float64)

@@ -98,8 +98,7 @@ def write_overview(folder: ResultsFolder) -> None:
     statuses = Counter(row["status"] for row in rows)
     picture = b""
     if statuses["ok"]:
-        open_predictions(folder.path)  # refuses what is not the dictionary
-        picture = draw_distribution(count_predictions(folder.predictions))
+        picture = draw_distribution(count_predictions(open_predictions(folder.path)))
     patches = sum(int(row["patches"]) for row in rows)
     page = (
         Environment(autoescape=True)

@@ -1,13 +1,12 @@
 """The map of one image's predictions: its grid as arrays, and the place where each patch is shown."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from quadrat.results.schema import read_footer
+from quadrat.results.columns import lay_out, to_array
+from quadrat.results.result import Result, read_result
 
 COLUMNS = ["row", "col", "prediction", "y", "x", "height", "width", "skipped"]
 
@@ -97,35 +96,29 @@ def read_patch_map(path: str) -> PatchMap | None:
     ResultsError
         If the file is not a whole result.
     """
-    footer, _ = read_footer(path)
-    if not footer["rows"]:
+    result = read_result(path)
+    if result.status != "ok":
         return None
-    with pq.ParquetFile(path) as file:
-        table = file.read(columns=COLUMNS)
+    table = result.read(COLUMNS)
     row, col, y, x, height, width = (
         table[name].to_numpy() for name in ("row", "col", "y", "x", "height", "width")
     )
-    shape = (int(row.max()) + 1, int(col.max()) + 1)
-    numbers, names, is_labels = _numbers(table["prediction"].combine_chunks(), footer)
-    values = np.full((*shape, numbers.shape[1]), np.nan)
-    values[row, col] = numbers
-    skipped = np.full(shape, "", object)
-    skipped[row, col] = [reason or "" for reason in table["skipped"].to_pylist()]
-    image = footer["image"]
+    numbers, names, is_labels = _numbers(table["prediction"], result)
+    skipped = np.array([reason or "" for reason in table["skipped"].to_pylist()], object)
     return PatchMap(
-        filename=footer["filename"],
-        height=image["full_size"][0],
-        width=image["full_size"][1],
-        mpp=image["mpp"],
-        plane=footer["plane"],
+        filename=result.filename,
+        height=result.image["full_size"][0],
+        width=result.image["full_size"][1],
+        mpp=result.image["mpp"],
+        plane=result.plane,
         ys=_along(row, y),
         heights=_along(row, height),
         xs=_along(col, x),
         widths=_along(col, width),
-        values=values,
+        values=lay_out(numbers, row, col),
         names=names,
         is_labels=is_labels,
-        skipped=skipped,
+        skipped=lay_out(skipped, row, col),
     )
 
 
@@ -135,29 +128,22 @@ def _along(index: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return along
 
 
-def _numbers(column: pa.Array, footer: dict[str, Any]) -> tuple[np.ndarray, tuple[str, ...], bool]:
+def _numbers(column: pa.ChunkedArray, result: Result) -> tuple[np.ndarray, tuple[str, ...], bool]:
     """Return predictions as (n, k) numbers, NaN where null; their names; and whether they are labels."""
-    is_there = column.is_valid().to_numpy(zero_copy_only=False)
-    some = column.drop_null()
-    if pa.types.is_string(some.type) or pa.types.is_boolean(some.type):
-        found = np.array(some.to_pylist(), object)
-        names, codes = np.unique(found.astype(str), return_inverse=True)
-        return _spread(codes[:, None], is_there), tuple(names), True
-    if not pa.types.is_fixed_size_list(some.type):
-        numbers = some.to_numpy(zero_copy_only=False).astype(np.float64)
-        return _spread(numbers[:, None], is_there), ("prediction",), False
-    flat = some.flatten().to_numpy(zero_copy_only=False).reshape(len(some), some.type.list_size)
-    labels = footer["predictor"].get("labels")
-    if not labels or len(labels) != flat.shape[1]:
-        places = np.ndindex(*footer["prediction_shape"])
-        labels = [f"prediction[{', '.join(map(str, place))}]" for place in places]
-    return _spread(flat, is_there), tuple(map(str, labels)), False
-
-
-def _spread(numbers: np.ndarray, is_there: np.ndarray) -> np.ndarray:
-    spread = np.full((len(is_there), numbers.shape[1]), np.nan)
-    spread[is_there] = numbers
-    return spread
+    values = to_array(column.drop_null(), result.shape)
+    values = values.reshape(len(values), int(np.prod(result.shape)))
+    is_labels = result.is_text or (values.dtype == bool and not result.shape)
+    names = result.labels
+    if is_labels:
+        found, codes = np.unique(values.astype(str), return_inverse=True)
+        names, values = tuple(found.tolist()), codes.reshape(values.shape)
+    elif not result.shape:
+        names = ("prediction",)
+    elif len(names) != values.shape[1]:
+        names = tuple(f"prediction[{', '.join(map(str, place))}]" for place in np.ndindex(*result.shape))
+    numbers = np.full((len(column), values.shape[1]), np.nan)
+    numbers[column.is_valid().to_numpy()] = values
+    return numbers, names, is_labels
 
 
 def _spans(starts: np.ndarray, lengths: np.ndarray, end: int) -> np.ndarray:
