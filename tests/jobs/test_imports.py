@@ -1,0 +1,48 @@
+"""What a job imports: a small image takes less time than a large library."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+# None of them is needed for the means of a TIFF.
+SPARED = ("jsonschema", "matplotlib", "openslide", "pandas", "pyvips", "rasterio", "snakemake", "torch")
+
+JOB = """
+import sys
+from quadrat.jobs.predict import predict_image
+from quadrat.jobs.task import ImageTask
+from quadrat.settings import ReadSettings
+
+predict_image(
+    ImageTask(
+        filename="a.tif", path="a.tif", version="0123456789ab", content_id="1-2", output="a.parquet",
+        predictor={"kind": "mean"}, reading=ReadSettings(patch_size=32, stride=32),
+    )
+)
+print(*sys.modules, sep="\\n")
+"""
+
+
+def test_job_imports_no_library_that_it_does_not_need(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 64), np.uint8))
+    done = subprocess.run(
+        [sys.executable, "-c", JOB],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(SCRIPTS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (tmp_path / "a.parquet").exists()
+    assert not {*SPARED} & {*done.stdout.splitlines()}
+
+
+def test_pyarrow_imports_pandas_to_make_an_array():
+    code = "import sys, pyarrow; pyarrow.array([1.0]); print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
