@@ -78,6 +78,11 @@ SHOWN = (
         (OPTIONS,),
         "is a part of a command",
     ),
+    Shown(
+        r"--replace-workflow-config|--rerun-triggers|--quiet progress",
+        ("tests/workflow/test_snakemake_itself.py",),
+        "is what that test gives to rules of its own",
+    ),
     # clusters
     Shown(
         r"snakemake --workflow-profile profiles/slurm",

@@ -290,3 +290,21 @@ def test_links_lead_somewhere(document):
         target = (PROJECT / document).parent / path if path else PROJECT / document
         assert target.exists(), link
         assert not anchor or anchor in anchors(os.path.relpath(target, PROJECT)), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_of_the_project_that_a_document_names_are_there(document):
+    spoken = [piece.text for piece in pieces(document) if piece.kind == "code_inline"]
+    named = [text for text in spoken if re.fullmatch(r"[\w.]+(/[\w.]+)+\.(py|smk|svg|yaml|yml)", text)]
+    places = [PROJECT, PROJECT / "scripts/quadrat", (PROJECT / document).parent]
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+def test_way_to_the_line_that_decodes_a_tile_leads_from_file_to_file():
+    way = text_of("docs/how_it_works.md").partition("\nTen files, ")[2]
+    steps = [re.findall(r"`([^`]+)`", step) for step in re.findall(r"^\d+\. (?:.|\n )+", way, re.MULTILINE)]
+    assert len(steps) == 10
+    for file, *names in steps:
+        path = PROJECT / file if (PROJECT / file).exists() else PROJECT / "scripts/quadrat" / file
+        text = path.read_text(encoding="utf-8")
+        assert [name for name in names if name.partition("(")[0] not in text] == [], file

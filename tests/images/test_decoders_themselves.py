@@ -1,4 +1,4 @@
-"""What decoders do that decides which of them reads a format; docs/how_it_works.md says what follows."""
+"""What decoders do that decides which of them reads a format; docs/how_it_works.md shows what follows."""
 
 import warnings
 

@@ -1,7 +1,4 @@
-"""What Snakemake itself does that the workflow is built on; docs/how_it_works.md says why each matters.
-
-A test that fails with a new Snakemake shows which part of the workflow that page names must be looked at.
-"""
+"""What Snakemake itself does that the workflow depends on; docs/how_it_works.md shows the consequences."""
 
 import os
 import sys
