@@ -174,6 +174,35 @@ def test_threads_of_torch_are_those_of_before(write_kind, write_tiff):
         torch.set_num_threads(before)
 
 
+SWITCHES = """
+import os, sys, warnings
+import numpy, pyarrow, pyvips
+from quadrat import predict_image
+from quadrat.processes.child import run_in_child
+
+def switches():
+    umask = os.umask(0)
+    os.umask(umask)
+    return [pyvips.cache_get_max(), umask, sys.path, dict(os.environ), warnings.filters]
+
+def predict():
+    predict_image(sys.argv[1], patch_size=32)
+
+before = switches()
+run_in_child(lambda: (predict(), print(pyvips.cache_get_max(), flush=True)))
+predict()
+print(switches() == before)
+"""
+
+
+def test_switches_of_the_process_are_set_by_a_job_and_never_in_a_notebook(images, noise):
+    Image.fromarray(noise(40, 40)).save(images / "a.png")
+    path = {"PYTHONPATH": str(Path(quadrat.__file__).parents[1])}
+    command = [sys.executable, "-c", SWITCHES, str(images / "a.png")]
+    shown = subprocess.run(command, env=path, capture_output=True, text=True, check=True).stdout
+    assert shown == "0\nTrue\n"
+
+
 # iter_patches
 
 

@@ -15,6 +15,7 @@ from quadrat.images.file_headers import FileHeader, read_header
 from quadrat.images.image import FileReader, ImageInfo
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level
+from quadrat.processes.child import is_own_process
 
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 # Measured: beside the two stripes of the pipeline, libvips and pyvips hold the newest rows three times.
@@ -22,7 +23,9 @@ VIPS_STRIPES, VIPS_BYTES = 3, 10 * MB
 # libvips decodes strips of 16 rows and forgets a strip that was read in part.
 STRIP_ROWS = 16
 
-pyvips.cache_set_max(0)
+if is_own_process():
+    # libvips remembers results in case they are asked for again, which no job does.
+    pyvips.cache_set_max(0)
 
 
 class VipsReader(FileReader):
