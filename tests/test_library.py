@@ -15,11 +15,14 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import quadrat
+from documents import blocks, cell_values
 from quadrat import PatchGrid, QuadratError, iter_patches, library, predict_image
 from quadrat.files.hashing import hash_file
 from quadrat.jobs import predict as jobs
+from quadrat.results.merge import merge_predictions
 
 PROJECT = Path(__file__).resolve().parents[1]
+PAGE = "docs/library.md"
 SIZE = 32
 SMALL = {"patch_size": SIZE}
 
@@ -317,6 +320,43 @@ def test_file_that_is_no_image_is_refused_by_its_name(content, tmp_path):
 
 
 # what the package offers
+
+
+def pixels_of(name):
+    path = PROJECT / "examples/first_run/images" / name
+    return tifffile.imread(path) if name.endswith(".tif") else np.asarray(Image.open(path))
+
+
+def cut(pixels, size):
+    rows, cols = (length // size for length in pixels.shape[:2])
+    places = [(row * size, col * size) for row in range(rows) for col in range(cols)]
+    return [pixels[y : y + size, x : x + size] for y, x in places]
+
+
+def test_page_shows_predictions_and_patches_as_numpy_gives_them(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    predicted, by_functions, patches, _ = blocks("python", PAGE)
+    fields, elevation = pixels_of("fields.png"), pixels_of("survey/elevation.tif")
+
+    listed, table = cell_values(predicted)
+    assert listed == [patch.mean() for patch in cut(fields, 512)]
+    assert table["prediction"].tolist() == listed
+    greenness, ends = cell_values(by_functions)
+    assert greenness == [patch[..., 1].mean() - patch.mean() for patch in cut(fields, 256)[:2]]
+    assert ends == [cut(fields, 512)[0].min(), cut(fields, 512)[0].max()]
+
+    count, place, mean = cell_values(patches)
+    rough = [index for index, patch in enumerate(cut(elevation, 256)) if patch.std() >= 4]
+    assert count == len(rough) < 24
+    assert place[:2] == divmod(rough[-1], 6)
+    assert mean == cut(elevation, 256)[rough[-1]].mean()
+
+
+def test_page_shows_how_results_are_read(write_result, make_settings, tmp_path, monkeypatch):
+    merge_predictions([write_result("fields.png", [0.5, 2.0])], [], make_settings().as_dict(), {}, print)
+    monkeypatch.chdir(tmp_path)
+    (listed,) = cell_values(blocks("python", PAGE)[-1])
+    assert listed == [0.5, 2.0]
 
 
 def test_importing_quadrat_imports_no_other_package():

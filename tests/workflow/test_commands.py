@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 import tifffile
@@ -18,6 +19,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from documents import PROJECT, blocks, cell_values, rows
+from quadrat import predict_image
 from shown import commands_of
 from studies import Study, means, write_image
 
@@ -128,20 +130,32 @@ def test_report_is_one_file_that_shows_each_image(sample):
 
 
 def shown(notebook):
-    """Return what each cell of code shows: its text, and the kinds of its output."""
+    """Return what each cell of code shows, except the lines of a run: its text, and the kinds of its output."""
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
-    return [[(output.data.get("text/plain"), sorted(output.data)) for output in cell] for cell in outputs]
+    return [
+        [(one.data.get("text/plain"), sorted(one.data)) for one in cell if one.output_type != "stream"]
+        for cell in outputs
+    ]
 
 
 def test_example_notebook_shows_what_it_was_saved_with(sample, monkeypatch):
     place = sample.path / NOTEBOOK
     saved, notebook = (nbformat.read(place, nbformat.NO_CONVERT) for _ in range(2))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(sample.path / "scripts"))
     monkeypatch.setenv("IPYTHONDIR", str(sample.path / "ipython"))
     folder = {"metadata": {"path": str(place.parent)}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=folder).execute()
     assert shown(notebook) == shown(saved)
     assert any("image/png" in kinds for cell in shown(saved) for _, kinds in cell)
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_library_predicts_an_image_as_the_run_did(sample, name):
+    table = predict_image(sample.path / "examples/first_run/images" / name)
+    result = pq.ParquetFile(sample.results / f"predictions/{name}.parquet").read()
+    assert table.schema == result.schema
+    assert table.equals(result)
 
 
 def test_images_of_ones_own_are_predicted_and_read_in_a_notebook(tmp_path, monkeypatch):

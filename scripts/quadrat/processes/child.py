@@ -31,18 +31,18 @@ SECONDS_BETWEEN_LOOKS = 0.02
 HELD = re.compile(r"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
 
 
-# Whether what holds for the whole process is ours to set.
+# Whether switches of the whole process are ours to set.
 _is_own = False
 
 
 def own_process() -> None:
-    """Let quadrat set what holds for the whole process: each forked job calls this, and a notebook never."""
+    """Let quadrat set switches of the whole process: each forked job calls this, and a notebook never."""
     global _is_own
     _is_own = True
 
 
 def is_own_process() -> bool:
-    """Return whether quadrat may set what holds for the whole process."""
+    """Return whether quadrat may set switches of the whole process."""
     return _is_own
 
 
