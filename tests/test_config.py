@@ -233,54 +233,66 @@ def test_bad_value_is_refused_with_value_expectation_and_place(schema, refusal, 
 
 
 def test_the_value_is_shown_as_it_is_written_in_yaml(refusal):
-    assert refusal(stride=0).startswith("stride 0: must be a whole number of pixels")
-    assert refusal(images=None).startswith("images null: must be")
-    assert refusal(edge="ü").startswith("edge ü: must be")
+    assert refusal(stride=0).startswith("stride is 0; it must be a whole number of pixels")
+    assert refusal(images=None).startswith("images is null; it must be")
+    assert refusal(edge="ü").startswith("edge is ü; it must be")
 
 
 def test_channel_0_is_refused_with_how_channels_are_counted(refusal):
-    assert "counted from 1, as in GDAL and QGIS; there is no channel 0" in refusal(channels=[0, 1])
+    assert "counted from 1, as in GDAL and QGIS: there is no channel 0" in refusal(channels=[0, 1])
 
 
 def test_folder_that_yaml_reads_as_a_number_is_refused_with_the_way_to_quote_it(refusal):
     # What `--config images=2024_01` arrives as.
     line = refusal(images=yaml.safe_load("2024_01"))
-    assert line.startswith("images 202401: must be a folder")
+    assert line.startswith("images is 202401; it must be a folder")
     assert "YAML read 202401 as int: quote it, --config 'images=\"...\"'" in line
 
 
 BAD_IN_PREDICTOR = [
-    (MODEL | {"name": "two words"}, "name two words: must be predict_patch, predict_batch, or the name"),
-    (MODEL | {"batch_size": 0}, "batch_size 0: must be a whole number, at least 1"),
-    (MODEL | {"depends": [1]}, "depends [1]: must be a list of files"),
-    (MODEL | {"options": None}, "options null: must be keyword arguments"),
-    (ONNX | {"path": ""}, "path '': must be the model's file"),
-    (ONNX | {"layout": "CHW"}, "layout CHW: must be NCHW or NHWC"),
-    (ONNX | {"scale": "red"}, "scale red: must be a number, a list of one for each channel, or file"),
-    (ONNX | {"scale": []}, "scale []: must be a number, a list of one for each channel, or file"),
-    (ONNX | {"resize": "cubic"}, "resize cubic: must be area or bilinear"),
-    (ONNX | {"output": 0}, "output 0: must be the name of an output, or its number, counted from 1"),
-    (ONNX | {"reduce": "sum"}, "reduce sum: must be mean, fraction or max"),
-    (ONNX | {"device": "gpu"}, "device gpu: must be cpu, cuda or auto"),
-    (ONNX | {"normalize": 0.5}, "normalize 0.5: must be {mean: ..., std: ...}"),
-    (ONNX | {"normalize": {"mean": 0, "std": 0}}, "normalize: std 0: must be a number above 0"),
-    (ONNX | {"normalize": {"mean": 0}}, "normalize: std: is missing: must be a number above 0"),
+    (
+        MODEL | {"name": "two words"},
+        "name is two words; it must be predict_patch, predict_batch, or the name",
+    ),
+    (MODEL | {"batch_size": 0}, "batch_size is 0; it must be a whole number, at least 1"),
+    (MODEL | {"depends": [1]}, "depends is [1]; it must be a list of files"),
+    (MODEL | {"options": None}, "options is null; it must be keyword arguments"),
+    (ONNX | {"path": ""}, "path is ''; it must be the model's file"),
+    (ONNX | {"layout": "CHW"}, "layout is CHW; it must be NCHW or NHWC"),
+    (ONNX | {"scale": "red"}, "scale is red; it must be a number, a list of one for each channel, or file"),
+    (ONNX | {"scale": []}, "scale is []; it must be a number, a list of one for each channel, or file"),
+    (ONNX | {"resize": "cubic"}, "resize is cubic; it must be area or bilinear"),
+    (ONNX | {"output": 0}, "output is 0; it must be the name of an output, or its number, counted from 1"),
+    (ONNX | {"reduce": "sum"}, "reduce is sum; it must be mean, fraction or max"),
+    (ONNX | {"device": "gpu"}, "device is gpu; it must be cpu, cuda or auto"),
+    (ONNX | {"normalize": 0.5}, "normalize is 0.5; it must be {mean: ..., std: ...}"),
+    (ONNX | {"normalize": {"mean": 0, "std": 0}}, "normalize: std is 0; it must be a number above 0"),
+    (ONNX | {"normalize": {"mean": 0}}, "normalize: std is missing; set it to a number above 0"),
     (ONNX | {"normalize": {"mean": 0, "sd": 1}}, "normalize: sd: unknown key; did you mean std?"),
     (ONNX | {"scael": 2}, "scael: unknown key; did you mean scale? (config.yaml: predictor)"),
     ({"kind": "mean", "path": "a.py"}, "path: unknown key; the keys are kind (config.yaml: predictor)"),
-    ({"kind": "onnx"}, "path: is missing: must be the model's file"),
-    ({"kind": "statistics", "of": "median"}, "of median: must be mean, std, min, max"),
-    ({"kind": "statistics", "of": []}, "of []: must be mean, std, min, max"),
-    ({"kind": "statistics", "of": ["p101"]}, "of [p101]: must be mean, std, min, max"),
-    ({"kind": "statistics", "of": ["mean", "histogram"]}, "bins and range: must be given with histogram"),
-    (STATISTICS | {"range": [0.5]}, "range [0.5]: must be the lower end of the first bin"),
-    (STATISTICS | {"range": [2.5, 0.5]}, "range [2.5, 0.5]: must be the lower end of the first bin"),
-    (STATISTICS | {"range": [0, float("inf")]}, "range [0.0, inf]: must be the lower end of the first bin"),
-    (STATISTICS | {"range": [float("nan"), 1]}, "range [nan, 1.0]: must be the lower end of the first bin"),
-    (STATISTICS | {"bins": 0}, "bins 0: must be a whole number, from 1 to 65536"),
-    ({"kind": "python", "path": "my_model.py"}, "name: is missing: must be predict_patch"),
-    (ONNX | {"split": True}, "reduce: is missing: must be mean, fraction or max"),
-    (ONNX | {"split": True, "reduce": "mean", "resize": "area"}, "split and resize: must be one of them"),
+    ({"kind": "onnx"}, "path is missing; set it to the model's file"),
+    ({"kind": "statistics", "of": "median"}, "of is median; it must be mean, std, min, max"),
+    ({"kind": "statistics", "of": []}, "of is []; it must be mean, std, min, max"),
+    ({"kind": "statistics", "of": ["p101"]}, "of is [p101]; it must be mean, std, min, max"),
+    ({"kind": "statistics", "of": ["mean", "histogram"]}, "histogram needs bins and range; set both"),
+    (STATISTICS | {"range": [0.5]}, "range is [0.5]; it must be the lower end of the first bin"),
+    (STATISTICS | {"range": [2.5, 0.5]}, "range is [2.5, 0.5]; it must be the lower end of the first bin"),
+    (
+        STATISTICS | {"range": [0, float("inf")]},
+        "range is [0.0, inf]; it must be the lower end of the first bin",
+    ),
+    (
+        STATISTICS | {"range": [float("nan"), 1]},
+        "range is [nan, 1.0]; it must be the lower end of the first bin",
+    ),
+    (STATISTICS | {"bins": 0}, "bins is 0; it must be a whole number, from 1 to 65536"),
+    ({"kind": "python", "path": "my_model.py"}, "name is missing; set it to predict_patch"),
+    (ONNX | {"split": True}, "reduce is missing; set it to mean, fraction or max"),
+    (
+        ONNX | {"split": True, "reduce": "mean", "resize": "area"},
+        "split and resize exclude each other; keep one",
+    ),
 ]
 
 
@@ -357,9 +369,9 @@ def test_any_value_within_a_predictor_is_taken_or_refused_in_one_line(schema, da
 def test_one_of_level_mpp_and_gsd_is_given(refusal, load):
     assert load(level=0, mpp=0.5).reading.mpp == 0.5
     assert refusal(level=1, mpp=0.5) == (
-        "level 1 and mpp 0.5: must be one of level, mpp and gsd (config.yaml: level, mpp)"
+        "level 1 and mpp 0.5 exclude each other; keep one of level, mpp and gsd (config.yaml: level, mpp)"
     )
-    assert "mpp 0.5 and gsd 10.0: must be one of" in refusal(mpp=0.5, gsd=10)
+    assert "mpp 0.5 and gsd 10.0 exclude each other" in refusal(mpp=0.5, gsd=10)
 
 
 def test_whole_number_for_mpp_names_the_same_results_as_a_decimal(load):
@@ -401,6 +413,6 @@ def test_skip_takes_bounds_of_what_it_knows(refusal, skip):
 
 def test_refusal_of_a_bound_names_its_place(refusal):
     assert refusal(skip={"background": {"tissue_below": 2}}) == (
-        "skip: background: tissue_below 2.0: must be a share of pixels over 0 and up to 1 "
+        "skip: background: tissue_below is 2.0; it must be a share of pixels over 0 and up to 1 "
         "(config.yaml: skip: background: tissue_below)"
     )

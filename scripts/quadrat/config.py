@@ -33,18 +33,18 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
     """
     if predictor["kind"] == "torch" and find_spec("torch") is None:
         raise ConfigError(
-            "predictor: kind torch: PyTorch is not installed here: pip install torch, in the build for this "
-            "machine (config.yaml: predictor: kind)"
+            "predictor: kind torch needs PyTorch, which is not installed here; pip install torch, in the build for "
+            "this machine (config.yaml: predictor: kind)"
         )
     if "histogram" in predictor.get("of", []):
         _refuse_missing_ends(predictor.get("bins"), predictor.get("range"))
     if predictor.get("split") and "resize" in predictor:
         raise ConfigError(
-            "predictor: split and resize: must be one of them (config.yaml: predictor: split, resize)"
+            "predictor: split and resize exclude each other; keep one of them (config.yaml: predictor: split, resize)"
         )
     if predictor.get("split") and "reduce" not in predictor:
         raise ConfigError(
-            "predictor: reduce: is missing: must be mean, fraction or max, by which the tiles of a patch "
+            "predictor: reduce is missing; set it to mean, fraction or max, by which the tiles of a patch "
             "become one prediction (config.yaml: predictor: reduce)"
         )
 
@@ -52,12 +52,12 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
 def _refuse_missing_ends(bins: int | None, ends: list[float] | None) -> None:
     if bins is None or ends is None:
         raise ConfigError(
-            "predictor: bins and range: must be given with histogram, such as bins: 16 and range: [0, 256] "
+            "predictor: histogram needs bins and range; set both, such as bins: 16 and range: [0, 256] "
             "(config.yaml: predictor: bins, range)"
         )
     if not -math.inf < ends[0] < ends[1] < math.inf:
         raise ConfigError(
-            f"predictor: range {ends}: must be the lower end of the first bin and the upper end of the last, "
+            f"predictor: range is {ends}; it must be the lower end of the first bin and the upper end of the last, "
             "such as [0, 256] (config.yaml: predictor: range)"
         )
 
@@ -134,7 +134,9 @@ def _refuse_two_resolutions(values: dict[str, Any]) -> None:
     given = [key for key in ("level", "mpp", "gsd") if values[key]]
     if len(given) > 1:
         listed = " and ".join(f"{key} {values[key]}" for key in given)
-        raise ConfigError(f"{listed}: must be one of level, mpp and gsd (config.yaml: {', '.join(given)})")
+        raise ConfigError(
+            f"{listed} exclude each other; keep one of level, mpp and gsd (config.yaml: {', '.join(given)})"
+        )
 
 
 def _coerce(value: Any, rule: dict[str, Any]) -> Any:
@@ -174,7 +176,7 @@ def _takes_text(rule: dict[str, Any], text: str) -> bool:
 
 
 def _rule_of(value: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the rule, for a mapping of this kind, whose keys tell what they expect; None if none does."""
+    """Return the rule, for a mapping of this kind, whose keys have expectations; None if there is no such rule."""
     for option in _options(rule):
         properties = option.get("properties", {})
         is_of_kind = "kind" not in properties or value.get("kind") in properties["kind"]["enum"]
@@ -184,14 +186,14 @@ def _rule_of(value: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _check(value: Any, rule: dict[str, Any], *keys: str) -> None:
-    """Check a value and, in a mapping whose keys tell what they expect, that of each of them."""
+    """Check a value and, in a mapping whose keys have expectations, the value of each key."""
     of_kind = _rule_of(value, rule) if isinstance(value, dict) else None
     if of_kind and len(value) >= of_kind.get("minProperties", 0):
         _refuse_unknown_keys(value, of_kind["properties"], *keys)
         for key in of_kind.get("required", []):
             if key not in value:
                 place, expected = ": ".join([*keys, key]), of_kind["properties"][key]["expected"]
-                raise ConfigError(f"{place}: is missing: must be {expected} (config.yaml: {place})")
+                raise ConfigError(f"{place} is missing; set it to {expected} (config.yaml: {place})")
         for key, inner in value.items():
             _check(inner, of_kind["properties"][key], *keys, key)
     elif not _fits(value, rule):
@@ -216,10 +218,9 @@ def _validator() -> Any:
 
 def _refusal(value: Any, rule: dict[str, Any], keys: tuple[str, ...]) -> str:
     place = ": ".join(keys)
-    line = f"{place} {_as_typed(value)}: must be {rule['expected']}"
+    line = f"{place} is {_as_typed(value)}; it must be {rule['expected']}"
     if keys == ("channels",) and isinstance(value, list) and 0 in value:
-        counted = "channels are counted from 1, as in GDAL and QGIS; there is no channel 0"
-        line = f"{place} {_as_typed(value)}: {counted}"
+        line = f"{place} are {_as_typed(value)}; they are counted from 1, as in GDAL and QGIS: there is no channel 0"
     if _is_text(rule) and not isinstance(value, (str, list, dict)):
         line += f"; YAML read {value!r} as {type(value).__name__}: quote it, --config '{place}=\"...\"'"
     return f"{line} (config.yaml: {place})"

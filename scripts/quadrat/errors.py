@@ -5,10 +5,10 @@
     QuadratError
     ├── ConfigError        stops the run before its first job
     ├── ResultsError       the results folder does not hold what it should; stops planning or the merge
-    │   └── WriteError          nor can it be written to; never recorded as the failure of an image
+    │   └── WriteError          a file of it cannot be written; never recorded as the failure of an image
     ├── ImageError         its file cannot be predicted; recorded, and tried again when the file changes
-    │   ├── MemoryBudgetError   nor in the memory of its job; tried again by the next run
-    │   └── MissingReaderError  nor by what is installed; tried again likewise
+    │   ├── MemoryBudgetError   not in the memory of its job; tried again by the next run
+    │   └── MissingReaderError  not by the installed libraries; tried again likewise
     ├── PredictorError     the user's model failed; tried again by Snakemake, then by the next run
     └── FileChangedError   a file was written to during the run; tried again likewise
 """
@@ -45,7 +45,7 @@ class WriteError(ResultsError):
     ----------
     path : path
     error : OSError
-        What the system says of it.
+        The reason that the system reports.
     """
 
     kind = "write"
@@ -57,14 +57,14 @@ class WriteError(ResultsError):
 
 
 class ImageError(QuadratError):
-    """An image cannot be predicted because of what its file holds.
+    """An image cannot be predicted because of its file's content.
 
     Parameters
     ----------
     reason : str
-        What is wrong with the file, with the value found and the value expected.
+        The fault of the file, with the value found and the value expected.
     hint : str, optional
-        What the user can do about it.
+        A way out for the user.
     """
 
     kind = "data"
@@ -92,7 +92,6 @@ class PredictorError(QuadratError):
     Parameters
     ----------
     reason : str
-        What went wrong.
     patch : int, optional
         Index of the patch in the batch that was predicted, where it is known.
     """

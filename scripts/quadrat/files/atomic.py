@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 TEMPORARY = ".tmp"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
-# What the system says of a disk, whichever file was read or written when it did.
+# Errors of a disk, whichever file was read or written when the system reported them.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
 def writing(path: str | os.PathLike) -> "Iterator[None]":
-    """Tell which file could not be written, where the block meets an error of the system.
+    """Turn an error of the system in the block into one that names the file.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def writing(path: str | os.PathLike) -> "Iterator[None]":
 def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None) -> "Iterator[Path]":
     """Yield a path to write to that takes the place of `path` when the block ends without an error.
 
-    The file is on disk before it is renamed: whoever finds `path` finds a whole file.
+    The file is on disk before it is renamed, so that `path` is always a whole file.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None)
             folder, name = stack.enter_context(open_parent(path, results or path.parent, make=True))
             handle = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             stack.callback(os.close, handle)
-            # Whole results are as open as the user's umask says; nobody else reads half of one.
+            # Whole results have the permissions that the user's umask allows; nobody else reads half of one.
             mode = stat.S_IMODE(os.fstat(handle).st_mode)
             os.fchmod(handle, 0o600)
         try:

@@ -1,4 +1,4 @@
-"""The log of a job: what it says is shown on the terminal and kept in a file."""
+"""The log of a job: its lines are shown on the terminal and kept in a file."""
 
 import os
 import traceback
@@ -29,7 +29,7 @@ class JobLog:
         self._write(f"{visible(line)}\n")
 
     def keep(self, text: str) -> None:
-        """Keep what is not shown, such as a traceback."""
+        """Keep a text that is not shown, such as a traceback."""
         self._write(visible_lines(masked(text)))
 
     def _write(self, text: str) -> None:

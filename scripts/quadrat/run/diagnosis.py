@@ -1,4 +1,4 @@
-"""Obstacles: what keeps a run from going on that is no fault of its images, such as a full disk."""
+"""Diagnosis: obstacles that keep a run from going on and are no fault of its images, such as a full disk."""
 
 import os
 import tempfile
@@ -10,18 +10,18 @@ ROOM = 1 << 20
 
 
 def diagnose(plan: Plan, folders: list[str]) -> list[str]:
-    """Look whether the images of a run are still there, and its folders can be written to.
+    """Check that the images of a run still exist, and that its folders can be written to.
 
     Parameters
     ----------
     plan : Plan
     folders : list of str
-        Those that the run writes to.
+        The folders that the run writes to.
 
     Returns
     -------
     list of str
-        A line for each obstacle.
+        One line per obstacle.
     """
     refused = {folder: _why_unwritable(folder) for folder in folders}
     lines = [f"{folder}: cannot be written to: {why}" for folder, why in refused.items() if why]
@@ -35,7 +35,7 @@ def diagnose(plan: Plan, folders: list[str]) -> list[str]:
 
 
 def _why_unwritable(folder: str) -> str:
-    """Try to write to a folder, and tell what the system says of that; nothing where it works."""
+    """Try to write to a folder; return the error that the system reports, or an empty text."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(ROOM))

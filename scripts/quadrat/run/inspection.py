@@ -1,4 +1,4 @@
-"""The inspection: what each image is and will need, from its header alone, before any prediction."""
+"""The inspection: properties and needs of each image, from its header alone, before any prediction."""
 
 import math
 from collections import Counter
@@ -27,7 +27,7 @@ MPP_DIGITS = 4
 
 @dataclass(frozen=True)
 class Inspected:
-    """What the header of an image tells; empty where it cannot be read.
+    """The header of an image; empty if it cannot be read.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ class Inspected:
     mem_mb : int
         Least memory of a job that predicts it, in MB, as Snakemake counts it.
     notes : str
-        What is done to its pixels or chosen among them.
+        Conversions of its pixels, and choices among them.
     problem, hint : str
-        Why it cannot be read, and what helps.
+        Why it cannot be read, and a way out.
     """
 
     filename: str
@@ -81,7 +81,7 @@ def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]]
     ----------
     settings : Settings
     ask : callable
-        Takes questions, and returns in their order what `answer` returns for each, or `Ended`; see
+        Takes questions, and returns in their order the result of `answer` for each, or `Ended`; see
         `quadrat.processes.limits.answers`.
     log : JobLog
         Takes the lines that a person should read, and the tracebacks.
@@ -119,7 +119,7 @@ def _inspected(image: FoundImage, answered: dict[str, Any] | None) -> Inspected:
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Return what the header of an image holds, or its problem; each a field of `Inspected`."""
+    """Return the header of an image, or its problem, as fields of `Inspected`."""
     try:
         return _header(question["path"], ReadSettings(**question["reading"]))
     except ImageError as error:
@@ -129,7 +129,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _header(path: str, reading: ReadSettings) -> dict[str, Any]:
-    """Return what the header of a readable image tells."""
+    """Return the fields of `Inspected` that the header of a readable image holds."""
     from quadrat.images.budget import MB, REST_MB, estimates
     from quadrat.images.resolution import open_reading
     from quadrat.patches.stream import plan_blocks, require_listable
@@ -169,7 +169,7 @@ def _cell(value: Any) -> Any:
 
 
 def _table_lines(images: list[Inspected], table: str) -> Iterator[str]:
-    """Return the table as lines, and then the problems, each as a line of its own."""
+    """Yield the lines of the table, then one line per problem."""
     import pandas as pd
 
     readable = [image for image in images if not image.problem]

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 from quadrat.files.text import show
 
-# A line for each of many short jobs would tell nobody anything.
+# A line for each of many short jobs would be of no use.
 SECONDS_BETWEEN_LINES = 5.0
 
 # Rules whose jobs are counted, and what each makes one of.
@@ -33,9 +33,9 @@ class ProgressHandler(logging.Handler):
         self._started = 0.0
         self._last_line = float("-inf")
 
-    # Any: Snakemake gives its records attributes that those of logging do not have.
+    # Any: Snakemake gives its records attributes that the records of logging lack.
     def emit(self, record: Any) -> None:
-        """Count the start and end of jobs, and tell of those that their cluster says have failed."""
+        """Count the start and end of jobs, and show the jobs that their cluster reports as failed."""
         event = getattr(record, "event", None)
         if event == "job_info" and record.rule_name in self._totals:
             self._started = self._started or time.monotonic()
@@ -44,7 +44,7 @@ class ProgressHandler(logging.Handler):
             self._done[self._running.pop(record.job_id)] += 1
             self._show_counts()
         elif event == "job_error" and record.rule_msg:
-            # The first sentence says why; a job on this machine has said so itself.
+            # The first sentence is the reason; a job on this machine has shown it itself.
             reason = record.rule_msg.split(". ")[0]
             show(f"{', '.join(record.output)}: {reason} (logs: {', '.join(record.log)})", self._stream)
         elif event == "group_error":

@@ -29,9 +29,9 @@ def write_run_record(
     settings : dict
         The effective configuration.
     recipe : dict
-        What versions are made from: the configuration that changes results, with hashes of files.
+        The content of versions: the configuration that changes results, with hashes of files.
     project : str
-        Folder of the workflow, whose commit is recorded where it is a git checkout.
+        Folder of the workflow, whose commit is recorded if it is a git checkout.
     results : str, optional
         The results folder that the file is in; see `quadrat.files.atomic.replacing`.
     """

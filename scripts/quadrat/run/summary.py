@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run."""
+"""The summary: the lines that a person reads at the end of a run."""
 
 from glob import escape
 
@@ -8,17 +8,17 @@ from quadrat.plan.plan import Plan
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.tables import read_image_table
 
-# Longer lists are cut: images.tsv has them whole.
+# Longer lists are cut: images.tsv lists all images.
 MOST_LINES = 20
 
 
 def summarise(plan: Plan, seconds: float) -> list[str]:
-    """Tell what a run made of its images.
+    """Describe the results of a run.
 
     Parameters
     ----------
     plan : Plan
-        What the run was to make.
+        The plan of the run.
     seconds : float
         Duration of the run.
 
@@ -52,12 +52,12 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
 
 
 def is_merged(plan: Plan) -> bool:
-    """Tell whether the merged files hold what a run was to make."""
+    """Return whether the merged files hold the results of a plan."""
     return ResultsFolder(plan.settings.results).read_merged().get("state") == plan.state
 
 
 def failure_lines(table: str) -> list[str]:
-    """Tell which images failed and why, and how to leave them out; nothing where none failed.
+    """List the images that failed, with reasons and a line that leaves them out; empty if none failed.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def failure_lines(table: str) -> list[str]:
 
 
 def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
-    lines = ["the results were not merged; what is computed stays, and the same command goes on"]
+    lines = ["the results were not merged; computed results stay, and the same command goes on"]
     planned = [image for image in plan.images if image.version]
     missing = [
         image.filename + _done_shards(plan, path, there)
