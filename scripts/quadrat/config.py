@@ -33,14 +33,15 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
     """
     if predictor["kind"] == "torch" and find_spec("torch") is None:
         raise ConfigError(
-            "predictor: kind torch needs PyTorch, which is not installed here; pip install torch, in the build for "
-            "this machine (config.yaml: predictor: kind)"
+            "predictor: kind torch needs PyTorch, which is not installed here; pip install torch, in the build "
+            "for this machine (config.yaml: predictor: kind)"
         )
     if "histogram" in predictor.get("of", []):
         _refuse_missing_ends(predictor.get("bins"), predictor.get("range"))
     if predictor.get("split") and "resize" in predictor:
         raise ConfigError(
-            "predictor: split and resize exclude each other; keep one of them (config.yaml: predictor: split, resize)"
+            "predictor: split and resize exclude each other; keep one of them "
+            "(config.yaml: predictor: split, resize)"
         )
     if predictor.get("split") and "reduce" not in predictor:
         raise ConfigError(
@@ -57,8 +58,8 @@ def _refuse_missing_ends(bins: int | None, ends: list[float] | None) -> None:
         )
     if not -math.inf < ends[0] < ends[1] < math.inf:
         raise ConfigError(
-            f"predictor: range is {ends}; it must be the lower end of the first bin and the upper end of the last, "
-            "such as [0, 256] (config.yaml: predictor: range)"
+            f"predictor: range is {ends}; it must be the lower end of the first bin and the upper end of the "
+            "last, such as [0, 256] (config.yaml: predictor: range)"
         )
 
 
@@ -176,7 +177,7 @@ def _takes_text(rule: dict[str, Any], text: str) -> bool:
 
 
 def _rule_of(value: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the rule, for a mapping of this kind, whose keys have expectations; None if there is no such rule."""
+    """Return the rule, for a mapping of this kind, whose keys have expectations; None without such a rule."""
     for option in _options(rule):
         properties = option.get("properties", {})
         is_of_kind = "kind" not in properties or value.get("kind") in properties["kind"]["enum"]
@@ -220,7 +221,8 @@ def _refusal(value: Any, rule: dict[str, Any], keys: tuple[str, ...]) -> str:
     place = ": ".join(keys)
     line = f"{place} is {_as_typed(value)}; it must be {rule['expected']}"
     if keys == ("channels",) and isinstance(value, list) and 0 in value:
-        line = f"{place} are {_as_typed(value)}; they are counted from 1, as in GDAL and QGIS: there is no channel 0"
+        counted = "they are counted from 1, as in GDAL and QGIS: there is no channel 0"
+        line = f"{place} are {_as_typed(value)}; {counted}"
     if _is_text(rule) and not isinstance(value, (str, list, dict)):
         line += f"; YAML read {value!r} as {type(value).__name__}: quote it, --config '{place}=\"...\"'"
     return f"{line} (config.yaml: {place})"

@@ -130,7 +130,7 @@ def test_report_is_one_file_that_shows_each_image(sample):
 
 
 def shown(notebook):
-    """Return what each cell of code shows, except the lines of a run: its text, and the kinds of its output."""
+    """Return the text and the kinds of output of each cell of code, without the lines of a run."""
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     return [
         [(one.data.get("text/plain"), sorted(one.data)) for one in cell if one.output_type != "stream"]

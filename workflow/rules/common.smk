@@ -67,7 +67,7 @@ def job_minutes(wildcards, attempt):
 def job_threads(wildcards):
     """Return the threads of a job: few jobs share all cores, many take one each.
 
-    Where jobs share a GPU, one runs at a time. A join takes one thread.
+    Jobs that share a GPU run one at a time. A join takes one thread.
     """
     if is_join(wildcards) or not this_run.shares_cores:
         return 1  # on a cluster, and in its jobs, which are told the cores of their node and not their own
