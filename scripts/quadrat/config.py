@@ -33,8 +33,8 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
     """
     if predictor["kind"] == "torch" and find_spec("torch") is None:
         raise ConfigError(
-            "predictor: kind torch needs PyTorch, which is not installed here; pip install torch, in the build "
-            "for this machine (config.yaml: predictor: kind)"
+            "predictor: kind torch needs PyTorch, which is not installed here; pip install torch, in the "
+            "build for this machine (config.yaml: predictor: kind)"
         )
     if "histogram" in predictor.get("of", []):
         _refuse_missing_ends(predictor.get("bins"), predictor.get("range"))
