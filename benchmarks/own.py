@@ -87,7 +87,7 @@ def _quadrat_runs(path: str, threads: int) -> Iterator:
     own_process()
     with open_image(path) as image:
         grid = PatchGrid(image.info.height, image.info.width, PATCH, PATCH)
-        yield from stream_patches(image, grid, threads)
+        yield from stream_patches(image.reader(), grid, threads)
 
 
 def job(path: str, threads: int) -> Iterator[float]:

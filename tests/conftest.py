@@ -195,15 +195,6 @@ class ArrayReader:
             yield array
             array[...] = 99
 
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self.close()
-
 
 @pytest.fixture(scope="session")
 def array_reader():

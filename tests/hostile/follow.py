@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 
 from quadrat.errors import ImageError
-from quadrat.images.validity import open_with_validity
+from quadrat.images.open import open_image
+from quadrat.images.reading import reader_with_validity
 from quadrat.patches.vector_files import read_vectors
 from quadrat.settings import ReadSettings
 
@@ -14,7 +15,8 @@ READING = ReadSettings(patch_size=32, stride=32, skip={"nodata": 1.0})
 
 
 def pixels(path):
-    with open_with_validity(path, READING, 200) as opened:
+    with open_image(path, memory_mb=200) as image:
+        opened = reader_with_validity(image, READING)
         grid = READING.grid(opened.info.height, opened.info.width)
         list(opened.reader.read_blocks(grid.windows(), 1))
 

@@ -1,9 +1,43 @@
 """Comparison of what a reader gives with slices of the fully loaded image."""
 
+from contextlib import ExitStack, contextmanager
+
 import numpy as np
 import tifffile
 
 from quadrat.grid import PatchGrid, Window
+from quadrat.images.open import open_image
+from quadrat.images.reading import configured_reader, reader_with_validity
+
+
+class open_reader(ExitStack):  # noqa: N801
+    """A reader of an image, which is closed with it."""
+
+    def __init__(self, path, channels=None, level=0, plane=None, memory_mb=None):
+        super().__init__()
+        with ExitStack() as held:
+            image = held.enter_context(open_image(path, plane, memory_mb))
+            self.reader = image.reader(level, channels)
+            self.enter_context(held.pop_all())
+        self.info, self.read_blocks = self.reader.info, self.reader.read_blocks
+
+    @property
+    def segments_decoded(self):
+        return self.reader.segments_decoded
+
+
+@contextmanager
+def open_with_validity(path, reading, memory_mb=None):
+    """Open what the configuration reads of an image, with its alpha or mask."""
+    with open_image(path, reading.plane, memory_mb) as image:
+        yield reader_with_validity(image, reading)
+
+
+@contextmanager
+def open_configured(path, reading, memory_mb=None):
+    """Open what the configuration reads of an image."""
+    with open_image(path, reading.plane, memory_mb) as image:
+        yield configured_reader(image, reading)
 
 
 def load_tiff(path, level=0):

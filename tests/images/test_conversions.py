@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comparison import assert_reads, row_blocks
+from comparison import assert_reads, open_reader, row_blocks
 from documents import commands
 from quadrat.errors import ImageError
-from quadrat.images.open import open_image
 from traps import HEIGHT, RGB, U16, WIDTH, written_by_gdal
 
 FORMATS = Path(__file__).parents[2] / "docs/formats.md"
@@ -30,7 +29,7 @@ def run(command, folder):
 
 
 def assert_image(path, pixels):
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, pixels, row_blocks(reader.info, 512, 512, "pad"))
 
 
@@ -64,7 +63,7 @@ def test_bands_of_landsat_become_the_channels_of_one_image(tmp_path):
 def converted(path, command=None):
     """Run the command that the refusal of an image names, or another, and give the image that it makes."""
     with pytest.raises(ImageError) as error:
-        open_image(path)
+        open_reader(path)
     command = command or error.value.hint.removeprefix("convert it: ")
     assert command.startswith("gdal_translate ")
     assert command in FORMATS.read_text()
@@ -78,7 +77,7 @@ def test_a_format_of_several_files_is_converted_by_the_command_of_its_error(tmp_
     result = converted(tmp_path / "a.img")
     assert_image(result, U16[..., None])
     run("gdaladdo OUT.tif 2 4", tmp_path)
-    with open_image(result, level=2) as reader:
+    with open_reader(result, level=2) as reader:
         assert reader.info.level_count == 3
 
 

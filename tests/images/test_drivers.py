@@ -10,11 +10,10 @@ from PIL import Image
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
-from comparison import assert_reads, row_blocks
+from comparison import assert_reads, open_reader, row_blocks
 from documents import PROJECT
 from quadrat.errors import ImageError
 from quadrat.images import drivers
-from quadrat.images.open import open_image
 from traps import RGB, written_by_gdal
 
 # Each leads GDAL to a server.
@@ -54,7 +53,7 @@ def test_file_that_names_a_server_is_refused_and_the_server_not_asked(tmp_path, 
     path = tmp_path / f"a.{ending}"
     path.write_text(FILES[form].format(url=url))
     with pytest.raises(ImageError):
-        open_image(path)
+        open_reader(path)
     assert asked == []
 
 
@@ -85,7 +84,7 @@ def test_format_is_read_by_its_content_as_pillow_reads_it(driver, tmp_path):
     image.save(path, format=driver, **options)
     with Image.open(path) as loaded:
         pixels = np.array(loaded.convert("RGB"))
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert reader.info.format == driver
         assert_reads(reader, pixels, row_blocks(reader.info, 32, 32, "pad"))
 
@@ -99,7 +98,7 @@ def test_a_scene_that_gdal_warps_or_puts_together_is_read_from_its_vrt(tmp_path)
         with WarpedVRT(image, crs="EPSG:3857") as warped:
             rasterio.shutil.copy(warped, tmp_path / "warped.vrt", driver="VRT")
     for name in ("plain.vrt", "warped.vrt"):
-        with rasterio.open(tmp_path / name) as image, open_image(tmp_path / name) as reader:
+        with rasterio.open(tmp_path / name) as image, open_reader(tmp_path / name) as reader:
             pixels = image.read().transpose(1, 2, 0)
             assert_reads(reader, pixels, row_blocks(reader.info, 32, 32, "pad"))
 
@@ -112,7 +111,7 @@ def test_format_that_may_name_other_files_is_refused_by_its_name_with_the_way_ou
     path = tmp_path / "a.tif"
     path.write_bytes(start + bytes(100))
     with pytest.raises(ImageError, match=f"{named}: not read") as caught:
-        open_image(path)
+        open_reader(path)
     assert "gdal_translate" in caught.value.hint
 
 

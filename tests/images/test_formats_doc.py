@@ -7,10 +7,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from comparison import assert_reads, load_tiff, row_blocks
+from comparison import assert_reads, load_tiff, open_reader, row_blocks
 from documents import PROJECT
 from quadrat.errors import ImageError
-from quadrat.images.open import open_image
 from traps import GRAY, MASK, RGB, U16, written_by_gdal
 
 TEXT = (PROJECT / "docs/formats.md").read_text(encoding="utf-8")
@@ -19,7 +18,7 @@ SMALL = (slice(100, 260), slice(50, 250))
 
 
 def assert_image(path, pixels):
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, pixels.reshape(*pixels.shape[:2], -1), row_blocks(reader.info, 64, 50, "pad"))
 
 
@@ -96,7 +95,7 @@ def test_files_beside_an_image_are_not_read(ending, world_file, write):
     path = write(ending)
 
     def read():
-        with open_image(path) as reader:
+        with open_reader(path) as reader:
             (block,) = reader.read_blocks(row_blocks(reader.info, 160, 160, "drop"), 1)
             return reader.info, block.tolist()
 
@@ -113,4 +112,4 @@ def test_an_image_beside_which_gdal_reads_all_the_same_is_refused(beside, write)
     path = write(".bmp")
     tifffile.imwrite(f"{path}{beside}", np.zeros(GRAY[SMALL].shape, np.uint8))
     with pytest.raises(ImageError, match=rf"GDAL would read a\.bmp\{beside} beside it, which is not watched"):
-        open_image(path)
+        open_reader(path)

@@ -10,10 +10,9 @@ from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
-from comparison import assert_reads, row_blocks
+from comparison import assert_reads, open_reader, row_blocks
 from quadrat.errors import ImageError, MemoryBudgetError
 from quadrat.images import gdal
-from quadrat.images.open import open_image
 from traps import F32, HEIGHT, RGB, U16, WIDTH, written_by_gdal
 
 VRT = """<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>EPSG:32612</SRS>
@@ -45,12 +44,12 @@ def write_vrt(path, source, dtype="UInt16"):
 )
 def test_every_block_equals_a_slice_of_what_rasterio_loads(patch_size, stride, edge, jpeg2000):
     for threads in (1, 2, 4):
-        with open_image(jpeg2000) as reader:
+        with open_reader(jpeg2000) as reader:
             assert_reads(reader, RGB, row_blocks(reader.info, patch_size, stride, edge), threads)
 
 
 def test_channels_are_read_in_the_order_asked_for(jpeg2000):
-    with open_image(jpeg2000, channels=(3, 1)) as reader:
+    with open_reader(jpeg2000, channels=(3, 1)) as reader:
         assert_reads(reader, RGB[..., [2, 0]], row_blocks(reader.info, 256, 256, "pad"))
 
 
@@ -61,11 +60,11 @@ def test_levels_are_overviews(tmp_path):
         warnings.simplefilter("ignore")
         with rasterio.open(path, overview_level=0) as image:
             pixels = image.read().transpose(1, 2, 0)
-    with open_image(path, level=1) as reader:
+    with open_reader(path, level=1) as reader:
         assert reader.info.downsample == (2, 2)
         assert_reads(reader, pixels, row_blocks(reader.info, 256, 100, "pad"))
     with pytest.raises(ImageError, match="level 9"):
-        open_image(path, level=9)
+        open_reader(path, level=9)
 
 
 def test_a_palette_is_expanded(tmp_path):
@@ -73,7 +72,7 @@ def test_a_palette_is_expanded(tmp_path):
     Image.fromarray(RGB).quantize(60, Image.Quantize.FASTOCTREE).save(path)
     with Image.open(path) as image:
         pixels = np.array(image.convert("RGB"))
-    with open_image(path, channels=(3, 2)) as reader:
+    with open_reader(path, channels=(3, 2)) as reader:
         assert_reads(reader, pixels[..., [2, 1]], row_blocks(reader.info, 256, 256, "pad"))
         assert reader.info.notes == ("palette expanded to RGB",)
 
@@ -82,7 +81,7 @@ def test_a_vrt_gives_its_fill_crs_and_transform(tmp_path):
     with written_by_gdal(tmp_path / "source.tif", 1, "uint16") as image:
         image.write(U16, 1)
     write_vrt(tmp_path / "a.vrt", "source.tif")
-    with open_image(tmp_path / "a.vrt") as reader:
+    with open_reader(tmp_path / "a.vrt") as reader:
         assert_reads(reader, U16[..., None], row_blocks(reader.info, 512, 512, "pad"))
         assert (reader.info.fill, reader.info.crs) == ((17,), "EPSG:32612")
         assert reader.info.transform == tuple(Affine(10, 0, 5e5, 0, -10, 4e6))[:6]
@@ -105,13 +104,13 @@ def test_scales_and_offsets_are_those_of_rasterio(channels, level, tmp_path):
     wanted = [channel - 1 for channel in channels or (1, 2, 3)]
     with pytest.warns(NotGeoreferencedWarning):
         image = rasterio.open(vrt)
-    with image, open_image(vrt, channels, level) as reader:
+    with image, open_reader(vrt, channels, level) as reader:
         assert reader.info.scales == tuple(image.scales[one] for one in wanted)
         assert reader.info.offsets == tuple(image.offsets[one] for one in wanted)
 
 
 def test_image_without_scales_tells_none(jpeg2000):
-    with open_image(jpeg2000) as reader:
+    with open_reader(jpeg2000) as reader:
         assert (reader.info.scales, reader.info.offsets) == (None, None)
 
 
@@ -140,14 +139,14 @@ def mosaic(tmp_path):
 
 
 def test_a_mosaic_is_read_as_one_image(mosaic):
-    with open_image(mosaic) as reader:
+    with open_reader(mosaic) as reader:
         assert_reads(reader, np.tile(U16, 2)[..., None], row_blocks(reader.info, 512, 300, "pad"), 4)
 
 
 def test_a_mosaic_whose_source_is_missing_is_refused_when_it_is_opened(mosaic):
     (mosaic.parent / "right.tif").unlink()
     with pytest.raises(ImageError, match=r"^its source right\.tif: no such file$"):
-        open_image(mosaic)
+        open_reader(mosaic)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -158,7 +157,7 @@ def test_a_mosaic_whose_source_is_truncated_is_refused_and_not_filled_with_zeros
     right = mosaic.parent / "right.tif"
     right.write_bytes(right.read_bytes()[: right.stat().st_size * 2 // 3])
     with (
-        open_image(mosaic) as reader,
+        open_reader(mosaic) as reader,
         pytest.raises(ImageError, match=r"rows [\d,]+ to [\d,]+ cannot be decoded"),
     ):
         list(reader.read_blocks(row_blocks(reader.info, patch_size, patch_size, "pad"), threads))
@@ -168,26 +167,26 @@ def test_a_mosaic_whose_source_is_truncated_is_refused_and_not_filled_with_zeros
 def test_a_mosaic_whose_source_is_no_image_is_refused_when_it_is_opened(mosaic):
     (mosaic.parent / "right.tif").write_bytes(b"text" * 100)
     with pytest.raises(ImageError, match=r"its source right\.tif: not an image .* its format is none"):
-        open_image(mosaic)
+        open_reader(mosaic)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_mosaic_whose_source_must_not_be_read_is_refused(mosaic):
     (mosaic.parent / "right.tif").chmod(0)
     with pytest.raises(ImageError, match=r"its source right\.tif: cannot be opened: Permission denied"):
-        open_image(mosaic)
+        open_reader(mosaic)
 
 
 def test_memory_of_a_mosaic_is_counted_by_the_blocks_of_its_sources(mosaic, monkeypatch):
     monkeypatch.setattr(gdal, "MIN_CACHE_BYTES", 0)
-    with open_image(mosaic, memory_mb=1):
+    with open_reader(mosaic, memory_mb=1):
         pass
     with written_by_gdal(
         mosaic.with_name("left.tif"), 1, "uint16", blockysize=HEIGHT, compress="deflate"
     ) as image:
         image.write(U16, 1)
     with pytest.raises(MemoryBudgetError, match="a row of the file's blocks needs about 6 MB"):
-        open_image(mosaic, memory_mb=1)
+        open_reader(mosaic, memory_mb=1)
 
 
 def test_a_small_vrt_of_a_source_with_a_huge_tile_is_refused_before_the_tile_is_allocated(tmp_path):
@@ -195,30 +194,30 @@ def test_a_small_vrt_of_a_source_with_a_huge_tile_is_refused_before_the_tile_is_
     with written_by_gdal(tmp_path / "source.tif", 1, "uint16", (16, 16), **storage) as image:
         image.write(U16[:16, :16], 1)
     write_vrt(tmp_path / "a.vrt", "source.tif")
-    with open_image(tmp_path / "a.vrt", memory_mb=100):
+    with open_reader(tmp_path / "a.vrt", memory_mb=100):
         pass
     with tifffile.TiffFile(tmp_path / "source.tif", mode="r+") as tif:
         tif.pages[0].tags["TileLength"].overwrite(16_384)
     with pytest.raises(MemoryBudgetError, match=r"a row of the file's blocks needs about 1,074 MB"):
-        open_image(tmp_path / "a.vrt", memory_mb=300)
+        open_reader(tmp_path / "a.vrt", memory_mb=300)
 
 
 def test_a_vrt_under_another_name_is_refused(mosaic):
     other = mosaic.with_name("a.tif")
     mosaic.rename(other)
     with pytest.raises(ImageError, match=r"a VRT, which is read only where its name ends in \.vrt"):
-        open_image(other)
+        open_reader(other)
 
 
 def test_an_image_whose_header_is_another_file_is_refused_with_the_way_out(tmp_path):
     with written_by_gdal(tmp_path / "a.img", 1, "uint16", driver="ENVI") as image:
         image.write(U16, 1)
     with pytest.raises(ImageError, match=r"its format is none of those in docs/formats\.md") as error:
-        open_image(tmp_path / "a.img")
+        open_reader(tmp_path / "a.img")
     assert "gdal_translate" in error.value.hint
     write_vrt(tmp_path / "a.vrt", "a.img")
     with pytest.raises(ImageError, match=r"its source a\.img: not an image .* its format is none"):
-        open_image(tmp_path / "a.vrt")
+        open_reader(tmp_path / "a.vrt")
 
 
 def test_overviews_beside_an_image_are_no_levels_and_give_no_pixels(tmp_path):
@@ -236,7 +235,7 @@ def test_overviews_beside_an_image_are_no_levels_and_give_no_pixels(tmp_path):
     (tmp_path / "a.vrt").write_text(text)
 
     def pixels():
-        with open_image(tmp_path / "a.vrt") as reader:
+        with open_reader(tmp_path / "a.vrt") as reader:
             assert reader.info.level_count == 1
             return next(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1)).copy()
 
@@ -269,7 +268,7 @@ def test_python_code_in_a_vrt_is_not_run(tmp_path, monkeypatch):
         image.read(1)
     assert (tmp_path / "ran").exists()
     (tmp_path / "ran").unlink()
-    with pytest.raises(ImageError), open_image(tmp_path / "a.vrt") as reader:
+    with pytest.raises(ImageError), open_reader(tmp_path / "a.vrt") as reader:
         list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1))
     assert not (tmp_path / "ran").exists()
 
@@ -279,13 +278,13 @@ def test_complex_numbers_are_refused(tmp_path):
         image.write(F32.astype(np.complex64), 1)
     write_vrt(tmp_path / "a.vrt", "source.tif", "CFloat32")
     with pytest.raises(ImageError, match="complex numbers: not supported"):
-        open_image(tmp_path / "a.vrt")
+        open_reader(tmp_path / "a.vrt")
 
 
 def test_a_truncated_file_is_refused(jpeg2000):
     jpeg2000.write_bytes(jpeg2000.read_bytes()[:60_000])
     with (
-        open_image(jpeg2000) as reader,
+        open_reader(jpeg2000) as reader,
         pytest.raises(ImageError, match=r"rows [\d,]+ to [\d,]+ cannot be decoded"),
     ):
         list(reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 1))
@@ -293,12 +292,12 @@ def test_a_truncated_file_is_refused(jpeg2000):
 
 def test_what_does_not_fit_the_memory_is_refused(jpeg2000):
     with pytest.raises(MemoryBudgetError, match="a row of the file's blocks"):
-        open_image(jpeg2000, memory_mb=20)
+        open_reader(jpeg2000, memory_mb=20)
 
 
 def test_nothing_is_written_beside_the_image(jpeg2000):
     before = sorted(jpeg2000.parent.iterdir())
-    with open_image(jpeg2000) as reader:
+    with open_reader(jpeg2000) as reader:
         list(reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 1))
     assert sorted(jpeg2000.parent.iterdir()) == before
 
@@ -306,11 +305,11 @@ def test_nothing_is_written_beside_the_image(jpeg2000):
 def test_images_without_a_place_on_earth_give_no_warning(jpeg2000):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with open_image(jpeg2000) as reader:
+        with open_reader(jpeg2000) as reader:
             assert (reader.info.crs, reader.info.transform) == (None, None)
 
 
 def test_blocks_that_begin_halfway_equal_slices_too(jpeg2000):
-    with open_image(jpeg2000) as reader:
+    with open_reader(jpeg2000) as reader:
         assert reader.info.seek_height == 256
         assert_reads(reader, RGB, row_blocks(reader.info, 256, 100, "pad")[3:6])

@@ -7,7 +7,7 @@ from rasterio.transform import Affine
 
 from quadrat.errors import ImageError
 from quadrat.grid import Window
-from quadrat.images.mask import MaskReader, has_mask
+from quadrat.images.mask import open_mask
 
 PROFILE = {
     "driver": "GTiff",
@@ -44,13 +44,13 @@ def mask():
 
 
 def test_mask_is_that_within_the_file_alone(write, mask, tmp_path):
-    assert has_mask(write(mask))
-    assert not has_mask(write())
-    assert not has_mask(write(nodata=0))
-    assert not has_mask(write(count=4, photometric="rgb", alpha="yes"))
-    assert not has_mask(write(mask, inside="NO"))  # lies beside it, in a file that is not watched
+    assert open_mask(write(mask))
+    assert not open_mask(write())
+    assert not open_mask(write(nodata=0))
+    assert not open_mask(write(count=4, photometric="rgb", alpha="yes"))
+    assert not open_mask(write(mask, inside="NO"))  # lies beside it, in a file that is not watched
     (tmp_path / "text.tif").write_text("text")
-    assert not has_mask(str(tmp_path / "text.tif"))
+    assert not open_mask(str(tmp_path / "text.tif"))
 
 
 def test_pixel_of_which_each_band_has_its_value_is_masked(write):
@@ -62,18 +62,18 @@ def test_pixel_of_which_each_band_has_its_value_is_masked(write):
         pixels[0, 20] = 3
         image.write(pixels)
         image.update_tags(NODATA_VALUES="3 7")
-    assert has_mask(path)
-    with MaskReader(path, 0) as reader:
-        (block,) = reader.read_blocks([Window(0, 0, 40, 50)], 1)
+    assert open_mask(path)
+    reader = open_mask(path).reader(0)
+    (block,) = reader.read_blocks([Window(0, 0, 40, 50)], 1)
     np.testing.assert_array_equal(block[..., 0] == 0, (pixels[0] == 3) & (pixels[1] == 7))
 
 
 def test_mask_is_0_where_there_is_no_data_and_outside(write, mask):
-    with MaskReader(write(mask), 0) as reader:
-        windows = [Window(0, 10, 16, 50), Window(10, 10, 16, 50), Window(30, 10, 16, 50)]
-        filled = np.pad(mask, ((0, 20), (0, 20)))
-        for window, block in zip(windows, reader.read_blocks(windows, 1), strict=True):
-            np.testing.assert_array_equal(block[..., 0], filled[window.y : window.y + 16, 10:60])
+    reader = open_mask(write(mask)).reader(0)
+    windows = [Window(0, 10, 16, 50), Window(10, 10, 16, 50), Window(30, 10, 16, 50)]
+    filled = np.pad(mask, ((0, 20), (0, 20)))
+    for window, block in zip(windows, reader.read_blocks(windows, 1), strict=True):
+        np.testing.assert_array_equal(block[..., 0], filled[window.y : window.y + 16, 10:60])
 
 
 def test_broken_mask_is_refused(write, noise):
@@ -81,5 +81,6 @@ def test_broken_mask_is_refused(write, noise):
     content = path.read_bytes()
     start = content.rindex(b"\x78\x9c")  # of the mask's deflate stream, which comes last
     path.write_bytes(content[:start] + bytes(len(content) - start))
-    with pytest.raises(ImageError, match="of its mask cannot be decoded"), MaskReader(path, 0) as reader:
+    reader = open_mask(path).reader(0)
+    with pytest.raises(ImageError, match="of its mask cannot be decoded"):
         list(reader.read_blocks([Window(0, 0, 40, 50)], 1))

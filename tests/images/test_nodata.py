@@ -11,11 +11,10 @@ from rasterio.transform import Affine
 from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 
+from comparison import open_reader, open_with_validity
 from quadrat.grid import Window
 from quadrat.images.nodata import is_nodata
-from quadrat.images.open import open_image
 from quadrat.images.resampled import ResampledReader
-from quadrat.images.validity import open_with_validity
 from quadrat.patches.skips import PatchRules
 from quadrat.settings import ReadSettings
 from traps import written_by_gdal
@@ -114,7 +113,7 @@ def mask_of(pixels, nodata):
 @pytest.mark.parametrize(("dtype", "text"), DECLARED)
 def test_samples_that_are_nodata_are_those_of_the_mask_of_gdal(dtype, text, tmp_path):
     write_declaring(tmp_path / "a.tif", samples_of(dtype), text)
-    with rasterio.open(tmp_path / "a.tif") as image, open_image(tmp_path / "a.tif") as reader:
+    with rasterio.open(tmp_path / "a.tif") as image, open_reader(tmp_path / "a.tif") as reader:
         mask = image.read_masks(1) == 0
         (block,) = reader.read_blocks([Window(0, 0, 1, mask.shape[1])], 1)
         np.testing.assert_array_equal(mask_of(block, reader.info), mask)
@@ -134,7 +133,7 @@ def test_samples_that_are_nodata_are_those_of_the_mask_of_gdal(dtype, text, tmp_
 )
 def test_texts_that_gdal_takes_for_another_number_are_what_they_say(dtype, text, expected, tmp_path):
     write_declaring(tmp_path / "a.tif", samples_of(dtype), text)
-    with open_image(tmp_path / "a.tif") as reader:
+    with open_reader(tmp_path / "a.tif") as reader:
         found = reader.info.nodata
     assert found is None if expected is None else np.array_equal(found, [expected], equal_nan=True)
 
@@ -147,7 +146,7 @@ def test_nodata_of_halves_and_bits_is_a_sample_of_theirs(tmp_path):
         ("bits", np.array([[True, False]]), "255", [[False, False]]),
     ):
         write_declaring(tmp_path / f"{name}.tif", pixels, text)
-        with open_image(tmp_path / f"{name}.tif") as reader:
+        with open_reader(tmp_path / f"{name}.tif") as reader:
             np.testing.assert_array_equal(mask_of(read_whole(reader)[:-1, :-1], reader.info), expected)
 
 
@@ -163,7 +162,7 @@ def test_tiles_that_are_left_out_and_padding_have_the_value_of_gdal(dtype, text,
         image.write(np.ones((16, 16), dtype), 1, window=RasterWindow(16, 0, 16, 16))
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
         tif.pages[0].tags[42113].overwrite(text)
-    with rasterio.open(tmp_path / "a.tif") as image, open_image(tmp_path / "a.tif") as reader:
+    with rasterio.open(tmp_path / "a.tif") as image, open_reader(tmp_path / "a.tif") as reader:
         block = read_whole(reader)
         np.testing.assert_array_equal(block[:-1, :-1, 0], image.read(1))
         for outside in (block[-1], block[:, -1]):
@@ -176,8 +175,8 @@ def test_nodata_takes_no_part_in_means_and_keeps_its_value_where_there_is_nothin
         pixels = np.arange(48).reshape(4, 12).astype(dtype)
         pixels[:, :5] = value
         write_declaring(tmp_path / "a.tif", pixels, str(value))
-        with ResampledReader(open_image(tmp_path / "a.tif"), Fraction(4)) as reader:
-            (block,) = reader.read_blocks([Window(0, 0, 2, 3)], 1)
+        with open_reader(tmp_path / "a.tif") as stored:
+            (block,) = ResampledReader(stored, Fraction(4)).read_blocks([Window(0, 0, 2, 3)], 1)
         means = [value, round(pixels[:, 5:8].mean(dtype=float)), round(pixels[:, 8:].mean(dtype=float))]
         exact = [value, pixels[:, 5:8].mean(dtype=float), pixels[:, 8:].mean(dtype=float)]
         expected = np.array([exact if dtype == "float32" else means, [value] * 3], dtype)
@@ -224,7 +223,7 @@ def bands(noise):
 @pytest.mark.parametrize("channels", [(1, 2, 3), (3, 1), (2,), (2, 2)])
 def test_pixel_of_a_vrt_is_nodata_where_each_band_has_its_own_value(write_bands, bands, values, channels):
     path = write_bands(bands, values)
-    with rasterio.open(path) as image, open_image(path, channels=channels) as reader:
+    with rasterio.open(path) as image, open_reader(path, channels=channels) as reader:
         mask = (image.read_masks(list(channels)) == 0).all(axis=0)
         np.testing.assert_array_equal(mask_of(read_whole(reader)[:-1, :-1], reader.info), mask)
         declared = [image.nodatavals[one - 1] for one in channels]
@@ -248,7 +247,7 @@ def test_band_of_a_vrt_is_resampled_by_its_own_value(write_bands, bands):
 def test_integers_of_64_bit_in_a_vrt_are_nodata_to_the_last_bit(write_bands, value):
     pixels = np.array([[value, value + 1 if value < 0 else value - 1, 0, 5]], np.int64)
     path = write_bands([pixels, pixels], (value, 5))
-    with rasterio.open(path) as image, open_image(path) as reader:
+    with rasterio.open(path) as image, open_reader(path) as reader:
         block = read_whole(reader)
         for channel, mask in enumerate(image.read_masks() == 0):
             found = is_nodata(block[:-1, :-1, channel], reader.info.nodata[channel])

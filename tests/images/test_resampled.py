@@ -7,10 +7,9 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparison import assert_reads, row_blocks
+from comparison import assert_reads, open_reader, row_blocks
 from quadrat.grid import EDGES, Window
 from quadrat.images import resampled
-from quadrat.images.open import open_image
 from quadrat.images.resampled import ResampledReader
 
 sizes = st.integers(1, 40)
@@ -42,8 +41,7 @@ def resample(array_reader):
     """Return a function from pixels to the whole resampled image."""
 
     def whole(pixels, ratio, **options):
-        with ResampledReader(array_reader(pixels, **options), Fraction(ratio)) as reader:
-            return read_whole(reader)
+        return read_whole(ResampledReader(array_reader(pixels, **options), Fraction(ratio)))
 
     return whole
 
@@ -65,7 +63,8 @@ def test_whole_ratio_gives_the_mean_of_each_block(noise, resample, ratio, dtype)
 def test_pixels_covered_in_part_count_in_part(array_reader, height, width, ratio, strip_bytes):
     height, width = max(height, ceil(ratio)), max(width, ceil(ratio))
     pixels = np.random.default_rng(0).random((height, width, 2))
-    with pytest.MonkeyPatch.context() as patch, ResampledReader(array_reader(pixels), ratio) as reader:
+    reader = ResampledReader(array_reader(pixels), ratio)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resampled, "STRIP_BYTES", strip_bytes)
         np.testing.assert_allclose(read_whole(reader), area_means(pixels, ratio), rtol=1e-12)
 
@@ -74,10 +73,10 @@ def test_pixels_covered_in_part_count_in_part(array_reader, height, width, ratio
 @pytest.mark.parametrize(("patch_size", "stride"), [(16, 16), (16, 7), (10, 23)])
 def test_blocks_are_slices_of_the_whole_resampled_image(noise, array_reader, edge, patch_size, stride):
     pixels, ratio = noise(130, 171, 3), Fraction(7, 3)
-    with ResampledReader(array_reader(pixels), ratio) as reader:
-        whole = np.rint(area_means(pixels, ratio)).astype(np.uint8)
-        assert (reader.info.height, reader.info.width) == whole.shape[:2]
-        assert_reads(reader, whole, row_blocks(reader.info, patch_size, stride, edge))
+    reader = ResampledReader(array_reader(pixels), ratio)
+    whole = np.rint(area_means(pixels, ratio)).astype(np.uint8)
+    assert (reader.info.height, reader.info.width) == whole.shape[:2]
+    assert_reads(reader, whole, row_blocks(reader.info, patch_size, stride, edge))
 
 
 def test_how_the_image_is_cut_into_strips_changes_no_bit(noise, resample, monkeypatch):
@@ -102,7 +101,7 @@ def test_nodata_does_not_count_and_stays_where_there_is_nothing_else(noise, resa
 def test_every_segment_is_decoded_exactly_once(noise, tmp_path, ratio):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise(500, 700, 3), photometric="rgb", tile=(64, 64), compression="zlib")
-    with open_image(path) as source:
+    with open_reader(path) as source:
         reader = ResampledReader(source, ratio)
         height, width = reader.info.height, reader.info.width
         assert len(list(reader.read_blocks(row_blocks(reader.info, 50, 30, "partial"), 2)))
@@ -127,7 +126,7 @@ def test_image_in_which_no_patch_fits_gives_no_block(array_reader, noise):
 def test_segments_that_no_wanted_window_covers_are_not_decoded(noise, tmp_path):
     path, pixels = tmp_path / "a.tif", noise(512, 512, 3)
     tifffile.imwrite(path, pixels, photometric="rgb", tile=(64, 64), compression="zlib")
-    with open_image(path) as source:
+    with open_reader(path) as source:
         reader = ResampledReader(source, Fraction(4))
         blocks, wanted = row_blocks(reader.info, 32, 32, "drop"), [Window(32, 64, 32, 32)]
         read = [block.copy() for block in reader.read_blocks(blocks, 1, wanted)]

@@ -5,10 +5,10 @@ import tifffile
 from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
 
+from comparison import open_configured, open_reader
 from quadrat.errors import ImageError, MemoryBudgetError
 from quadrat.grid import Window
-from quadrat.images import resolution
-from quadrat.images.resolution import open_reading
+from quadrat.images.budget import MB, estimates
 from quadrat.settings import ReadSettings
 
 LEVELS = (1, 4, 16)
@@ -54,7 +54,7 @@ def scene(tmp_path_factory, pixels):
 
 
 def read_whole(path, **reading):
-    with open_reading(str(path), ReadSettings(patch_size=64, **reading), None) as reader:
+    with open_configured(path, ReadSettings(patch_size=64, **reading)) as reader:
         info = reader.info
         (block,) = reader.read_blocks([Window(0, 0, info.height, info.width)], 1)
         return info, block.copy()
@@ -104,7 +104,7 @@ def test_level_whose_pixels_are_not_square_is_passed_over(tmp_path, pixels):
     info, found = read_whole(path, mpp=1.0)
     assert (info.level, info.downsample) == (0, (4, 4))
     np.testing.assert_array_equal(found, block_means(pixels, 4))
-    assert open_reading(str(path), ReadSettings(patch_size=64, level=1), None).info.downsample == (2, 4)
+    assert read_whole(path, level=1)[0].downsample == (2, 4)
 
 
 def test_gsd_is_the_size_of_a_pixel_in_units_of_the_crs(scene, pixels):
@@ -138,7 +138,7 @@ def test_resampled_image_is_the_average_of_gdal(scene, pixels, gsd, nodata):
 def test_gsd_in_other_units_than_those_of_the_crs_is_told_with_its_name(scene):
     for gsd in (0.001, 100_000.0):
         with pytest.raises(ImageError, match="gsd") as caught:
-            open_reading(str(scene("metres.tif")), ReadSettings(gsd=gsd), None)
+            read_whole(scene("metres.tif"), gsd=gsd)
         assert caught.value.hint == "gsd is in units of its coordinate reference system, EPSG:32612"
 
 
@@ -159,12 +159,12 @@ def test_decimals_that_binary_fractions_cannot_hold_make_whole_ratios(scene, pix
 )
 def test_what_the_image_cannot_give_is_told(slide, reading, told):
     with pytest.raises(ImageError, match=told):
-        open_reading(str(slide), ReadSettings(**reading), None)
+        read_whole(slide, **reading)
 
 
 def test_image_without_its_resolution_says_how_to_give_it(scene, pixels):
     with pytest.raises(ImageError, match="do not say how many micrometres a pixel is") as caught:
-        open_reading(str(scene("plain.tif")), ReadSettings(mpp=0.5), None)
+        read_whole(scene("plain.tif"), mpp=0.5)
     assert "default_mpp" in caught.value.hint
     _, found = read_whole(scene("plain.tif"), mpp=0.5, default_mpp=0.25)
     np.testing.assert_array_equal(found, block_means(pixels, 2))
@@ -177,18 +177,16 @@ def test_image_that_says_its_resolution_has_not_the_default_one(slide):
 def test_pixels_that_are_not_square_are_refused(scene):
     assert read_whole(scene("nearly_square.tif", 10.0, 10.09), gsd=40.0)[0].channels == 3
     with pytest.raises(ImageError, match="needs square"):
-        open_reading(str(scene("hardly_square.tif", 10.0, 10.15)), ReadSettings(gsd=40.0), None)
+        read_whole(scene("hardly_square.tif", 10.0, 10.15), gsd=40.0)
     with pytest.raises(ImageError, match="30 high and 10 wide: gsd needs square"):
-        open_reading(str(scene("flat.tif", 10.0, 30.0)), ReadSettings(gsd=60.0), None)
+        read_whole(scene("flat.tif", 10.0, 30.0), gsd=60.0)
 
 
-def test_memory_of_resampling_is_not_the_readers(slide, monkeypatch):
-    given = []
-    opened = resolution.open_image
-    monkeypatch.setattr(
-        resolution, "open_image", lambda *_, **told: given.append(told.get("memory_mb")) or opened(*_, **told)
-    )
-    with open_reading(str(slide), ReadSettings(mpp=0.5), 100):
-        assert given[-1] < 100
-    with pytest.raises(MemoryBudgetError), open_reading(str(slide), ReadSettings(mpp=0.5), 0.1) as reader:
-        list(reader.read_blocks([Window(0, 0, 64, 64)], 1))
+def test_memory_of_resampling_is_not_the_readers(slide):
+    reading, windows = ReadSettings(patch_size=64, mpp=0.5), [Window(0, 0, 64, 480)]
+    with estimates() as needed, open_configured(slide, reading) as reader:
+        reader.read_blocks(windows, 1)
+    with open_reader(slide, memory_mb=max(needed) / MB) as reader:
+        assert len(list(reader.read_blocks([Window(0, 0, 2 * 64, 960)], 1))) == 1
+    with pytest.raises(MemoryBudgetError), open_configured(slide, reading, max(needed) / MB) as reader:
+        reader.read_blocks(windows, 1)

@@ -8,11 +8,10 @@ import tifffile
 from PIL import Image
 from rasterio.transform import Affine
 
-from comparison import row_blocks, slice_of
+from comparison import open_with_validity, row_blocks, slice_of
 from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.images import mask
-from quadrat.images.validity import open_with_validity
 from quadrat.settings import ReadSettings
 
 SKIP = {"nodata": 1.0}
@@ -140,14 +139,15 @@ def test_image_whose_mask_cannot_be_opened_is_closed(masked, monkeypatch):
 
     monkeypatch.setattr(mask, "MaskReader", refuse)
     opened = len(os.listdir("/dev/fd"))
-    with pytest.raises(ImageError, match="its mask is broken"):
-        open_with_validity(str(masked), ReadSettings(skip=SKIP), None)
+    refused = pytest.raises(ImageError, match="its mask is broken")
+    with refused, open_with_validity(str(masked), ReadSettings(skip=SKIP), None):
+        pass
     assert len(os.listdir("/dev/fd")) == opened
 
 
 def test_image_and_mask_are_closed_together(masked):
     opened = len(os.listdir("/dev/fd"))
-    with open_with_validity(str(masked), ReadSettings(skip=SKIP), None).reader as reader:
-        assert reader.info.channels == 4
+    with open_with_validity(str(masked), ReadSettings(skip=SKIP), None) as opened_mask:
+        assert opened_mask.reader.info.channels == 4
         assert len(os.listdir("/dev/fd")) > opened
     assert len(os.listdir("/dev/fd")) == opened

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comparison import assert_reads, row_blocks
+from comparison import assert_reads, open_reader, row_blocks
 from quadrat.errors import ImageError, MemoryBudgetError
 from quadrat.grid import Window
 from quadrat.images import file_headers, vips
-from quadrat.images.open import open_image
 from traps import GRAY, HEIGHT, MASK, RGB, U16, WIDTH
 
 COLOR = Image.fromarray(RGB)
@@ -67,14 +66,14 @@ def test_every_block_equals_a_slice_of_what_pillow_loads(name, tmp_path):
         pixels = np.array(loaded if loaded.mode == mode else loaded.convert(mode)).reshape(HEIGHT, WIDTH, -1)
     for patch_size, stride in GRIDS:
         for edge in ("drop", "pad", "partial", "shift"):
-            with open_image(path) as reader:
+            with open_reader(path) as reader:
                 assert_reads(reader, pixels, row_blocks(reader.info, patch_size, stride, edge))
 
 
 def test_a_png_of_three_16_bit_channels_keeps_its_bits(tmp_path):
     path, image = tmp_path / "rgb16.png", np.dstack([U16, U16 + 7, U16 + 9])
     write_png(path, image.astype(">u2"), 16, 2)
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, image, row_blocks(reader.info, 256, 200, "pad"))
 
 
@@ -85,7 +84,7 @@ def test_gray_samples_of_few_bits_are_scaled_to_a_byte(bits, tmp_path):
     padded = np.pad(samples, ((0, 0), (0, -WIDTH % (8 // bits)))).reshape(HEIGHT, -1, 8 // bits)
     rows = (padded << np.arange(8 - bits, -1, -bits)).sum(2).astype(np.uint8)
     write_png(path, rows, bits, 0)
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(
             reader, samples[..., None] * np.uint8(255 // largest), row_blocks(reader.info, 256, 200, "pad")
         )
@@ -100,7 +99,7 @@ def test_columns_channels_and_threads_are_those_asked_for(name, tmp_path):
         pixels = np.array(loaded)
     windows = [Window(y, x, 200, 150) for y in range(0, HEIGHT, 130) for x in (40, 190)]
     for threads in (1, 2, 4):
-        with open_image(path, channels=(3, 1)) as reader:
+        with open_reader(path, channels=(3, 1)) as reader:
             assert_reads(reader, pixels[..., [2, 0]], windows, threads)
 
 
@@ -114,14 +113,14 @@ def test_what_was_done_to_the_pixels_is_noted(tmp_path):
     for name, note in notes.items():
         image, options, _ = FILES[name]
         image.save(tmp_path / name, **options)
-        with open_image(tmp_path / name) as reader:
+        with open_reader(tmp_path / name) as reader:
             assert reader.info.notes == (note,)
 
 
 def test_there_are_no_levels(tmp_path):
     COLOR.save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="level 1: the image has level 0 only"):
-        open_image(tmp_path / "a.png", level=1)
+        open_reader(tmp_path / "a.png", level=1)
 
 
 @pytest.mark.parametrize("name", ["rgb.png", "baseline_420.jpg", "progressive.jpg"])
@@ -133,7 +132,7 @@ def test_a_truncated_file_is_refused_when_it_is_opened(name, share, tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(ImageError, match=r"truncated|broken"):
-        open_image(path)
+        open_reader(path)
 
 
 @pytest.mark.parametrize("name", ["rgb.png", "baseline_420.jpg"])
@@ -141,7 +140,7 @@ def test_data_behind_the_image_do_no_harm(name, tmp_path):
     COLOR.save(tmp_path / name)
     with open(tmp_path / name, "ab") as file:
         file.write(bytes(200_000))
-    with open_image(tmp_path / name) as reader:
+    with open_reader(tmp_path / name) as reader:
         assert len(list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 2))) == 4
 
 
@@ -152,7 +151,7 @@ def test_broken_pixels_are_refused_by_their_rows(tmp_path):
     data[len(data) // 2 : len(data) // 2 + 9] = b"\xff" * 9
     path.write_bytes(data)
     with (
-        open_image(path) as reader,
+        open_reader(path) as reader,
         pytest.raises(ImageError, match=r"rows [\d,]+ to [\d,]+ cannot be decoded"),
     ):
         list(reader.read_blocks(row_blocks(reader.info, 256, 256, "partial"), 2))
@@ -165,26 +164,26 @@ def test_a_png_that_claims_more_than_it_holds_is_refused(tmp_path):
         b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
     )
     with pytest.raises(ImageError, match="do not fit in 57 bytes of PNG"):
-        open_image(path)
+        open_reader(path)
 
 
 def test_a_progressive_jpeg_that_does_not_fit_the_memory_is_refused(tmp_path):
     path = tmp_path / "a.jpg"
     COLOR.save(path, progressive=True)
     with pytest.raises(MemoryBudgetError, match="a progressive JPEG needs about 2 MB"):
-        open_image(path, memory_mb=1)
+        open_reader(path, memory_mb=1)
 
 
 def test_an_interlaced_png_that_does_not_fit_the_memory_is_refused(tmp_path):
     path = tmp_path / "a.png"
     write_png(path, RGB, 8, 2, interlace=1)
     with pytest.raises(MemoryBudgetError, match="an interlaced PNG needs about 2 MB"):
-        open_image(path, memory_mb=1)
+        open_reader(path, memory_mb=1)
 
 
 def test_blocks_that_do_not_fit_the_memory_are_refused(tmp_path):
     COLOR.save(tmp_path / "a.png")
-    with open_image(tmp_path / "a.png", memory_mb=11) as reader, pytest.raises(MemoryBudgetError):
+    with open_reader(tmp_path / "a.png", memory_mb=11) as reader, pytest.raises(MemoryBudgetError):
         reader.read_blocks(row_blocks(reader.info, 1000, 1000, "pad"), 2)
 
 
@@ -195,13 +194,13 @@ def test_a_header_that_libvips_refuses_is_refused_when_it_is_opened(tmp_path):
     components = data.index(b"\xff\xc0") + 9
     path.write_bytes(data[:components] + b"\x02" + data[components + 1 :])
     with pytest.raises(ImageError, match=r"^the header cannot be decoded: VipsJpeg: \w"):
-        open_image(path)
+        open_reader(path)
 
 
 def test_blocks_of_fewer_rows_than_are_decoded_at_once_equal_slices(tmp_path):
     COLOR.save(tmp_path / "a.png")
     windows = [Window(y, 0, 3, WIDTH) for y in range(0, 60, 3)]
-    with open_image(tmp_path / "a.png") as reader:
+    with open_reader(tmp_path / "a.png") as reader:
         assert_reads(reader, RGB, windows)
 
 
@@ -211,4 +210,4 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_refused(tmp_path, monkeyp
     header = file_headers.read_header(tmp_path / "old.png")
     monkeypatch.setattr(vips, "read_header", lambda path: header)
     with pytest.raises(ImageError, match=r"^libvips reads it as 619 x 1,061 px of uchar$"):
-        open_image(tmp_path / "new.png")
+        open_reader(tmp_path / "new.png")

@@ -15,7 +15,7 @@ from xxhash import xxh3_128_hexdigest
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.files.hashing import hash_file, mark
 from quadrat.grid import PatchGrid
-from quadrat.images import resolution, validity
+from quadrat.images.open import Image
 from quadrat.jobs import predict
 from quadrat.jobs.predict import predict_image
 from quadrat.results.schema import read_footer
@@ -146,6 +146,11 @@ def test_hash_of_a_vrt_is_that_of_all_its_files(write_tiff, images, run):
     assert footer["content_hash"] == xxh3_128_hexdigest("".join(hashes).encode())
 
 
+def image_of(reader):
+    """Return an open image whose only reader this is."""
+    return Image("array", SimpleNamespace(reader=lambda *_: reader, close=lambda: None))
+
+
 def test_source_of_a_vrt_that_is_written_to_meanwhile_stores_nothing(
     write_tiff, images, make_task, monkeypatch, array_reader
 ):
@@ -153,11 +158,11 @@ def test_source_of_a_vrt_that_is_written_to_meanwhile_stores_nothing(
     vrt = images / "a.vrt"
     vrt.write_text('<VRTDataset><SourceFilename relativeToVRT="1">a.tif</SourceFilename></VRTDataset>')
 
-    def write_and_open(*_, **__):
+    def write_and_open(*_):
         source.write_bytes(b"other")
-        return array_reader(np.zeros((64, 64, 1), np.uint8))
+        return image_of(array_reader(np.zeros((64, 64, 1), np.uint8)))
 
-    monkeypatch.setattr(resolution, "open_image", write_and_open)
+    monkeypatch.setattr(predict, "open_image", write_and_open)
     task = make_task(vrt)
     with pytest.raises(FileChangedError, match=r"a\.tif: was written to during the run"):
         predict_image(task)
@@ -188,7 +193,7 @@ def test_windows_of_a_pyramid_level_are_told_in_pixels_of_level_0(
     reader = array_reader(
         np.zeros((70, 100, 1), np.uint8), level=1, level_count=2, downsample=(4.0, 4.0), full_size=(280, 400)
     )
-    monkeypatch.setattr(resolution, "open_image", lambda *_, **__: reader)
+    monkeypatch.setattr(predict, "open_image", lambda *_: image_of(reader))
     table, footer = run(image.path, level=1)
     assert table[["row", "col", "y", "x", "height", "width"]].to_numpy().tolist()[-1] == [
         1,
@@ -346,7 +351,7 @@ def test_error_halfway_leaves_no_row_of_the_image(write_tiff, run, array_reader,
             raise ImageError("truncated: segment 2 of 4", "copy it again")
 
     reader = Truncated(np.zeros((100, 100, 1), np.uint8), (7, 7))
-    monkeypatch.setattr(resolution, "open_image", lambda *_, **__: reader)
+    monkeypatch.setattr(predict, "open_image", lambda *_: image_of(reader))
     table, footer = run(write_tiff("a.tif").path)
     assert len(table) == 0
     assert footer["failure"] == {
@@ -462,12 +467,12 @@ def test_image_whose_content_was_planned_by_its_hash_is_predicted(write_tiff, ru
 def test_broken_image_that_is_still_being_copied_is_not_recorded_as_broken(write_tiff, refused, monkeypatch):
     image = write_tiff("a.tif")
 
-    def open_half(path, **_):
+    def open_half(path, *_):
         with open(path, "ab") as file:
             file.write(b"more")
         raise ImageError("truncated")
 
-    monkeypatch.setattr(resolution, "open_image", open_half)
+    monkeypatch.setattr(predict, "open_image", open_half)
     refused(image.path, FileChangedError)
 
 
@@ -564,9 +569,10 @@ def test_glass_of_a_slide_is_background_and_never_decoded(images, run, monkeypat
     with tifffile.TiffWriter(path) as tif:
         tif.write(pixels, subifds=1, **options)
         tif.write(pixels[::4, ::4], subfiletype=1, **options)
-    decoded = []
-    opened = validity.open_reading
-    monkeypatch.setattr(validity, "open_reading", lambda *given: decoded.append(opened(*given)) or decoded[0])
+    decoded, stream = [], predict.stream_patches
+    monkeypatch.setattr(
+        predict, "stream_patches", lambda reader, *given: decoded.append(reader) or stream(reader, *given)
+    )
     table, footer = run(path, patch_size=64, stride=64, skip={"background": {"tissue_below": 0.5}})
     tissue = table[table["skipped"].isna()]
     assert tissue[["y", "x"]].to_numpy().tolist() == [[y, x] for y in (128, 192) for x in (256, 320, 384)]
@@ -583,9 +589,10 @@ def test_patches_outside_the_regions_are_skipped_and_never_decoded(write_tiff, r
         json.dumps([{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}])
     )
     regions = {"path": str(drawn), "hash": hash_file(drawn), "in_pixels": True}
-    readers = []
-    opened = validity.open_reading
-    monkeypatch.setattr(validity, "open_reading", lambda *given: readers.append(opened(*given)) or readers[0])
+    readers, stream = [], predict.stream_patches
+    monkeypatch.setattr(
+        predict, "stream_patches", lambda reader, *given: readers.append(reader) or stream(reader, *given)
+    )
     table, footer = run(image.path, regions=regions)
     inside = table[table["skipped"].isna()]
     assert inside[["row", "col"]].to_numpy().tolist() == [[1, 1], [1, 2]]

@@ -35,11 +35,11 @@ def stream_with(array_reader):
     def stream_all(pixels, segment, grid, most_bytes, batch_size=None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(stream, "BLOCK_BYTES", most_bytes)
-            with array_reader(pixels, segment, nodata=(FILL,) * pixels.shape[2]) as reader:
-                runs = stream_patches(reader, grid, threads=1)
-                if batch_size:
-                    runs = stream_batches(runs, batch_size, max(1, grid.cols))
-                return [(run.positions, run.patches.copy()) for run in runs]
+            reader = array_reader(pixels, segment, nodata=(FILL,) * pixels.shape[2])
+            runs = stream_patches(reader, grid, threads=1)
+            if batch_size:
+                runs = stream_batches(runs, batch_size, max(1, grid.cols))
+            return [(run.positions, run.patches.copy()) for run in runs]
 
     return stream_all
 
@@ -71,10 +71,8 @@ def test_wanted_patches_and_no_others_are_read(array_reader, case, most_bytes, b
     pixels, segment, grid = case
     wanted = np.random.default_rng(seed).random((grid.rows, grid.cols)) < 0.3
     expected = list(compress(zip(grid.windows(), expected_patches(pixels, grid), strict=True), wanted.flat))
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        array_reader(pixels, segment, nodata=(FILL,) * pixels.shape[2]) as reader,
-    ):
+    reader = array_reader(pixels, segment, nodata=(FILL,) * pixels.shape[2])
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream, "BLOCK_BYTES", most_bytes)
         runs = stream_patches(reader, grid, 1, wanted)
         found = [
@@ -143,17 +141,17 @@ def test_batch_is_full_unless_the_next_patch_has_another_size_or_group_of_rows(s
 
 
 def test_batch_is_contiguous(array_reader):
-    with array_reader(np.zeros((64, 64, 3), np.uint8)) as reader:
-        for run in stream_batches(stream_patches(reader, PatchGrid(64, 64, 16, 8), 1), 5, cols=7):
-            assert run.patches.flags.c_contiguous
+    reader = array_reader(np.zeros((64, 64, 3), np.uint8))
+    for run in stream_batches(stream_patches(reader, PatchGrid(64, 64, 16, 8), 1), 5, cols=7):
+        assert run.patches.flags.c_contiguous
 
 
 def test_batches_of_a_group_of_rows_are_those_of_the_whole_image(array_reader):
     grid = PatchGrid(100, 50, 5, 5)
     together = rows_together(grid.cols)
     assert together * grid.cols >= 64
-    with array_reader(np.zeros((100, 50, 1), np.uint8)) as reader:
-        runs = list(stream_patches(reader, grid, 1))
+    reader = array_reader(np.zeros((100, 50, 1), np.uint8))
+    runs = list(stream_patches(reader, grid, 1))
     whole = [run.positions for run in stream_batches(iter(runs), 9, grid.cols)]
     parts = []
     for first in range(0, grid.rows, together):
@@ -163,10 +161,10 @@ def test_batches_of_a_group_of_rows_are_those_of_the_whole_image(array_reader):
 
 
 def test_patches_cannot_be_written_to_where_they_are_views_of_the_block(array_reader):
-    with array_reader(np.zeros((64, 64, 1), np.uint8)) as reader:
-        run = next(stream_patches(reader, PatchGrid(64, 64, 32, 16), 1))
-        with pytest.raises(ValueError, match="read-only"):
-            run.patches[...] = 1
+    reader = array_reader(np.zeros((64, 64, 1), np.uint8))
+    run = next(stream_patches(reader, PatchGrid(64, 64, 32, 16), 1))
+    with pytest.raises(ValueError, match="read-only"):
+        run.patches[...] = 1
 
 
 @given(cases(), block_bytes)
@@ -197,6 +195,6 @@ def test_wide_image_is_read_in_blocks_of_about_16_mib_where_segments_fit_the_gri
 
 
 def test_image_without_a_patch_is_not_read(array_reader):
-    with array_reader(np.zeros((10, 10, 1), np.uint8)) as reader:
-        assert list(stream_patches(reader, PatchGrid(10, 10, 16, 16), 1)) == []
-        assert reader.blocks == []
+    reader = array_reader(np.zeros((10, 10, 1), np.uint8))
+    assert list(stream_patches(reader, PatchGrid(10, 10, 16, 16), 1)) == []
+    assert reader.blocks == []

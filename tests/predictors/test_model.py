@@ -6,9 +6,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from comparison import open_reader
 from quadrat.errors import PredictorError
 from quadrat.grid import PatchGrid
-from quadrat.images.open import open_image
 from quadrat.patches.stream import stream_patches
 from quadrat.predictors import load_predictor
 from quadrat.predictors.model import ModelPredictor
@@ -197,7 +197,7 @@ def test_model_is_called_on_no_more_threads_than_the_job_has(info):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_next_patches_are_decoded_while_the_model_runs(write_tiff, network, info, threads):
     image = write_tiff("a.tif", height=640, width=320, tile=(64, 64), compression="zlib")
-    with open_image(image.path) as reader:
+    with open_reader(image.path) as reader:
         runs = stream_patches(reader, PatchGrid(640, 320, 64, 64), threads)
         next(runs)
         needed, deadline = 320 // 64, time.monotonic() + 20

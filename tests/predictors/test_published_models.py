@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import tifffile
 
-from quadrat.images.open import open_image
+from comparison import open_reader
 from quadrat.predictors import load_predictor
 
 # PyTorch 2.13 deprecates TorchScript, which many have their models in.
@@ -71,7 +71,7 @@ def test_fractions_of_a_split_patch_are_those_of_a_plain_loop(published):
                 sums += shares.sum(axis=(0, 1, 2), dtype=np.float64)
         expected.append(sums / 512**2)
     contract = {"scale": 0.003, "offset": -0.01, "normalize": {"mean": mean, "std": std}, "split": True}
-    with open_image(path, (1, 2, 3, 4, 5, 7)) as reader:
+    with open_reader(path, (1, 2, 3, 4, 5, 7)) as reader:
         fractions = predict(reader, patches, kind="onnx", path=model, reduce="mean", **contract)
     np.testing.assert_allclose(fractions, expected, atol=1e-6)
     np.testing.assert_allclose(fractions.sum(axis=1), 1, atol=1e-6)
@@ -94,7 +94,7 @@ def test_maps_of_a_slide_are_reduced_as_in_a_plain_loop(published):
     means = [(power / power.sum(axis=0)).mean(axis=(1, 2)) for power in powers]
     shares = [np.bincount(one.argmax(axis=0).ravel(), minlength=3) / 320**2 for one in logits]
     contract = {"kind": "onnx", "path": model, "scale": 1 / 255}
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         np.testing.assert_allclose(
             predict(reader, patches, activation="softmax", reduce="mean", **contract), means, atol=1e-5
         )
@@ -138,7 +138,7 @@ def test_torchscript_and_onnx_of_a_network_predict_the_same(lite0, published):
     with torch.inference_mode():
         expected = torch.softmax(network(torch.from_numpy(pixels)), dim=1).numpy()
     contract = {"scale": 1 / 255, "normalize": {"mean": mean, "std": std}, "activation": "softmax"}
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         for kind, name in (("torch", "script.pt"), ("onnx", "model.onnx")):
             scores = predict(reader, patches, kind=kind, path=str(folder / name), **contract)
             np.testing.assert_allclose(scores, expected, atol=1e-4)

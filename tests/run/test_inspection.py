@@ -12,12 +12,12 @@ import tifffile
 from PIL import Image
 from rasterio.transform import Affine
 
+from comparison import open_reader
 from quadrat.errors import ConfigError, MemoryBudgetError
 from quadrat.files.log import JobLog
 from quadrat.grid import Window
-from quadrat.images import resolution
+from quadrat.images import open as open_module
 from quadrat.images.budget import REST_MB
-from quadrat.images.open import open_image
 from quadrat.processes.limits import Ended
 from quadrat.run.inspection import answer, inspect_images
 
@@ -111,9 +111,9 @@ def test_memory_is_the_least_with_which_the_reader_reads(inspect, images, noise,
         pyvips.Image.new_from_array(pixels).pngsave(str(path), interlace=True, compression=1)
     needed = int(inspect(patch_size=512)[0][path.name]["mem_mb"]) - REST_MB
     windows = [Window(row * 512, 0, 512, 3 * 512) for row in range(3)]
-    with open_image(path, memory_mb=needed) as reader:
+    with open_reader(path, memory_mb=needed) as reader:
         assert sum(block.shape[0] for block in reader.read_blocks(windows, 1)) == 3 * 512
-    with pytest.raises(MemoryBudgetError), open_image(path, memory_mb=needed - 1) as reader:
+    with pytest.raises(MemoryBudgetError), open_reader(path, memory_mb=needed - 1) as reader:
         reader.read_blocks(windows, 1)
 
 
@@ -188,7 +188,7 @@ def test_image_that_the_disk_does_not_give_is_told(inspect, write_tiff, monkeypa
     def fail(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(resolution, "open_image", fail)
+    monkeypatch.setattr(open_module, "open_image", fail)
     assert inspect()[0]["a.tif"]["problem"] == "cannot be read: Input/output error"
 
 

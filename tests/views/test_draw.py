@@ -65,8 +65,8 @@ def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_
         predict_image(task)
         images[task.output] = task.path
 
-    def open_or_end(path, **chosen):
-        return ends() if path.endswith("b.tif") else open_image(path, **chosen)
+    def open_or_end(path, *chosen):
+        return ends() if path.endswith("b.tif") else open_image(path, *chosen)
 
     monkeypatch.setattr(thumbnail, "open_image", open_or_end)
     folder = DrawingsFolder(results.path, True)
@@ -87,11 +87,11 @@ def test_image_whose_process_is_ended_once_is_drawn_as_it_is(
     predict_image(task)
     open_image, struck = thumbnail.open_image, tmp_path / "struck"
 
-    def strike_once(path, **chosen):
+    def strike_once(path, *chosen):
         if not struck.exists():
             struck.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return open_image(path, **chosen)
+        return open_image(path, *chosen)
 
     monkeypatch.setattr(thumbnail, "open_image", strike_once)
     folder = DrawingsFolder(results.path, True)

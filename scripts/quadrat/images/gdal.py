@@ -20,7 +20,7 @@ from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.budget import MB, require_memory
 from quadrat.images.drivers import VRT, open_local
-from quadrat.images.image import CONVERT, FileReader, ImageInfo
+from quadrat.images.image import CONVERT, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import declared_nodata
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level, complex_error, downsample_of
@@ -38,57 +38,103 @@ OPTIONS = {
 }
 
 
-class GdalReader(FileReader):
-    """Reads one level of an image that GDAL opens.
+class GdalImage(ImageFile):
+    """An image that GDAL has open, with its overviews.
 
     Parameters
     ----------
     path : str
-    channels : tuple of int or None
-        Counted from 1; None for all.
-    level : int
-        0 is full resolution, others are the file's overviews.
-    memory_mb : float or None
-        Memory that buffers and decoding may take, in megabytes; None for no limit.
 
     Attributes
     ----------
-    info : ImageInfo
+    path : str
+        Absolute.
+    full : rasterio.io.DatasetReader
+        At full resolution.
+    block_height, block_bytes : int
+        Height in pixels of the tallest block of the image and its sources, and size of the largest.
 
     Raises
     ------
     ImageError
-        If GDAL cannot read the file, or it lacks a wanted channel or the level.
+        If GDAL cannot read the file.
+    """
+
+    def __init__(self, path: str):
+        self.path = os.path.abspath(path)
+        if self.path != self.path.encode(errors="replace").decode():
+            raise ImageError("GDAL opens only files whose name is UTF-8", "rename it")
+        with ExitStack() as held:
+            with self._opening():
+                self.full, self.block_height, self.block_bytes = _open_checked(self.path, held)
+                self._level_count = 1 + len(self.full.overviews(1) if self.full.count else ())
+            self._datasets = {0: self.full}
+            self._held = held.pop_all()
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        with _gdal_errors("not an image that quadrat can read", self.path), rasterio.Env(**OPTIONS):
+            yield
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Full resolution, and the file's overviews."""
+        shapes = [self._dataset(level).shape for level in range(self._level_count)]
+        return tuple(Level(i, shape, downsample_of(shapes[0], shape)) for i, shape in enumerate(shapes))
+
+    def _dataset(self, level: int) -> DatasetReader:
+        if level not in self._datasets:
+            with self._opening():
+                opened = open_local(self.path, overview_level=level - 1)
+            self._datasets[level] = self._held.enter_context(opened)
+        return self._datasets[level]
+
+    def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
+        """Return a reader of a level; see `ImageFile.reader`. It needs memory for a row of stored blocks."""
+        check_level(level, self._level_count)
+        return GdalReader(self, self._dataset(level), level, self._level_count, channels, memory_mb)
+
+
+class GdalReader:
+    """Reads one level of an image that GDAL opens.
+
+    Parameters
+    ----------
+    image : GdalImage
+    dataset : rasterio.io.DatasetReader
+        Of the level.
+    level, level_count : int
+    channels : tuple of int or None
+        Counted from 1; None for all.
+    memory_mb : float or None
+        Memory that buffers and decoding may take, in megabytes; None for no limit.
+
+    Raises
+    ------
+    ImageError
+        If the image lacks a wanted channel.
     MemoryBudgetError
         If a row of stored blocks does not fit the memory.
     """
 
-    def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
-        path, self._memory_mb = os.path.abspath(path), memory_mb
-        self._path, self._options = path, {"overview_level": level - 1} if level else {}
-        if path != path.encode(errors="replace").decode():
-            raise ImageError("GDAL opens only files whose name is UTF-8", "rename it")
-        with ExitStack() as held:
-            with _gdal_errors("not an image that quadrat can read", path), rasterio.Env(**OPTIONS):
-                self._block_height, self._block_bytes = _checked_blocks(path)
-                with open_local(path) as full:
-                    levels = 1 + len(full.overviews(1) if full.count else ())
-                    size, transform = full.shape, full.transform
-                    self._scales, self._offsets = full.scales, full.offsets
-                check_level(level, levels)
-                self._dataset = held.enter_context(self._open())
-            self._palette = _palette(self._dataset)
-            available = self._dataset.count if self._palette is None else self._palette.shape[1]
-            self._channels = channel_indices(channels, available)
-            self.info = self._describe(level, levels, size, transform)
-            require_memory(self._cache_bytes(), memory_mb, "a row of the file's blocks")
-            self._held = held.pop_all()
+    def __init__(
+        self,
+        image: GdalImage,
+        dataset: DatasetReader,
+        level: int,
+        level_count: int,
+        channels: tuple[int, ...] | None,
+        memory_mb: float | None,
+    ):
+        self._image, self._dataset, self._memory_mb = image, dataset, memory_mb
+        self._palette = _palette(dataset)
+        available = dataset.count if self._palette is None else self._palette.shape[1]
+        self._channels = channel_indices(channels, available)
+        self.info = self._describe(level, level_count)
+        require_memory(self._cache_bytes(), memory_mb, "a row of the file's blocks")
 
-    def _open(self) -> DatasetReader:
-        return open_local(self._path, **self._options)
-
-    def _describe(self, level: int, levels: int, full_size: tuple[int, int], transform) -> ImageInfo:
-        dataset = self._dataset
+    def _describe(self, level: int, level_count: int) -> ImageInfo:
+        dataset, full_size, transform = self._dataset, self._image.full.shape, self._image.full.transform
         block_height, block_width = dataset.block_shapes[0]
         crs = dataset.crs
         return ImageInfo(
@@ -99,9 +145,9 @@ class GdalReader(FileReader):
             dtype=self._dtype(),
             segment_height=block_height,
             segment_width=block_width,
-            seek_height=self._block_height,
+            seek_height=self._image.block_height,
             level=level,
-            level_count=levels,
+            level_count=level_count,
             downsample=downsample_of(full_size, dataset.shape),
             full_size=full_size,
             compression=dataset.compression.name.lower() if dataset.compression else "",
@@ -117,12 +163,13 @@ class GdalReader(FileReader):
 
     def _scaling(self) -> dict[str, Any]:
         """Return scales and offsets; GDAL gives 1 and 0 where the file tells none."""
-        is_told = set(self._scales) != {1.0} or set(self._offsets) != {0.0}
+        scales, offsets = self._image.full.scales, self._image.full.offsets
+        is_told = set(scales) != {1.0} or set(offsets) != {0.0}
         if self._palette is not None or not is_told:
             return {}
         return {
-            "scales": tuple(self._scales[channel] for channel in self._channels),
-            "offsets": tuple(self._offsets[channel] for channel in self._channels),
+            "scales": tuple(scales[channel] for channel in self._channels),
+            "offsets": tuple(offsets[channel] for channel in self._channels),
         }
 
     def _nodata(self) -> tuple[int | float | None, ...] | None:
@@ -132,7 +179,7 @@ class GdalReader(FileReader):
             return None
         if dtype.kind in "iu" and dtype.itemsize == 8 and self._dataset.driver == VRT:
             # rasterio gives them as float64, which does not have them all.
-            bands = ElementTree.parse(self._path).getroot().iterfind("VRTRasterBand")
+            bands = ElementTree.parse(self._image.path).getroot().iterfind("VRTRasterBand")
             values = [band.findtext("NoDataValue") for band in bands]
         found = tuple(
             None if values[one] is None else declared_nodata(str(values[one]), dtype)
@@ -162,8 +209,8 @@ class GdalReader(FileReader):
         block_width = dataset.block_shapes[0][1]
         width = -(-dataset.width // block_width) * block_width
         pixel_bytes = sum(np.dtype(name).itemsize for name in dataset.dtypes)
-        rows_bytes = self._block_height * width * pixel_bytes
-        return max(MIN_CACHE_BYTES, 2 * rows_bytes, 2 * self._block_bytes)
+        rows_bytes = self._image.block_height * width * pixel_bytes
+        return max(MIN_CACHE_BYTES, 2 * rows_bytes, 2 * self._image.block_bytes)
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
@@ -171,14 +218,24 @@ class GdalReader(FileReader):
         """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
         bands = [channel + 1 for channel in self._channels]
         options = OPTIONS | {"GDAL_CACHEMAX": self._cache_bytes(), "GDAL_NUM_THREADS": threads}
+        overview = {"overview_level": self.info.level - 1} if self.info.level else {}
         palette = None if self._palette is None else self._palette[:, list(self._channels)]
-        # GDAL takes the number of threads from when it opens a file.
-        with _gdal_errors("cannot be opened again", self._path), rasterio.Env(**options):
-            source = _Rows(self._held.enter_context(self._open()), bands, palette, options)
-        pipeline = StripePipeline(source, BlockGrid.from_windows(blocks), self.info, planar=palette is None)
-        needed = pipeline.memory_bytes() + self._cache_bytes()
-        require_memory(needed, self._memory_mb, "reading the image block by block")
-        return pipeline.blocks()
+        with ExitStack() as held:
+            # GDAL takes the number of threads from when it opens a file.
+            with _gdal_errors("cannot be opened again", self._image.path), rasterio.Env(**options):
+                dataset = held.enter_context(open_local(self._image.path, **overview))
+            source = _Rows(dataset, bands, palette, options)
+            pipeline = StripePipeline(
+                source, BlockGrid.from_windows(blocks), self.info, planar=palette is None
+            )
+            needed = pipeline.memory_bytes() + self._cache_bytes()
+            require_memory(needed, self._memory_mb, "reading the image block by block")
+            return _blocks(held.pop_all(), pipeline)
+
+
+def _blocks(held: ExitStack, pipeline: StripePipeline) -> Generator[np.ndarray, None, None]:
+    with held:
+        yield from pipeline.blocks()
 
 
 class _Rows:
@@ -200,8 +257,8 @@ class _Rows:
                 out[..., np.equal(self._bands, ALPHA)] = self._dataset.read(2, window=window)[..., None]
 
 
-def _checked_blocks(path: str) -> tuple[int, int]:
-    """Return the height in pixels of the tallest block of an image and its sources, and bytes of the largest.
+def _open_checked(path: str, held: ExitStack) -> tuple[DatasetReader, int, int]:
+    """Return an open image, the height of the tallest block of it and its sources, and bytes of the largest.
 
     An image that GDAL reads from files other than these, which its hash covers, is refused. All sources are
     opened for it: where a VRT cannot open one at first, it may give zeros later and be silent.
@@ -210,10 +267,12 @@ def _checked_blocks(path: str) -> tuple[int, int]:
     if sources.problem:
         raise ImageError(sources.problem, LOCAL_HINT)
     tallest, largest, watched = 1, 0, {os.path.realpath(name) for name in (path, *sources.files)}
+    full = held.enter_context(open_local(path))
     for name in (path, *sources.files):
         where = "" if name == path else f"its source {os.path.basename(name)}: "
         try:
-            with _gdal_errors("not an image that quadrat can read", name), open_local(name) as image:
+            with _gdal_errors("not an image that quadrat can read", name), ExitStack() as source:
+                image = full if name == path else source.enter_context(open_local(name))
                 used, shapes = image.files, image.block_shapes
                 # A block may hold all bands. numpy does not have all of GDAL's complex types.
                 sizes = (16 if one.startswith("complex") else np.dtype(one).itemsize for one in image.dtypes)
@@ -228,7 +287,7 @@ def _checked_blocks(path: str) -> tuple[int, int]:
                 f"{where}parts of it lie in {os.path.basename(others[0])}, which is not watched for changes",
                 CONVERT,
             )
-    return tallest, largest
+    return full, tallest, largest
 
 
 @contextmanager

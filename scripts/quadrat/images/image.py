@@ -1,8 +1,10 @@
-"""What every reader is, and what it tells about its image."""
+"""An open image file, the readers of its levels, and the metadata of the image."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Protocol, Self
 
 import numpy as np
@@ -103,11 +105,39 @@ class ImageInfo:
         return tuple(value or 0 for value in self.nodata or (0,) * self.channels)
 
 
-class Reader(Protocol):
-    """An open image whose pixels are read block by block.
+@dataclass(frozen=True)
+class Level:
+    """A level of an image: one that the file stores, or one that is averaged from it.
 
-    A reader holds a file and buffers: use it as a context manager. It is used by one thread at a
-    time, which may be another than the one that opened it; the threads it starts are its own.
+    Attributes
+    ----------
+    index : int
+        Pyramid level that is decoded, 0 is full resolution.
+    shape : tuple of 2 int
+        Height and width in pixels.
+    downsample : tuple of 2 float
+        Level-0 pixels per pixel along y and x.
+    ratio : Fraction
+        Size of a pixel in pixels of the level that is decoded; 1 where none are averaged.
+    """
+
+    index: int
+    shape: tuple[int, int]
+    downsample: tuple[float, float]
+    ratio: Fraction = Fraction(1)
+
+    def averaged(self, ratio: Fraction) -> Self:
+        """Return the level each of whose pixels is the mean of `ratio` x `ratio` pixels of this one."""
+        (height, width), (down, across) = self.shape, self.downsample
+        shape, size = (int(height / ratio), int(width / ratio)), float(ratio)
+        return replace(self, shape=shape, downsample=(down * size, across * size), ratio=ratio)
+
+
+class Reader(Protocol):
+    """Reads the pixels of a level of an open image, block by block, until the image is closed.
+
+    It is used by one thread at a time, which may be another than the one that opened the image; the threads
+    it starts are its own.
     """
 
     info: ImageInfo
@@ -140,23 +170,41 @@ class Reader(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Close the file and free the buffers."""
-        ...
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exc_info) -> None: ...
-
-
-class FileReader:
-    """What readers of files share: all that they hold open is closed with them.
+class ImageFile(ABC):
+    """An open file, which the readers of its levels share.
 
     A subclass opens it in an `ExitStack`, which closes it where the image turns out not to be readable,
     and moves it to `_held` when all went well.
     """
 
     _held: ExitStack
+
+    @property
+    @abstractmethod
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that the file stores."""
+
+    @abstractmethod
+    def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
+        """Return a reader of a level.
+
+        Parameters
+        ----------
+        level : int
+            Pyramid level, 0 is full resolution.
+        channels : tuple of int or None
+            Counted from 1; None for all.
+        memory_mb : float or None
+            Memory that buffers and decoding may take, in megabytes; None for no limit.
+
+        Raises
+        ------
+        ImageError
+            If the image lacks the level or a channel, or stores its pixels in a way that cannot be decoded.
+        MemoryBudgetError
+            If what must be decoded at once does not fit the memory.
+        """
 
     def close(self) -> None:
         """Close the file."""

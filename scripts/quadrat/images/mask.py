@@ -3,12 +3,14 @@
 import os
 import warnings
 from collections.abc import Generator, Iterable
-from typing import Self
+from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from quadrat.errors import ImageError
@@ -16,27 +18,63 @@ from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.drivers import open_local
 from quadrat.images.gdal import MIN_CACHE_BYTES, OPTIONS
-from quadrat.images.image import ImageInfo
+from quadrat.images.image import ImageInfo, Reader
 from quadrat.images.rows import StripePipeline
 
 
-def has_mask(path: str) -> bool:
-    """Return whether GDAL has a mask of a file besides its alpha and the nodata values of its samples.
+class MaskFile:
+    """The mask of a file at its levels.
+
+    Parameters
+    ----------
+    path : str
+    image : rasterio.io.DatasetReader
+        The file at full resolution; closed with this one.
+    """
+
+    def __init__(self, path: str, image: DatasetReader):
+        self._path, self._image = path, image
+        self._held = ExitStack()
+        self._held.enter_context(image)
+
+    def reader(self, level: int) -> Reader:
+        """Return a reader of the mask of a level."""
+        if not level:
+            return MaskReader(self._image)
+        return MaskReader(self._held.enter_context(_open(self._path, overview_level=level - 1)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._held.close()
+
+
+def open_mask(path: str) -> MaskFile | None:
+    """Return the mask that GDAL has of a file besides its alpha and the nodata values of its samples.
 
     The nodata value of a palette image is an index, which the colours do not show any more.
     """
+    try:
+        with ExitStack() as held:
+            image = held.enter_context(_open(path))
+            if not _is_masked(image):
+                return None
+            held.pop_all()
+            return MaskFile(path, image)
+    except RasterioError:
+        return None
+
+
+def _open(path: str, **overview: int) -> DatasetReader:
     with warnings.catch_warnings(), rasterio.Env(**OPTIONS):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            with open_local(os.path.abspath(path)) as image:
-                if not image.count:
-                    return False
-                flags = image.mask_flag_enums[0]
-                if flags == [MaskFlags.nodata]:
-                    return ColorInterp.palette in image.colorinterp[:1]
-                return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-        except RasterioError:
-            return False
+        return open_local(os.path.abspath(path), **overview)
+
+
+def _is_masked(image: DatasetReader) -> bool:
+    flags = image.mask_flag_enums[0] if image.count else []
+    if flags == [MaskFlags.nodata]:
+        return ColorInterp.palette in image.colorinterp[:1]
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 
 class MaskReader:
@@ -44,20 +82,17 @@ class MaskReader:
 
     Parameters
     ----------
-    path : str
-    level : int
+    dataset : rasterio.io.DatasetReader
+        Of the level.
 
     Attributes
     ----------
     info : ImageInfo
     """
 
-    def __init__(self, path: str, level: int):
-        overview = {"overview_level": level - 1} if level else {}
-        with warnings.catch_warnings(), rasterio.Env(**OPTIONS):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            self._dataset = open_local(os.path.abspath(path), **overview)
-        height, width = self._dataset.height, self._dataset.width
+    def __init__(self, dataset: DatasetReader):
+        self._dataset = dataset
+        height, width = dataset.height, dataset.width
         self.info = ImageInfo("mask", height, width, 1, np.dtype(np.uint8), 1, width)
 
     def read_blocks(
@@ -76,12 +111,51 @@ class MaskReader:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise ImageError(f"rows {top:,} to {bottom:,} of its mask cannot be decoded: {reason}") from error
 
-    def close(self) -> None:
-        """Close the file."""
-        self._dataset.close()
 
-    def __enter__(self) -> Self:
-        return self
+class MaskedReader:
+    """Reads an image and its mask as one more channel.
 
-    def __exit__(self, *exc_info) -> None:
-        self.close()
+    Parameters
+    ----------
+    reader : Reader
+    mask : Reader
+        Of the same size, with one channel.
+
+    Attributes
+    ----------
+    info : ImageInfo
+        With the channel of the mask, which is 1 where a pixel is data and 0 where it is not.
+    """
+
+    def __init__(self, reader: Reader, mask: Reader):
+        self._reader, self._mask = reader, mask
+        info = reader.info
+        self.info = replace(
+            info,
+            channels=info.channels + 1,
+            nodata=info.nodata and (*info.nodata, None),
+            scales=info.scales and (*info.scales, 1.0),
+            offsets=info.offsets and (*info.offsets, 0.0),
+        )
+
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Generator[np.ndarray, None, None]:
+        """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
+        blocks = list(blocks)
+        wanted = wanted if wanted is None else list(wanted)
+        pixels, masks = (one.read_blocks(blocks, threads, wanted) for one in (self._reader, self._mask))
+        return self._joined(pixels, masks)
+
+    def _joined(
+        self, pixels: Generator[np.ndarray, None, None], masks: Generator[np.ndarray, None, None]
+    ) -> Generator[np.ndarray, None, None]:
+        buffer = np.empty((0, 0, 0), self.info.dtype)
+        with closing(pixels), closing(masks):
+            for block, mask in zip(pixels, masks, strict=True):
+                shape = (*block.shape[:2], self.info.channels)
+                if buffer.shape != shape:
+                    buffer = np.empty(shape, self.info.dtype)
+                buffer[..., :-1] = block
+                buffer[..., -1] = mask[..., 0] != 0
+                yield buffer

@@ -1,17 +1,30 @@
-"""Readers: from an image file to its pixels, block by block.
+"""Open images: from a file to its levels and their pixels.
 
-The file's content, never its extension, chooses the reader; each imports its decoder only when needed. Only
-of a slide in a folder the file itself says nothing: its name does.
+The file's content, never its extension, chooses the kind of image; each imports its decoder only when needed.
+Only of a slide in a folder the file itself says nothing: its name does.
 """
 
 import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
 
 from quadrat.errors import ImageError, MissingReaderError
 from quadrat.files.sources import MRXS_ENDING
-from quadrat.images.image import ImageInfo, Reader
+from quadrat.grid import Window
+from quadrat.images.budget import MB
+from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
+from quadrat.images.resampled import ResampledReader
+from quadrat.images.resolution import level_of_size
 from quadrat.images.selection import refuse_planes
 
-__all__ = ["ImageInfo", "Reader", "open_image"]
+if TYPE_CHECKING:
+    from quadrat.images.mask import MaskFile
 
 # Byte order mark, then 42 (TIFF) or 43 (BigTIFF) in that order.
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -19,84 +32,288 @@ TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 UNWATCHED_SLIDE = ".vsi"
 STREAMED_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
+# Memory that GDAL takes to read a mask beside the image.
+MASK_MB = 100
+
 
 def open_image(
-    path: str | os.PathLike,
-    channels: tuple[int, ...] | None = None,
-    level: int = 0,
-    plane: dict[str, int] | None = None,
-    memory_mb: float | None = None,
-) -> Reader:
-    """Open an image with the reader that fits its content; only metadata are read.
+    path: str | os.PathLike, plane: dict[str, int] | None = None, memory_mb: float | None = None
+) -> "Image":
+    """Open an image file; only metadata are read.
 
     Parameters
     ----------
     path : str or os.PathLike
         The image file.
-    channels : tuple of int, optional
-        Channels to read, counted from 1, in the order of the result; all by default.
-    level : int, optional
-        Pyramid level, 0 is full resolution.
     plane : dict of str to int, optional
-        Which plane of a stack to read: its 'z', 't' and 'series', each counted from 1; the first of what
-        is left out.
+        Which plane of a stack to read: its 'z', 't' and 'series', each counted from 1. Default: the first.
     memory_mb : float, optional
-        Memory in megabytes that the reader may take for buffers and decoding; no limit by default.
+        Memory in megabytes that a reader may take for buffers and decoding. Default: no limit.
 
     Returns
     -------
-    reader : Reader
-        A context manager.
+    Image
+        A context manager, which closes the file.
 
     Raises
     ------
     ImageError
-        If the file is not an image, is broken, lacks a wanted channel, level or plane, or stores
-        its pixels in a way that cannot be decoded. The message does not name the file.
-    MemoryBudgetError
-        If the image cannot be read within `memory_mb`.
+        If the file is not an image, is broken, or lacks the plane. The message does not name the file.
     MissingReaderError
         If the library that reads it is not installed.
     OSError
         If the disk fails.
+
+    Examples
+    --------
+    >>> with open_image("slide.tif") as image:
+    ...     thumbnail = image.read(level=image.levels[-1])
+    ...     patch = image.read((2048, 4096, 512, 512), level=image.level_for(mpp=0.5))
     """
     path = os.fspath(path)
+    return Image(path, _open_file(path, plane), memory_mb)
+
+
+class Image:
+    """An open image: its levels, and the pixels of each. It is made by `open_image`.
+
+    It is used by one thread at a time.
+
+    Parameters
+    ----------
+    path : str
+    file : ImageFile
+        Closed with the image.
+    memory_mb : float or None
+        Memory in megabytes that each reader may take; None for no limit.
+    """
+
+    def __init__(self, path: str, file: ImageFile, memory_mb: float | None = None):
+        self.path, self.memory_mb = path, memory_mb
+        self._file, self._held = file, ExitStack()
+        self._held.enter_context(closing(file))
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that the file stores, level 0, which is full resolution, first."""
+        return self._file.levels
+
+    @cached_property
+    def info(self) -> ImageInfo:
+        """Metadata of the image, and of level 0 with all its channels."""
+        return self._file.reader(0, None, None).info
+
+    @cached_property
+    def _metadata(self) -> ImageInfo:
+        # Of one channel alone: others, which may be left out, may be of another type.
+        return self._file.reader(0, (1,), None).info
+
+    @property
+    def alpha(self) -> int | None:
+        """The channel, counted from 1, that is 0 where a pixel is transparent; None where there is none."""
+        return self._metadata.alpha
+
+    @property
+    def mask(self) -> bool:
+        """Whether the file has a mask of its pixels that are data, which is no channel of the image."""
+        return self._mask is not None
+
+    @cached_property
+    def _mask(self) -> "MaskFile | None":
+        if self.alpha is not None or not self._metadata.is_first:
+            return None
+        # Imported here: it takes GDAL, which other formats do without.
+        from quadrat.images.mask import open_mask
+
+        mask = open_mask(self.path)
+        return mask and self._held.enter_context(closing(mask))
+
+    def level_for(
+        self, *, mpp: float | None = None, gsd: float | None = None, default_mpp: float | None = None
+    ) -> Level:
+        """Return the level whose pixels have a size: one that is stored, or one averaged from it.
+
+        Parameters
+        ----------
+        mpp, gsd : float, optional
+            Size of a pixel, in micrometres or in units of the image's CRS; one of them.
+        default_mpp : float, optional
+            Size of a level-0 pixel in micrometres, where the metadata do not contain it.
+
+        Returns
+        -------
+        Level
+            The coarsest stored level that is fine enough. Its pixels are averaged where they differ from the
+            wanted size by more than 2 percent.
+
+        Raises
+        ------
+        ImageError
+            If the image is coarser than wanted, smaller than such a pixel, or its metadata do not contain the
+            size of its pixels.
+        """
+        given = [(key, size) for key, size in (("mpp", mpp), ("gsd", gsd)) if size is not None]
+        if len(given) != 1:
+            raise ValueError(f"mpp {mpp}, gsd {gsd}: set one of them")
+        return level_of_size(self.levels, self._metadata, *given[0], default_mpp)
+
+    def reader(
+        self,
+        level: int | Level = 0,
+        channels: Sequence[int] | None = None,
+        *,
+        with_mask: bool = False,
+        patch_size: int = 512,
+    ) -> Reader:
+        """Return a reader of a level, which shares the open file and reads until the image is closed.
+
+        Parameters
+        ----------
+        level : int or Level, optional
+            Pyramid level, or what `level_for` returned. Default: full resolution.
+        channels : sequence of int, optional
+            Counted from 1, in the order of the result. Default: all.
+        with_mask : bool, optional
+            Whether a channel follows that is 1 where a pixel is data by the file's mask, and 0 elsewhere.
+        patch_size : int, optional
+            Height in pixels of the blocks that will be read, for which the memory of averaging is reckoned.
+
+        Returns
+        -------
+        Reader
+
+        Raises
+        ------
+        ImageError
+            If the image lacks the level, a channel or the mask, or stores its pixels in a way that cannot be
+            decoded.
+        MemoryBudgetError
+            If it cannot be read within the memory.
+        """
+        index, ratio = (level.index, level.ratio) if isinstance(level, Level) else (level, Fraction(1))
+        memory_mb = self.memory_mb
+        if with_mask and memory_mb is not None:
+            memory_mb -= MASK_MB
+        reader = self._averaged(index, ratio, tuple(channels) if channels else None, memory_mb, patch_size)
+        if not with_mask:
+            return reader
+        if self._mask is None:
+            raise ImageError("has no mask")
+        from quadrat.images.mask import MaskedReader
+
+        mask = self._mask.reader(index)
+        return MaskedReader(reader, mask if ratio == 1 else ResampledReader(mask, ratio))
+
+    def _averaged(
+        self,
+        index: int,
+        ratio: Fraction,
+        channels: tuple[int, ...] | None,
+        memory_mb: float | None,
+        patch_size: int,
+    ) -> Reader:
+        if ratio == 1:
+            return self._file.reader(index, channels, memory_mb)
+        if memory_mb is not None:
+            info = self._file.reader(index, channels, None).info
+            memory_mb -= ResampledReader.memory_bytes(info, ratio, patch_size) / MB
+        return ResampledReader(self._file.reader(index, channels, memory_mb), ratio)
+
+    def read(
+        self,
+        window: Sequence[int] | None = None,
+        level: int | Level = 0,
+        channels: Sequence[int] | None = None,
+        threads: int = 1,
+    ) -> np.ndarray:
+        """Return the pixels of a window.
+
+        Parameters
+        ----------
+        window : tuple of 4 int, optional
+            Its y, x, height and width in pixels of the level; it may reach past the bottom and right of the
+            image. Default: the whole level.
+        level : int or Level, optional
+            Pyramid level, or what `level_for` returned. Default: full resolution.
+        channels : sequence of int, optional
+            Counted from 1, in the order of the result. Default: all.
+        threads : int, optional
+            Threads that decode. Default: 1.
+
+        Returns
+        -------
+        (height, width, channel) array
+            The file's nodata value, or 0, outside the image.
+
+        Raises
+        ------
+        ImageError
+            As `reader`, and if the pixels cannot be decoded.
+        ValueError
+            If the window is empty, or begins outside the image.
+        """
+        height = sys.maxsize if window is None else window[2]
+        reader = self.reader(level, channels, patch_size=height)
+        info = reader.info
+        wanted = Window(*window or (0, 0, info.height, info.width))
+        if not (0 <= wanted.y < info.height and 0 <= wanted.x < info.width and min(wanted[2:]) > 0):
+            size = f"{info.height:,} x {info.width:,} px"
+            raise ValueError(f"{wanted} is empty or begins outside the level, which is {size}")
+        with closing(reader.read_blocks([wanted], threads)) as blocks:
+            return next(blocks).copy()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+
+def _open_file(path: str, plane: dict[str, int] | None) -> ImageFile:
     magic = _magic(path)
     if path.lower().endswith(UNWATCHED_SLIDE):
         raise ImageError(
             "a slide whose pixels lie in a folder beside it: not read",
             "convert it to OME-TIFF, such as with QuPath",
         )
-    vendor = "mirax" if path.lower().endswith(MRXS_ENDING) else None
     if magic.startswith(TIFF_MAGICS):
-        from quadrat.images.tiff.pages import stitched_vendor
-        from quadrat.images.tiff.reader import TiffReader
-
-        vendor = stitched_vendor(path)
-        # A series that is asked for is one image of the slide, alone.
-        if vendor is None or (vendor == "leica" and "series" in (plane or {})):
-            return TiffReader(path, channels, level, plane, memory_mb)
+        return _open_tiff(path, plane)
     refuse_planes(plane)
-    if vendor:
-        return _open_slide(path, vendor, channels, level, memory_mb)
+    if path.lower().endswith(MRXS_ENDING):
+        return _open_slide(path, "mirax")
     if magic.startswith(STREAMED_MAGICS):
-        from quadrat.images.vips import VipsReader
+        from quadrat.images.vips import VipsImage
 
-        return VipsReader(path, channels, level, memory_mb)
-    from quadrat.images.gdal import GdalReader
+        return VipsImage(path)
+    from quadrat.images.gdal import GdalImage
 
-    return GdalReader(path, channels, level, memory_mb)
+    return GdalImage(path)
 
 
-def _open_slide(
-    path: str, vendor: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None
-) -> Reader:
+def _open_tiff(path: str, plane: dict[str, int] | None) -> ImageFile:
+    from quadrat.images.tiff.reader import TiffImage
+
+    with ExitStack() as held:
+        tiff = held.enter_context(TiffImage(path, plane))
+        # A series that is asked for is one image of the slide, alone.
+        if tiff.vendor is None or (tiff.vendor == "leica" and "series" in (plane or {})):
+            held.pop_all()
+            return tiff
+        refuse_planes(plane)
+        return _open_slide(path, tiff.vendor, tiff.largest_tile)
+
+
+def _open_slide(path: str, vendor: str, largest_tile: int | None = None) -> ImageFile:
     try:
-        from quadrat.images.openslide import OpenSlideReader
+        from quadrat.images.openslide import OpenSlideImage
     except ImportError as error:
         reason = "a slide that OpenSlide reads, which is not installed"
         raise MissingReaderError(reason, "pip install openslide-python openslide-bin") from error
-    return OpenSlideReader(path, vendor, channels, level, memory_mb)
+    return OpenSlideImage(path, vendor, largest_tile)
 
 
 def _magic(path: str) -> bytes:

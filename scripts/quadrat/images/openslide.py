@@ -15,10 +15,9 @@ from quadrat.files.sources import find_sources
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid, Spans
 from quadrat.images.budget import MB, require_memory
-from quadrat.images.image import FileReader, ImageInfo
-from quadrat.images.segment_pipeline import SegmentPipeline
+from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
+from quadrat.images.segment_pipeline import SegmentPipeline, SegmentTable
 from quadrat.images.selection import as_slice, channel_indices, check_level, downsample_of
-from quadrat.images.tiff.pages import open_tiff
 
 # Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
 SQUARE = 512
@@ -34,43 +33,29 @@ NAMES_FILE = rb"(?im)^\s*(?:FILE_\d+|INDEXFILE)\s*=[ \t]*(.*/.*?)\s*$"
 TILE_SIDE = r"mirax\..+\.DIGITIZER_(WIDTH|HEIGHT)"
 
 
-class OpenSlideReader(FileReader):
-    """Reads one level of a slide as RGB.
+class OpenSlideImage(ImageFile):
+    """An open slide.
 
     Parameters
     ----------
     path : str
     vendor : str
         OpenSlide's name of the format that it must be.
-    channels : tuple of int or None
-        Counted from 1; None for all three.
-    level : int
-        Pyramid level, 0 is full resolution.
-    memory_mb : float or None
-        Memory that buffers and decoding may take, in megabytes; None for no limit.
-
-    Attributes
-    ----------
-    info : ImageInfo
+    largest_tile : int, optional
+        Pixels of the largest tile that the slide stores. Default: what an MRXS claims.
 
     Raises
     ------
     ImageError
-        If OpenSlide cannot read the slide, or it lacks a wanted channel or the level.
-    MemoryBudgetError
-        If the largest tile that the slide stores and the cache of decoded tiles do not fit the memory.
+        If OpenSlide cannot read the slide.
     """
 
-    def __init__(
-        self, path: str, vendor: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None
-    ):
+    def __init__(self, path: str, vendor: str, largest_tile: int | None = None):
         sources = find_sources(path)
         if sources.problem:
             raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
         for file in sources.files:
             _check_settings(file)
-        self._memory_mb = memory_mb
-        picked = channel_indices(channels, RGB)
         with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
             # Other formats of OpenSlide, under the ending of an MRXS, name files anywhere.
             found = openslide.OpenSlide.detect_format(path)
@@ -78,17 +63,46 @@ class OpenSlideReader(FileReader):
                 raise ImageError(
                     f"not a slide that OpenSlide can read: it is {found or 'of no known format'}"
                 )
-            slide = held.enter_context(openslide.OpenSlide(path))
-            slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
-            _check_claims(slide)
-            check_level(level, slide.level_count)
-            tile_bytes = _mrxs_tile_bytes(slide) if vendor == "mirax" else _tiff_tile_bytes(path)
-            self._squares = _Squares(slide, level, picked, tile_bytes)
-            # OpenSlide allocates what the slide says of its tiles, and ends the process where it cannot.
-            needed = CACHE_BYTES + self._squares.decode_bytes
-            require_memory(needed, memory_mb, "decoding the tiles of the slide")
-            self.info = _info(slide, level, len(picked), self._squares.background)
+            self._slide = held.enter_context(openslide.OpenSlide(path))
+            self._slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
+            _check_claims(self._slide)
+            self._tile_bytes = RGBA_BYTES * (
+                _mrxs_tile(self._slide) if largest_tile is None else largest_tile
+            )
             self._held = held.pop_all()
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that the slide stores."""
+        shapes = [(height, width) for width, height in self._slide.level_dimensions]
+        return tuple(Level(i, shape, downsample_of(shapes[0], shape)) for i, shape in enumerate(shapes))
+
+    def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
+        """Return a reader of a level; see `ImageFile.reader`. Its memory holds a tile and a cache."""
+        picked = channel_indices(channels, RGB)
+        with _openslide_errors("not a slide that OpenSlide can read"):
+            check_level(level, self._slide.level_count)
+            squares = _Squares(self._slide, level, picked, self._tile_bytes)
+            # OpenSlide allocates what the slide says of its tiles, and ends the process where it cannot.
+            needed = CACHE_BYTES + squares.decode_bytes
+            require_memory(needed, memory_mb, "decoding the tiles of the slide")
+            info = _info(self._slide, level, len(picked), squares.background)
+        return OpenSlideReader(squares, info, memory_mb)
+
+
+class OpenSlideReader:
+    """Reads one level of a slide as RGB.
+
+    Parameters
+    ----------
+    squares : SegmentTable
+    info : ImageInfo
+    memory_mb : float or None
+        Memory that buffers and decoding may take, in megabytes; None for no limit.
+    """
+
+    def __init__(self, squares: SegmentTable, info: ImageInfo, memory_mb: float | None):
+        self._squares, self.info, self._memory_mb = squares, info, memory_mb
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
@@ -158,17 +172,10 @@ def _check_claims(slide: openslide.OpenSlide) -> None:
         raise ImageError(f"broken: its size is {width:,} x {height:,} px")
 
 
-def _mrxs_tile_bytes(slide: openslide.OpenSlide) -> int:
-    """Return the size of the largest tile that an MRXS claims to store, decoded."""
+def _mrxs_tile(slide: openslide.OpenSlide) -> int:
+    """Return the pixels of the largest tile that an MRXS claims to store."""
     sides = [int(value) for name, value in slide.properties.items() if re.fullmatch(TILE_SIDE, name)]
-    return RGBA_BYTES * max(sides, default=0) ** 2
-
-
-def _tiff_tile_bytes(path: str) -> int:
-    """Return the size of the largest tile of a TIFF, decoded."""
-    with open_tiff(path) as tif:
-        pages = [page.aspage() for page in tif.pages]
-        return RGBA_BYTES * max(page.tilelength * page.tilewidth for page in pages)
+    return max(sides, default=0) ** 2
 
 
 def _spans(length: int) -> Spans:

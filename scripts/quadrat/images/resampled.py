@@ -5,13 +5,13 @@ from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
-from quadrat.images.image import ImageInfo, Reader
+from quadrat.images.image import ImageInfo, Level, Reader
 from quadrat.images.nodata import nodata_mask
 from quadrat.images.rows import StripePipeline, fresh_rows
 
@@ -34,7 +34,6 @@ class ResampledReader:
     Parameters
     ----------
     reader : Reader
-        Closed with this one.
     ratio : Fraction
         Size of a resampled pixel in pixels of the image, at least 1; its denominator at most 10,000.
 
@@ -94,16 +93,6 @@ class ResampledReader:
         """Return the window of the image that a rectangle of resampled pixels covers."""
         y, x = int(top * self.ratio), int(left * self.ratio)
         return Window(y, x, ceil(bottom * self.ratio) - y, ceil(right * self.ratio) - x)
-
-    def close(self) -> None:
-        """Close the image."""
-        self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()
 
 
 class _Rows:
@@ -213,13 +202,15 @@ def _strip_rows(source: ImageInfo, ratio: Fraction) -> int:
 
 
 def _resampled(source: ImageInfo, ratio: Fraction) -> ImageInfo:
-    width = int(source.width / ratio)
+    stored = Level(source.level, (source.height, source.width), source.downsample)
+    level = stored.averaged(ratio)
+    height, width = level.shape
     return replace(
         source,
-        height=int(source.height / ratio),
+        height=height,
         width=width,
         segment_height=1,
         segment_width=width,
-        downsample=(source.downsample[0] * float(ratio), source.downsample[1] * float(ratio)),
+        downsample=level.downsample,
         notes=(*source.notes, f"each pixel is the mean of {float(ratio):g} x {float(ratio):g} px as stored"),
     )

@@ -1,15 +1,10 @@
-"""Resolution: an image opened at the level, or with the size of a pixel, that the configuration asks for."""
+"""Resolution: the level, and how many of its pixels along a side, that make a pixel of a wanted size."""
 
 from fractions import Fraction
 from math import hypot
-from typing import Any
 
 from quadrat.errors import ImageError
-from quadrat.images.budget import MB
-from quadrat.images.image import ImageInfo, Reader
-from quadrat.images.open import open_image
-from quadrat.images.resampled import ResampledReader
-from quadrat.settings import ReadSettings
+from quadrat.images.image import ImageInfo, Level
 
 # A level whose pixels are so near to what is asked for is read as it is: scanners called 40x have 0.2527 mpp
 # as well as 0.25, and resampling by such a ratio would only blur.
@@ -20,86 +15,68 @@ SQUARE_TOLERANCE = 0.01
 LARGEST_DENOMINATOR = 10_000
 
 
-def open_reading(path: str, reading: ReadSettings, memory_mb: float | None) -> Reader:
-    """Open what the configuration reads of an image; only metadata are read.
+def level_of_size(
+    levels: tuple[Level, ...],
+    info: ImageInfo,
+    key: str,
+    wanted: float,
+    default_mpp: float | None,
+) -> Level:
+    """Return the coarsest level that is fine enough, averaged where its pixels are smaller than wanted.
 
     Parameters
     ----------
-    path : str
-    reading : ReadSettings
-    memory_mb : float or None
-        Memory in megabytes that the reader may take; None for no limit.
+    levels : tuple of Level
+        The stored levels.
+    info : ImageInfo
+        Of level 0.
+    key : {'mpp', 'gsd'}
+        Unit of the wanted size: micrometres, or that of the image's CRS.
+    wanted : float
+        Size of a pixel.
+    default_mpp : float or None
+        Size of a level-0 pixel in micrometres, where the metadata do not contain it.
 
     Returns
     -------
-    Reader
+    Level
 
     Raises
     ------
     ImageError
-        As `quadrat.images.open.open_image`; also if the image is coarser than asked for, or its metadata do
-        not tell how large its pixels are.
-    MemoryBudgetError
-        If the image cannot be read within `memory_mb`.
-    OSError
-        If the disk fails.
+        If the image is coarser than wanted, or smaller than such a pixel, or its metadata do not contain the
+        size of its pixels.
     """
-    chosen: dict[str, Any] = {
-        "channels": tuple(reading.channels) if reading.channels else None,
-        "plane": reading.plane,
-    }
-    wanted = reading.mpp if reading.gsd is None else reading.gsd
-    if wanted is None:
-        return open_image(path, level=reading.level, memory_mb=memory_mb, **chosen)
-    info, ratio = _nearest_finer(path, reading, wanted, chosen)
-    if ratio == 1:
-        return open_image(path, level=info.level, memory_mb=memory_mb, **chosen)
-    if memory_mb is not None:
-        memory_mb -= ResampledReader.memory_bytes(info, ratio, reading.patch_size) / MB
-    return ResampledReader(open_image(path, level=info.level, memory_mb=memory_mb, **chosen), ratio)
-
-
-def _nearest_finer(
-    path: str, reading: ReadSettings, wanted: float, chosen: dict[str, Any]
-) -> tuple[ImageInfo, Fraction]:
-    """Return the coarsest level that is fine enough, and the size in its pixels of those asked for."""
-    key = "mpp" if reading.gsd is None else "gsd"
-    info = _info_of(path, 0, chosen)
-    size = _pixel_size(info, reading, key)
+    size = _pixel_size(info, key, default_mpp)
     if size > wanted * (1 + TOLERANCE):
         raise ImageError(
             f"has {size:g} {key} at best, asked for {wanted:g} (config.yaml: {key})", _unit_hint(key, info)
         )
-    for level in range(1, info.level_count):
-        coarser = _info_of(path, level, chosen)
-        low, high = sorted(coarser.downsample)
+    chosen = levels[0]
+    for level in levels[1:]:
+        low, high = sorted(level.downsample)
         if high - low > SQUARE_TOLERANCE * high:
             continue  # its pixels are not square
         if size * high > wanted * (1 + TOLERANCE):
             break
-        info = coarser
-    ratio = wanted / (size * max(info.downsample))
+        chosen = level
+    ratio = wanted / (size * max(chosen.downsample))
     if ratio < 1 + TOLERANCE:
-        return info, Fraction(1)
-    if ratio > min(info.height, info.width):
+        return chosen
+    if ratio > min(chosen.shape):
         raise ImageError(
             f"is smaller than a pixel of {wanted:g} {key} (config.yaml: {key})", _unit_hint(key, info)
         )
-    return info, Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR)
+    return chosen.averaged(Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR))
 
 
 def _unit_hint(key: str, info: ImageInfo) -> str:
     return f"gsd is in units of its coordinate reference system, {info.crs}" if key == "gsd" else ""
 
 
-def _info_of(path: str, level: int, chosen: dict[str, Any]) -> ImageInfo:
-    with open_image(path, level=level, **chosen) as reader:
-        return reader.info
-
-
-def _pixel_size(info: ImageInfo, reading: ReadSettings, key: str) -> float:
+def _pixel_size(info: ImageInfo, key: str, default_mpp: float | None) -> float:
     """Return the size of a level-0 pixel, in micrometres or in units of the CRS."""
-    y, x = _sides_um(info, reading) if key == "mpp" else _sides_on_earth(info)
+    y, x = _sides_um(info, default_mpp) if key == "mpp" else _sides_on_earth(info)
     if abs(y - x) > SQUARE_TOLERANCE * max(y, x):
         raise ImageError(
             f"its pixels are {y:g} high and {x:g} wide: {key} needs square ones (config.yaml: {key})",
@@ -108,15 +85,15 @@ def _pixel_size(info: ImageInfo, reading: ReadSettings, key: str) -> float:
     return (y + x) / 2
 
 
-def _sides_um(info: ImageInfo, reading: ReadSettings) -> tuple[float, float]:
+def _sides_um(info: ImageInfo, default_mpp: float | None) -> tuple[float, float]:
     if info.mpp is not None:
         return info.mpp
-    if reading.default_mpp is None:
+    if default_mpp is None:
         raise ImageError(
             "its metadata do not say how many micrometres a pixel is, which mpp needs",
             "if you know it, say it for all such images (config.yaml: default_mpp)",
         )
-    return reading.default_mpp, reading.default_mpp
+    return default_mpp, default_mpp
 
 
 def _sides_on_earth(info: ImageInfo) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pyvips
@@ -12,7 +13,7 @@ from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.budget import MB, require_memory
 from quadrat.images.file_headers import FileHeader, read_header
-from quadrat.images.image import FileReader, ImageInfo
+from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level
 from quadrat.processes.child import is_own_process
@@ -28,50 +29,70 @@ if is_own_process():
     pyvips.cache_set_max(0)
 
 
-class VipsReader(FileReader):
+class VipsImage(ImageFile):
+    """An open PNG or JPEG file: each read decodes it from the top, from a descriptor of its own.
+
+    Parameters
+    ----------
+    path : str
+
+    Raises
+    ------
+    ImageError
+        If the file is broken.
+    """
+
+    def __init__(self, path: str):
+        self._path, self._header = path, read_header(path)
+        self._info = _info(_open(path), self._header)
+        self._held = ExitStack()
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The only level that such a file has."""
+        return (Level(0, self._info.full_size, self._info.downsample),)
+
+    def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
+        """Return a reader; see `ImageFile.reader`. A progressive or interlaced file is decoded whole."""
+        check_level(level, 1)
+        require_memory(self._header.whole_bytes, memory_mb, self._header.layout)
+        picked = channel_indices(channels, self._info.channels)
+        info = replace(self._info, channels=len(picked))
+        return VipsReader(self._path, picked, info, self._header.whole_bytes, memory_mb)
+
+
+class VipsReader:
     """Reads a PNG or JPEG file.
 
     Parameters
     ----------
     path : str
-    channels : tuple of int or None
-        Counted from 1; None for all.
-    level : int
-        Must be 0: these files have no pyramid.
+    channels : tuple of int
+        Counted from 0.
+    info : ImageInfo
+    whole_bytes : int
+        Memory in bytes that decoding takes because the file is not stored from top to bottom; 0 if it is.
     memory_mb : float or None
         Memory that buffers and decoding may take, in megabytes; None for no limit.
-
-    Attributes
-    ----------
-    info : ImageInfo
-
-    Raises
-    ------
-    ImageError
-        If the file is broken, or lacks a wanted channel or the level.
-    MemoryBudgetError
-        If the file must be decoded whole (progressive, interlaced) and does not fit the memory.
     """
 
-    def __init__(self, path: str, channels: tuple[int, ...] | None, level: int, memory_mb: float | None):
-        check_level(level, 1)
-        header = read_header(path)
-        require_memory(header.whole_bytes, memory_mb, header.layout)
-        self._memory_mb, self._whole_bytes = memory_mb, header.whole_bytes
-        with ExitStack() as held:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            held.callback(os.close, self._fd)
-            image = _open(self._fd)
-            self._channels = channel_indices(channels, image.bands)
-            self.info = _info(image, header, len(self._channels))
-            self._held = held.pop_all()
+    def __init__(
+        self,
+        path: str,
+        channels: tuple[int, ...],
+        info: ImageInfo,
+        whole_bytes: int,
+        memory_mb: float | None,
+    ):
+        self._path, self._channels, self.info = path, channels, info
+        self._whole_bytes, self._memory_mb = whole_bytes, memory_mb
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
     ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         pyvips.concurrency_set(threads)
-        source = _Rows(_open(self._fd), self._channels)
+        source = _Rows(_open(self._path), self._channels)
         grid = BlockGrid.from_windows(blocks)
         pipeline = StripePipeline(source, grid, self.info)
         stripe_bytes = grid.rows.largest * self.info.width * source.bands * self.info.dtype.itemsize
@@ -113,14 +134,16 @@ class _Rows:
         return pixels if whole else pixels[..., list(self._channels)]
 
 
-def _open(fd: int) -> pyvips.Image:
-    # By descriptor: libvips would take "[...]" at the end of a file name for options.
-    os.lseek(fd, 0, os.SEEK_SET)
-    source = pyvips.Source.new_from_descriptor(fd)
+def _open(path: str) -> pyvips.Image:
+    # By descriptor: libvips would take "[...]" at the end of a file name for options. It keeps a copy.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        source = pyvips.Source.new_from_descriptor(fd)
         return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
     except pyvips.Error as error:
         raise _broken(error, "the header") from error
+    finally:
+        os.close(fd)
 
 
 def _broken(error: pyvips.Error, where: str) -> ImageError:
@@ -128,7 +151,7 @@ def _broken(error: pyvips.Error, where: str) -> ImageError:
     return ImageError(f"{where} cannot be decoded: {lines[0] if lines else error.message}")
 
 
-def _info(image: pyvips.Image, header: FileHeader, channels: int) -> ImageInfo:
+def _info(image: pyvips.Image, header: FileHeader) -> ImageInfo:
     if (image.width, image.height) != (header.width, header.height) or image.format not in DTYPES:
         raise ImageError(f"libvips reads it as {image.width:,} x {image.height:,} px of {image.format}")
     version = ".".join(str(pyvips.version(part)) for part in range(3))
@@ -136,7 +159,7 @@ def _info(image: pyvips.Image, header: FileHeader, channels: int) -> ImageInfo:
         format=header.format,
         height=image.height,
         width=image.width,
-        channels=channels,
+        channels=image.bands,
         dtype=np.dtype(DTYPES[image.format]),
         segment_height=1,
         segment_width=image.width,

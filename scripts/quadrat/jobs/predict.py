@@ -17,7 +17,8 @@ from quadrat.files.text import show
 from quadrat.grid import PatchGrid
 from quadrat.images.budget import REST_MB
 from quadrat.images.image import ImageInfo
-from quadrat.images.validity import Opened, open_with_validity
+from quadrat.images.open import open_image
+from quadrat.images.reading import ReaderWithValidity, reader_with_validity
 from quadrat.jobs.rows import GridRows
 from quadrat.jobs.task import ImageTask
 from quadrat.patches.skips import PatchRules, Skips, known_skips
@@ -116,7 +117,7 @@ def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
 class OpenPatches(NamedTuple):
     """An open image, its grid, and the patches that are skipped, as far as is known without reading them."""
 
-    opened: Opened
+    opened: ReaderWithValidity
     grid: PatchGrid
     skips: Skips
 
@@ -126,18 +127,12 @@ def open_patches(task: ImageTask) -> Iterator[OpenPatches]:
     """Open the image of a task, and lay its grid over it."""
     reading = task.reading
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
-    with open_with_validity(task.path, reading, memory_mb) as opened:
-        grid = reading.grid(opened.info.height, opened.info.width)
+    with open_image(task.path, reading.plane, memory_mb) as image:
+        opened = reader_with_validity(image, reading)
+        info = opened.info
+        grid = reading.grid(info.height, info.width)
         require_listable(grid, memory_mb)
-        skips = known_skips(
-            task.path,
-            reading,
-            grid,
-            opened.info,
-            regions=task.regions,
-            grid_rows=task.grid_rows,
-            memory_mb=memory_mb,
-        )
+        skips = known_skips(image, reading, grid, info, regions=task.regions, grid_rows=task.grid_rows)
         yield OpenPatches(opened, grid, skips)
 
 

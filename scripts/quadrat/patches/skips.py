@@ -1,7 +1,6 @@
 """Skips: which patches are not predicted, for where they are and for what they show."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from quadrat.grid import PatchGrid
 from quadrat.images.image import ImageInfo
 from quadrat.images.nodata import is_nodata
-from quadrat.images.open import open_image
+from quadrat.images.open import Image
 from quadrat.patches.stream import PatchBatch
 from quadrat.settings import ReadSettings
 
@@ -147,21 +146,19 @@ class PatchRules:
 
 
 def known_skips(
-    path: str,
+    image: Image,
     reading: ReadSettings,
     grid: PatchGrid,
     info: ImageInfo,
     *,
     regions: dict[str, Any] | None = None,
     grid_rows: range | None = None,
-    memory_mb: float | None = None,
 ) -> Skips:
     """Find the patches that are skipped, as far as that can be told without reading them.
 
     Parameters
     ----------
-    path : str
-        The image file.
+    image : Image
     reading : ReadSettings
     grid : PatchGrid
     info : ImageInfo
@@ -170,8 +167,6 @@ def known_skips(
         Where patches are predicted; see `quadrat.jobs.task.ImageTask`. Default: everywhere.
     grid_rows : range, optional
         The grid rows to look at. Default: all.
-    memory_mb : float, optional
-        Memory in megabytes that may be taken. Default: no limit.
 
     Returns
     -------
@@ -193,8 +188,7 @@ def known_skips(
     if tissue_below is not None:
         from quadrat.patches.tissue import tissue_shares
 
-        open_level = partial(open_image, path, None, plane=reading.plane, memory_mb=memory_mb)
-        skips.add("background", tissue_shares(open_level, grid, info, memory_mb) < tissue_below)
+        skips.add("background", tissue_shares(image, grid, info.downsample) < tissue_below)
     return skips
 
 

@@ -1,13 +1,12 @@
 """Tissue: where a slide shows more than the glass, seen on its coarsest level."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid, Window
 from quadrat.images.budget import require_memory
 from quadrat.images.image import ImageInfo, Reader
+from quadrat.images.open import Image
 
 STRIP_PIXELS = 1 << 20
 LEVELS = 256
@@ -17,20 +16,15 @@ LEAST_PIXELS = 8
 DARKEST_PADDING = 15
 
 
-def tissue_shares(
-    open_level: Callable[[int], Reader], grid: PatchGrid, info: ImageInfo, memory_mb: float | None
-) -> np.ndarray:
+def tissue_shares(image: Image, grid: PatchGrid, downsample: tuple[float, float]) -> np.ndarray:
     """Return the share of each patch that is tissue: more saturated than Otsu's threshold of the slide.
 
     Parameters
     ----------
-    open_level : callable
-        Opens a pyramid level of the image, with all channels.
+    image : Image
     grid : PatchGrid
-    info : ImageInfo
-        Of the image, as the grid was laid over it.
-    memory_mb : float or None
-        Memory in megabytes that may be taken; None for no limit.
+    downsample : tuple of 2 float
+        Level-0 pixels per pixel of the grid along y and x.
 
     Returns
     -------
@@ -42,29 +36,19 @@ def tissue_shares(
     ImageError
         If the image has no pyramid, or less than three channels.
     """
-    if info.level_count == 1:
+    if len(image.levels) == 1:
         raise ImageError(
             "has no pyramid levels, on which tissue could be seen before the image is read",
             "leave it out, or use std_below or mean_above (config.yaml: skip: background)",
         )
-    patch = grid.patch_size * min(info.downsample)
-    for level in range(info.level_count - 1, 1, -1):
-        with open_level(level) as reader:
-            if patch / max(reader.info.downsample) >= LEAST_PIXELS:
-                return _shares_on(reader, grid, info.downsample, memory_mb)
-    with open_level(1) as reader:
-        return _shares_on(reader, grid, info.downsample, memory_mb)
-
-
-def _shares_on(
-    reader: Reader, grid: PatchGrid, downsample: tuple[float, float], memory_mb: float | None
-) -> np.ndarray:
-    """Return the share of each patch of a grid, on whose level pixels are `downsample` large, on another."""
+    patch = grid.patch_size * min(downsample)
+    coarsest = (level for level in image.levels[:1:-1] if patch / max(level.downsample) >= LEAST_PIXELS)
+    reader = image.reader(next(coarsest, image.levels[1]))
     coarse = reader.info
     if coarse.channels < 3:
         raise ImageError(f"has {coarse.channels} channels: saturation, which shows tissue, takes three")
     require_memory(
-        3 * coarse.height * coarse.width, memory_mb, f"level {coarse.level}, on which tissue is found,"
+        3 * coarse.height * coarse.width, image.memory_mb, f"level {coarse.level}, on which tissue is found,"
     )
     saturations = _read_saturations(reader)
     is_scanned = _is_scanned(coarse)

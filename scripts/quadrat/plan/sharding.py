@@ -177,11 +177,14 @@ def cut_rows(grid: PatchGrid, seek_height: int, shard_pixels: int) -> list[range
 def answer(question: dict[str, Any]) -> dict[str, int] | None:
     """Return the size of an image and the height of its parts, from its header; None where it is broken."""
     # A run without large images does not pay for the readers.
-    from quadrat.images.resolution import open_reading
+    from quadrat.images.open import open_image
+    from quadrat.images.reading import configured_reader
 
     try:
-        with open_reading(question["path"], ReadSettings(**question["reading"]), None) as reader:
-            return {name: getattr(reader.info, name) for name in ("height", "width", "seek_height")}
+        reading = ReadSettings(**question["reading"])
+        with open_image(question["path"], reading.plane) as image:
+            info = configured_reader(image, reading).info
+            return {name: getattr(info, name) for name in ("height", "width", "seek_height")}
     except (ImageError, OSError):
         return None
 

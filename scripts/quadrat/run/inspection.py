@@ -131,10 +131,12 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 def _header(path: str, reading: ReadSettings) -> dict[str, Any]:
     """Return the fields of `Inspected` that the header of a readable image holds."""
     from quadrat.images.budget import MB, REST_MB, estimates
-    from quadrat.images.resolution import open_reading
+    from quadrat.images.open import open_image
+    from quadrat.images.reading import configured_reader
     from quadrat.patches.stream import plan_blocks, require_listable
 
-    with estimates() as needed, open_reading(path, reading, None) as reader:
+    with estimates() as needed, open_image(path, reading.plane) as image:
+        reader = configured_reader(image, reading)
         info = reader.info
         grid = reading.grid(info.height, info.width)
         require_listable(grid, None)

@@ -1,15 +1,15 @@
 """The thumbnail: a small picture of an image, read from its coarsest fitting level, block by block."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from quadrat.errors import ImageError
 from quadrat.grid import PatchGrid
-from quadrat.images.image import ImageInfo
+from quadrat.images.image import ImageInfo, Reader
 from quadrat.images.nodata import nodata_mask
-from quadrat.images.open import Reader, open_image
+from quadrat.images.open import Image, open_image
 from quadrat.patches.stream import BLOCK_BYTES, plan_blocks
 
 # Length of a thumbnail's longer side in pixels, at most; a level this large or larger is read.
@@ -74,12 +74,9 @@ def read_thumbnail(
     ImageError
         If the image cannot be read.
     """
-    chosen: dict[str, Any] = {"plane": plane, "memory_mb": memory_mb}
-    with open_image(path, **chosen) as full:
-        info = full.info
-    channels = tuple(shown) if shown else (1, 2, 3) if info.channels >= 3 else (1,)
-    level = _coarsest_level(path, info, chosen)
-    with open_image(path, channels=channels, level=level, **chosen) as reader:
+    with open_image(path, plane, memory_mb) as image:
+        info = image.info
+        reader = _coarsest_reader(image, shown or ((1, 2, 3) if info.channels >= 3 else (1,)))
         factor = -(-max(reader.info.height, reader.info.width) // SIDE)
         means = box_means(reader, factor, threads)
         is_picture = reader.info.dtype == np.uint8 and info.channels in (1, 3, 4) and not shown
@@ -132,17 +129,16 @@ def box_means(reader: Reader, factor: int, threads: int) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0)
 
 
-def _coarsest_level(path: str, info: ImageInfo, chosen: dict[str, Any]) -> int:
-    """Return the coarsest level that is no smaller than a thumbnail; 0 where none else can be read."""
-    enough = min(SIDE, max(info.height, info.width))
-    for level in range(info.level_count - 1, 0, -1):
-        try:
-            with open_image(path, level=level, **chosen) as reader:
-                if max(reader.info.height, reader.info.width) >= enough:
-                    return level
-        except ImageError:
-            continue  # a level may be stored in a way that cannot be decoded
-    return 0
+def _coarsest_reader(image: Image, channels: Sequence[int]) -> Reader:
+    """Return a reader of the coarsest level that is no smaller than a thumbnail, and can be decoded."""
+    enough = min(SIDE, max(image.levels[0].shape))
+    for level in image.levels[:0:-1]:
+        if max(level.shape) >= enough:
+            try:
+                return image.reader(level, channels)
+            except ImageError:
+                continue  # a level may be stored in a way that cannot be decoded
+    return image.reader(0, channels)
 
 
 def _covering(info: ImageInfo) -> PatchGrid:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from comparison import open_reader
 from quadrat.errors import ImageError
 from quadrat.grid import Window
-from quadrat.images.open import open_image
 from quadrat.images.tiff.claims import claimed_size
 from traps import RGB
 
@@ -83,7 +83,7 @@ def test_a_tile_that_claims_to_be_huge_is_refused_before_it_is_allocated(compres
     segment = claim(data[offset : offset + count], claimed, claimed)
     path.write_bytes(data[:offset] + segment + data[offset + count :])
     reason = rf"^broken: segment 2 of 4 claims {claimed:,} x {claimed:,} px, 128 x 128 expected$"
-    with open_image(path) as reader, pytest.raises(ImageError, match=reason):
+    with open_reader(path) as reader, pytest.raises(ImageError, match=reason):
         list(reader.read_blocks([Window(0, 0, 256, 256)], 2))
 
 

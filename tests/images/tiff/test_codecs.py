@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from comparison import assert_reads, row_blocks
+from comparison import assert_reads, open_reader, row_blocks
 from quadrat.errors import ImageError
-from quadrat.images.open import open_image
 from quadrat.images.tiff.codecs import ByteDecoder
 from traps import F32, GRAY, HEIGHT, RGB, U16, WIDTH
 
@@ -35,7 +34,7 @@ def test_every_type_and_codec_gives_the_pixels_that_were_written(name, codec, pr
         tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig", **storage, **segments)
         with tifffile.TiffFile(path) as tif:
             assert ByteDecoder.can_decode(tif.pages.first)
-        with open_image(path) as reader:
+        with open_reader(path) as reader:
             image = pixels.reshape(HEIGHT, WIDTH, -1)
             assert_reads(reader, image, row_blocks(reader.info, 512, 300, "pad"))
 
@@ -59,7 +58,7 @@ def test_strips_that_the_file_leaves_out_are_filled_between_their_neighbours(str
         for code, values in ((273, offsets), (279, counts)):
             kept = [0 if number in missing else value for number, value in enumerate(values)]
             page.tags[code].overwrite(tuple(kept))
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, expected, row_blocks(reader.info, 512, 300, "pad"))
         assert reader.info.notes[-1] == f"5 of {HEIGHT:,} segments are not in the file: they are 0"
 
@@ -71,7 +70,7 @@ def test_a_broken_strip_is_named_among_its_neighbours(row, strips):
         file.seek(offsets[row])
         file.write(b"\xff" * counts[row])
     with (
-        open_image(path) as reader,
+        open_reader(path) as reader,
         pytest.raises(ImageError, match=f"segment {row + 1:,} of {HEIGHT:,} cannot be decoded"),
     ):
         list(reader.read_blocks(row_blocks(reader.info, 512, 512, "pad"), 2))
@@ -93,5 +92,5 @@ def test_tiles_may_hold_only_the_rows_that_lie_in_the_image(tmp_path):
         compression="zlib",
         tile=(side, side),
     )
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, pixels, row_blocks(reader.info, side, side, "pad"))

@@ -10,9 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from comparison import row_blocks
+from comparison import open_reader, row_blocks
 from quadrat.errors import ImageError
-from quadrat.images.open import open_image
 from slides import write_svs
 from traps import RGB
 
@@ -60,7 +59,7 @@ def write(path, codestream, compression, photometric="rgb"):
 
 
 def read(path):
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         (block,) = reader.read_blocks(row_blocks(reader.info, 128, 128, "drop"), 1)
         return block.copy(), reader.info.notes
 

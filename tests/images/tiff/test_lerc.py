@@ -6,9 +6,9 @@ import pytest
 import rasterio
 import tifffile
 
+from comparison import open_reader
 from quadrat.errors import ImageError
 from quadrat.grid import Window
-from quadrat.images.open import open_image
 from traps import written_by_gdal
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -25,7 +25,7 @@ HOLES = {
 
 
 def assert_read_as_by_gdal(path):
-    with rasterio.open(path) as image, open_image(path) as reader:
+    with rasterio.open(path) as image, open_reader(path) as reader:
         expected = image.read().transpose(1, 2, 0)
         (block,) = reader.read_blocks([Window(0, 0, *expected.shape[:2])], 2)
         np.testing.assert_array_equal(block, expected)
@@ -109,5 +109,5 @@ def test_segment_of_another_size_or_type_is_refused(tmp_path, noise, blob, reaso
         assert len(data) <= count
         tif.filehandle.seek(offset)
         tif.filehandle.write(data.ljust(count, b"\0"))
-    with open_image(tmp_path / "a.tif") as reader, pytest.raises(ImageError, match=reason):
+    with open_reader(tmp_path / "a.tif") as reader, pytest.raises(ImageError, match=reason):
         list(reader.read_blocks([Window(0, 0, 32, 32)], 1))

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from comparison import assert_reads, row_blocks
-from quadrat.images.open import open_image
+from comparison import assert_reads, open_reader, row_blocks
 from quadrat.images.tiff.codecs import LzwDecoder
 from traps import F32, GRAY, HEIGHT, RGB, U16, WIDTH
 
@@ -38,6 +37,6 @@ def test_every_type_order_and_predictor_gives_the_pixels_that_were_written(name,
         tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig", **storage, **segments)
         with tifffile.TiffFile(path) as tif:
             assert LzwDecoder.can_decode(tif.pages.first)
-        with open_image(path) as reader:
+        with open_reader(path) as reader:
             image = pixels.astype(pixels.dtype.newbyteorder("=")).reshape(HEIGHT, WIDTH, -1)
             assert_reads(reader, image, row_blocks(reader.info, 512, 300, "pad"))

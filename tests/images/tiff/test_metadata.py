@@ -4,8 +4,8 @@ import rasterio
 import tifffile
 from rasterio.transform import Affine
 
+from comparison import open_reader
 from quadrat.images.gdal import OPTIONS
-from quadrat.images.open import open_image
 from traps import GRAY, RGB, TIFF_TRAPS, written_by_gdal
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -15,7 +15,7 @@ TRANSFORMS = [NORTH_UP, ROTATED]
 
 
 def info_of(path, level=0):
-    with open_image(path, level=level) as reader:
+    with open_reader(path, level=level) as reader:
         return reader.info
 
 
@@ -190,7 +190,7 @@ def test_scales_and_offsets_of_channels_are_those_of_gdal(scales, offsets, chann
     path = tmp_path / "scaled.tif"
     with written_by_gdal(path, 3, "uint16", (40, 30), transform=TRANSFORMS[0]) as image:
         image.scales, image.offsets = scales, offsets
-    with rasterio.open(path) as image, open_image(path, channels) as reader:
+    with rasterio.open(path) as image, open_reader(path, channels) as reader:
         wanted = [channel - 1 for channel in channels or (1, 2, 3)]
         assert reader.info.scales == tuple(image.scales[one] for one in wanted)
         assert reader.info.offsets == tuple(image.offsets[one] for one in wanted)

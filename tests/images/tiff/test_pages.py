@@ -7,10 +7,9 @@ import pytest
 import pyvips
 import tifffile
 
-from comparison import assert_reads, row_blocks
+from comparison import assert_reads, open_reader, row_blocks
 from quadrat.errors import ImageError
 from quadrat.grid import Window
-from quadrat.images.open import open_image
 from quadrat.images.tiff.pages import tifffile_errors
 from traps import GRAY, RGB, TILE
 
@@ -34,29 +33,29 @@ def changed(tmp_path):
 def test_a_codec_that_cannot_be_decoded_is_refused_by_its_name(compression, name, changed):
     path = changed(compression="zlib", tags={259: compression}, **TILE)
     with pytest.raises(ImageError, match=f"compression {name}: cannot be decoded") as error:
-        open_image(path)
+        open_reader(path)
     assert "gdal_translate" in error.value.hint
 
 
 def test_uncompressed_subsampled_ycbcr_is_refused(changed):
     with pytest.raises(ImageError, match="subsampled YCbCr with compression NONE") as error:
-        open_image(changed(tags={262: 6}))
+        open_reader(changed(tags={262: 6}))
     assert "gdal_translate" in error.value.hint
 
 
 def test_complex_numbers_are_refused(changed):
     with pytest.raises(ImageError, match="complex numbers: not supported"):
-        open_image(changed(GRAY.astype(np.complex64), photometric="minisblack"))
+        open_reader(changed(GRAY.astype(np.complex64), photometric="minisblack"))
 
 
 def test_an_unknown_kind_of_sample_is_refused(changed):
     with pytest.raises(ImageError, match="samples of 31 bit in format 3: cannot be decoded"):
-        open_image(changed(GRAY.astype("f4"), photometric="minisblack", tags={258: 31}))
+        open_reader(changed(GRAY.astype("f4"), photometric="minisblack", tags={258: 31}))
 
 
 def test_an_image_without_pixels_is_refused(changed):
     with pytest.raises(ImageError, match=r"its size is 0 x 1,061 px"):
-        open_image(changed(tags={256: 0}))
+        open_reader(changed(tags={256: 0}))
 
 
 def test_an_ome_tiff_whose_pixels_lie_in_another_file_is_refused(tmp_path):
@@ -75,10 +74,10 @@ def test_an_ome_tiff_whose_pixels_lie_in_another_file_is_refused(tmp_path):
     )
     for name, path in planes.items():
         tifffile.imwrite(path, GRAY, photometric="minisblack", description=xml.format(name), metadata=None)
-    with open_image(planes["first"]) as reader:
+    with open_reader(planes["first"]) as reader:
         assert "axis Z has 2 planes: the first is read" in reader.info.notes
     with pytest.raises(ImageError, match="lies in another file"):
-        open_image(planes["second"])
+        open_reader(planes["second"])
 
 
 def test_messages_of_tifffile_do_not_reach_the_terminal(changed, capfd, caplog):
@@ -86,7 +85,7 @@ def test_messages_of_tifffile_do_not_reach_the_terminal(changed, capfd, caplog):
     with tifffile.TiffFile(path, mode="r+b") as tif:
         tif.pages[0].tags[279].overwrite(tif.pages[0].databytecounts[:5])
     with caplog.at_level("INFO", logger="quadrat"), pytest.raises(ImageError, match=r"11 expected"):
-        open_image(path)
+        open_reader(path)
     assert capfd.readouterr() == ("", "")
     assert "incorrect StripByteCounts count" in caplog.text
 
@@ -100,7 +99,7 @@ def stack(*sizes):
 
 def pixels_and_notes(path, **options):
     """Return all pixels of an image as the reader gives them, and its notes."""
-    with open_image(path, **options) as reader:
+    with open_reader(path, **options) as reader:
         return next(reader.read_blocks([Window(0, 0, 70, 50)], 1)).copy(), reader.info.notes
 
 
@@ -147,7 +146,7 @@ def test_a_plane_is_read_at_each_level(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as tif:
         tif.write(array, subifds=1, tile=(16, 16), photometric="minisblack", metadata={"axes": "ZYX"})
         tif.write(array[:, ::2, ::2], subfiletype=1, tile=(16, 16), photometric="minisblack", metadata=None)
-    with open_image(tmp_path / "a.tif", level=1, plane={"z": 3}) as reader:
+    with open_reader(tmp_path / "a.tif", level=1, plane={"z": 3}) as reader:
         pixels = next(reader.read_blocks([Window(0, 0, 35, 25)], 1))
         np.testing.assert_array_equal(pixels[..., 0], array[2, ::2, ::2])
 
@@ -157,7 +156,7 @@ def test_series_chooses_among_images_of_a_file(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as tif:
         tif.write(first, photometric="minisblack", metadata={"axes": "ZYX"})
         tif.write(second, photometric="minisblack", metadata={"axes": "ZYX"})
-    with open_image(tmp_path / "a.tif", plane={"series": 2, "z": 2}) as reader:
+    with open_reader(tmp_path / "a.tif", plane={"series": 2, "z": 2}) as reader:
         pixels = next(reader.read_blocks([Window(0, 0, 70, 40)], 1))
         np.testing.assert_array_equal(pixels[..., 0], second[1])
         assert "the file holds 2 series of images: number 2 is read" in reader.info.notes
@@ -176,14 +175,14 @@ def test_a_plane_that_the_image_lacks_is_refused_with_the_number_it_has(plane, r
         tmp_path / "a.tif", stack(3), ome=True, photometric="minisblack", metadata={"axes": "ZYX"}
     )
     with pytest.raises(ImageError, match=reason):
-        open_image(tmp_path / "a.tif", plane=plane)
+        open_reader(tmp_path / "a.tif", plane=plane)
 
 
 def test_of_a_volume_in_one_page_only_the_first_plane_is_read(tmp_path):
     array = np.tile(stack(2), (1, 2, 2))
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", volumetric=True, tile=(1, 32, 32))
     with pytest.raises(ImageError, match="plane z: 2: of 2 planes in one page only the first can be read"):
-        open_image(tmp_path / "a.tif", plane={"z": 2})
+        open_reader(tmp_path / "a.tif", plane={"z": 2})
 
 
 def test_the_label_of_a_slide_is_never_read_as_the_image(tmp_path):
@@ -191,7 +190,7 @@ def test_the_label_of_a_slide_is_never_read_as_the_image(tmp_path):
         tif.write(GRAY, photometric="minisblack", metadata={"Name": "Slide"})
         tif.write(GRAY[:90, :80], photometric="minisblack", metadata={"Name": "Label"})
     with pytest.raises(ImageError, match="series 2 is the slide's label"):
-        open_image(tmp_path / "a.tif", plane={"series": 2})
+        open_reader(tmp_path / "a.tif", plane={"series": 2})
 
 
 def test_of_a_leica_slide_the_scan_is_read_and_not_the_overview_before_it(tmp_path):
@@ -205,11 +204,11 @@ def test_of_a_leica_slide_the_scan_is_read_and_not_the_overview_before_it(tmp_pa
         for number, page in enumerate(pages):
             text = description if number == 0 else None
             tif.write(page, photometric="minisblack", tile=(64, 64), metadata=None, description=text)
-    with open_image(tmp_path / "a.scn") as reader:
+    with open_reader(tmp_path / "a.scn") as reader:
         assert (reader.info.height, reader.info.width, reader.info.level_count) == (*RGB.shape[:2], 2)
         assert "the file holds 2 series of images: number 2 is read" in reader.info.notes
         assert_reads(reader, RGB[..., :1], row_blocks(reader.info, 256, 256, "drop"))
-    with open_image(tmp_path / "a.scn", plane={"series": 1}) as reader:
+    with open_reader(tmp_path / "a.scn", plane={"series": 1}) as reader:
         assert reader.info.width == 80
 
 
@@ -241,26 +240,26 @@ def write_slide(path, *parts, **options):
 )
 def test_scan_is_read_where_another_picture_of_the_slide_comes_first(name, tmp_path):
     write_slide(tmp_path / "a.tif", (name, MACRO), ("field", SCAN[:99]), ("scan", SCAN), ("slide", SCAN[:50]))
-    with open_image(tmp_path / "a.tif") as reader:
+    with open_reader(tmp_path / "a.tif") as reader:
         assert "the file holds 4 series of images: number 3 is read" in reader.info.notes
         assert reader.info.mpp == (0.75, 0.75)
         assert_reads(reader, SCAN[..., None], row_blocks(reader.info, 64, 64, "drop"))
     with pytest.raises(ImageError, match="series 1 is the slide's"):
-        open_image(tmp_path / "a.tif", plane={"series": 1})
-    with open_image(tmp_path / "a.tif", plane={"series": 2}) as reader:
+        open_reader(tmp_path / "a.tif", plane={"series": 1})
+    with open_reader(tmp_path / "a.tif", plane={"series": 2}) as reader:
         assert (reader.info.height, reader.info.mpp) == (99, (0.5, 0.5))
 
 
 @pytest.mark.parametrize("name", ["scan", "Macrophages", "label-free 1", "labels", "", "sub-label"])
 def test_first_image_is_read_where_its_name_is_no_part_of_a_slide(name, tmp_path):
     write_slide(tmp_path / "a.tif", (name, MACRO), ("scan", SCAN))
-    with open_image(tmp_path / "a.tif") as reader:
+    with open_reader(tmp_path / "a.tif") as reader:
         assert (reader.info.height, reader.info.mpp) == (len(MACRO), (0.25, 0.25))
 
 
 def test_macro_that_is_all_there_is_is_read(tmp_path):
     write_slide(tmp_path / "a.tif", ("macro image", MACRO))
-    with open_image(tmp_path / "a.tif") as reader:
+    with open_reader(tmp_path / "a.tif") as reader:
         assert_reads(reader, MACRO[..., None], row_blocks(reader.info, 64, 64, "drop"))
 
 
@@ -270,7 +269,7 @@ def test_page_that_says_it_is_a_reduced_image_or_a_mask_is_not_the_image(kind, f
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
         for pixels, subfiletype in ((first, kind), (SCAN, 0)):
             tif.write(pixels, photometric="minisblack", subfiletype=subfiletype, metadata=metadata)
-    with open_image(tmp_path / "a.tif") as reader:
+    with open_reader(tmp_path / "a.tif") as reader:
         assert "the file holds 2 series of images: number 2 is read" in reader.info.notes
         assert_reads(reader, SCAN[..., None], row_blocks(reader.info, 64, 64, "drop"))
 
@@ -283,7 +282,7 @@ def test_page_whose_description_is_that_of_a_part_of_a_slide_is_not_the_image(te
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
         for pixels, description in ((MACRO, text), (SCAN, "scan")):
             tif.write(pixels, photometric="minisblack", description=description, metadata=None)
-    with open_image(tmp_path / "a.tif") as reader:
+    with open_reader(tmp_path / "a.tif") as reader:
         assert reader.info.height == len(SCAN)
 
 
@@ -325,7 +324,7 @@ def test_pages_of_ome_xml_without_tiff_data_are_its_planes_in_their_order(order,
     for z, t in [(1, 1), (2, 3)]:
         pixels, _ = pixels_and_notes(tmp_path / "a.tif", plane={"z": z, "t": t})
         np.testing.assert_array_equal(pixels, array[:, z - 1, t - 1].transpose(1, 2, 0))
-    with open_image(tmp_path / "a.tif") as reader:
+    with open_reader(tmp_path / "a.tif") as reader:
         assert reader.info.mpp == (0.5, 0.5)
 
 
@@ -342,7 +341,7 @@ def test_samples_of_colour_pages_count_as_channels_of_ome_xml(samples, tmp_path)
 def test_ome_xml_of_other_planes_than_the_file_holds_is_refused(pages, sizes, tmp_path):
     write_described(tmp_path / "a.tif", stack(pages), **sizes)
     with pytest.raises(ImageError, match="its OME-XML describes"):
-        open_image(tmp_path / "a.tif")
+        open_reader(tmp_path / "a.tif")
 
 
 def test_broken_ome_xml_of_several_pages_is_refused(tmp_path):
@@ -351,7 +350,7 @@ def test_broken_ome_xml_of_several_pages_is_refused(tmp_path):
             text = None if number else "<OME><Pixels </OME>"
             tif.write(page, photometric="minisblack", description=text, metadata=None)
     with pytest.raises(ImageError, match="its OME-XML describes no planes of their size"):
-        open_image(tmp_path / "a.tif")
+        open_reader(tmp_path / "a.tif")
 
 
 def test_image_that_was_cut_out_of_an_ome_tiff_is_read(tmp_path):
@@ -372,13 +371,13 @@ def test_channels_of_a_pyramid_that_libvips_writes_are_channels(has_pages, tmp_p
     image.tiffsave(str(path), pyramid=True, subifd=True, **tiles)
     if not has_pages:
         with pytest.raises(ImageError, match="describes 3 planes, and the file holds 1"):
-            open_image(path)
+            open_reader(path)
         return
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert (reader.info.channels, reader.info.level_count) == (3, 4)
         assert_reads(reader, array.transpose(1, 2, 0), row_blocks(reader.info, 64, 64, "drop"))
     expected = [pyvips.Image.tiffload(str(path), page=page, subifd=0).numpy() for page in range(3)]
-    with open_image(path, level=1) as reader:
+    with open_reader(path, level=1) as reader:
         assert_reads(reader, np.stack(expected, -1), row_blocks(reader.info, 64, 64, "drop"))
 
 
@@ -386,13 +385,13 @@ def test_a_file_without_any_image_is_refused(tmp_path):
     path, empty_directory = tmp_path / "a.tif", bytes(2)
     path.write_bytes(struct.pack("<4sI", b"II*\0", 8) + empty_directory + struct.pack("<I", 14) + bytes(6))
     with pytest.raises(ImageError, match="not a readable TIFF: it holds no image"):
-        open_image(path)
+        open_reader(path)
 
 
 def test_an_unknown_predictor_is_refused(changed):
     path = changed(compression="zlib", predictor=True, tags={317: 9})
     with pytest.raises(ImageError, match="predictor 9: cannot be decoded") as error:
-        open_image(path)
+        open_reader(path)
     assert "gdal_translate" in error.value.hint
 
 
@@ -415,7 +414,7 @@ def test_a_channel_that_the_file_does_not_hold_is_refused(tmp_path, caplog):
     data = path.read_bytes()
     path.write_bytes(data[:link] + bytes(4) + data[link + 4 :])
     with pytest.raises(ImageError, match="some of its channels are missing"):
-        open_image(path)
+        open_reader(path)
 
 
 def test_a_segment_beyond_any_file_is_refused(tmp_path):
@@ -425,7 +424,7 @@ def test_a_segment_beyond_any_file_is_refused(tmp_path):
         page = tif.pages[0]
         page.tags[324].overwrite((2**63 + 5, *page.dataoffsets[1:]))
     with pytest.raises(ImageError, match="a segment lies beyond any file's end"):
-        open_image(path)
+        open_reader(path)
 
 
 def test_an_error_of_the_disk_is_not_taken_for_one_of_the_image(changed, monkeypatch):
@@ -434,7 +433,7 @@ def test_an_error_of_the_disk_is_not_taken_for_one_of_the_image(changed, monkeyp
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         monkeypatch.setattr(os, "pread", fail)
         with pytest.raises(OSError, match="Input/output error"):
             list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1))

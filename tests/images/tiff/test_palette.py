@@ -8,10 +8,9 @@ import rasterio.shutil
 import tifffile
 from PIL import Image
 
+from comparison import open_reader, open_with_validity
 from quadrat.errors import ImageError
 from quadrat.grid import Window
-from quadrat.images.open import open_image
-from quadrat.images.validity import open_with_validity
 from quadrat.patches.skips import PatchRules
 from quadrat.settings import ReadSettings
 from traps import written_by_gdal
@@ -59,10 +58,10 @@ def test_palette_with_alpha_is_rgba_as_pillow_and_libvips_read_it(write_palette,
     with Image.open(path) as image:
         expected = np.array(image.convert("RGBA"))
     np.testing.assert_array_equal(pyvips.Image.new_from_file(str(path)).numpy(), expected)
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert reader.info.alpha == 4
         np.testing.assert_array_equal(read_whole(reader), expected)
-    with open_image(path, channels=(4, 2)) as reader:
+    with open_reader(path, channels=(4, 2)) as reader:
         np.testing.assert_array_equal(read_whole(reader), expected[..., [3, 1]])
 
 
@@ -78,7 +77,7 @@ def test_patch_of_a_palette_with_alpha_is_nodata_where_alpha_is_0(write_palette,
 def test_alpha_of_few_bits_has_the_range_of_the_colours(write_palette, noise):
     alpha = noise(*SHAPE) % 16
     path, indices, colors = write_palette(alpha, bits=4)
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         np.testing.assert_array_equal(read_whole(reader), np.dstack([colors[indices], alpha * 17]))
 
 
@@ -93,7 +92,7 @@ def test_sample_of_no_meaning_beside_a_palette_is_a_channel_in_its_range(step, b
     tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=tags, **options)
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
         tif.pages[0].tags[262].overwrite(3)
-    with open_image(tmp_path / "a.tif") as reader:
+    with open_reader(tmp_path / "a.tif") as reader:
         assert (reader.info.channels, reader.info.alpha) == (4, None)
         assert reader.info.dtype == dtype
         shown = colors.T[pixels[..., 0]] // (257 if bits == 8 else 1)
@@ -103,7 +102,7 @@ def test_sample_of_no_meaning_beside_a_palette_is_a_channel_in_its_range(step, b
 def test_palette_and_alpha_in_planes_of_their_own_are_refused(write_palette, alpha):
     path, *_ = write_palette(alpha, interleave="band")
     with pytest.raises(ImageError, match="a palette and other samples in planes of their own"):
-        open_image(path)
+        open_reader(path)
 
 
 def test_vrt_of_a_palette_with_alpha_is_rgba_too(write_palette, alpha, tmp_path):
@@ -112,7 +111,7 @@ def test_vrt_of_a_palette_with_alpha_is_rgba_too(write_palette, alpha, tmp_path)
         rasterio.shutil.copy(image, tmp_path / "a.vrt", driver="VRT")
     expected = np.dstack([colors[indices], alpha])
     for channels in (None, (4, 1), (2,)):
-        with open_image(tmp_path / "a.vrt", channels=channels) as reader:
+        with open_reader(tmp_path / "a.vrt", channels=channels) as reader:
             wanted = [channel - 1 for channel in channels or (1, 2, 3, 4)]
             assert reader.info.alpha == 4
             np.testing.assert_array_equal(read_whole(reader), expected[..., wanted])
@@ -133,7 +132,7 @@ def test_index_that_is_nodata_of_a_palette_is_skipped_as_gdal_masks_it(write_pal
 def test_transparent_colours_of_a_palette_are_those_of_pillow(name, transparency, tmp_path, noise):
     picture = Image.fromarray(noise(*SHAPE, 3)).quantize(16)
     picture.save(tmp_path / name, transparency=transparency)
-    with Image.open(tmp_path / name) as image, open_image(tmp_path / name) as reader:
+    with Image.open(tmp_path / name) as image, open_reader(tmp_path / name) as reader:
         assert reader.info.alpha == 4
         np.testing.assert_array_equal(read_whole(reader), np.array(image.convert("RGBA")))
 
@@ -142,6 +141,6 @@ def test_transparent_colours_of_a_palette_are_those_of_pillow(name, transparency
 def test_gray_with_alpha_is_two_channels(name, tmp_path, noise):
     pixels = noise(*SHAPE, 2)
     Image.fromarray(pixels, "LA").save(tmp_path / name)
-    with open_image(tmp_path / name) as reader:
+    with open_reader(tmp_path / name) as reader:
         assert reader.info.alpha == 2
         np.testing.assert_array_equal(read_whole(reader), pixels)

@@ -10,11 +10,10 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comparison import assert_reads, load_tiff, row_blocks, slice_of
+from comparison import assert_reads, load_tiff, open_reader, row_blocks, slice_of
 from quadrat.errors import ImageError, MemoryBudgetError
 from quadrat.grid import PatchGrid, Window
 from quadrat.images.budget import MB
-from quadrat.images.open import open_image
 from quadrat.images.tiff.reader import STREAM_BYTES
 from quadrat.patches.stream import stream_patches
 from traps import GRAY, HEIGHT, RGB, TIFF_TRAPS, TILE, WIDTH, X, Y
@@ -49,7 +48,7 @@ def touched_segments(reader, windows):
 
 def test_every_block_equals_a_slice_of_the_fully_loaded_image(tiff_trap):
     image = load_tiff(tiff_trap)
-    with open_image(tiff_trap) as reader:
+    with open_reader(tiff_trap) as reader:
         assert (reader.info.height, reader.info.width, reader.info.channels) == image.shape
         for grid in GRIDS:
             assert_reads(reader, image, row_blocks(reader.info, *grid))
@@ -60,7 +59,7 @@ def test_segments_decoded_row_by_row_hold_the_same_pixels(name, tiff_trap_path, 
     monkeypatch.setattr("quadrat.images.tiff.reader.STREAM_BYTES", 0)
     path = tiff_trap_path(name)
     image = load_tiff(path)
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         for grid in ((256, 256, "pad"), (256, 100, "shift"), (128, 300, "partial")):
             assert_reads(reader, image, row_blocks(reader.info, *grid))
         assert reader.segments_decoded == 0
@@ -69,7 +68,7 @@ def test_segments_decoded_row_by_row_hold_the_same_pixels(name, tiff_trap_path, 
 @pytest.mark.parametrize("name", CODED)
 @pytest.mark.parametrize(("patch_size", "stride"), [(256, 100), (256, 700), (100, 37)])
 def test_every_segment_that_a_block_needs_is_decoded_exactly_once(name, patch_size, stride, tiff_trap_path):
-    with open_image(tiff_trap_path(name)) as reader:
+    with open_reader(tiff_trap_path(name)) as reader:
         windows = row_blocks(reader.info, patch_size, stride, "drop")
         planes = reader.info.channels if "planar" in name else 1
         assert len(list(reader.read_blocks(windows, 2))) == len(windows)
@@ -83,7 +82,7 @@ def test_every_segment_that_a_block_needs_is_decoded_exactly_once(name, patch_si
 def test_segments_that_no_wanted_window_touches_are_not_decoded(name, patch_size, stride, tiff_trap_path):
     path = tiff_trap_path(name)
     image = load_tiff(path)
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         grid = PatchGrid(reader.info.height, reader.info.width, patch_size, stride)
         wanted = np.random.default_rng(0).random((grid.rows, grid.cols)) < 0.05
         wanted[0, 0] = True
@@ -105,21 +104,21 @@ def test_segments_that_no_wanted_window_touches_are_not_decoded(name, patch_size
 def test_column_blocks_that_meet_the_tiles_decode_each_tile_once(tiff_trap_path):
     path = tiff_trap_path("deflate_tiles")
     windows = [Window(y, x, 128, 224) for y in range(0, HEIGHT, 128) for x in range(0, WIDTH, 224)]
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, RGB, windows)
         assert reader.segments_decoded == touched_segments(reader, windows)
 
 
 def test_column_blocks_that_do_not_meet_the_tiles_are_right_too(tiff_trap_path):
     windows = [Window(y, x, 150, 200) for y in range(0, HEIGHT, 90) for x in range(0, WIDTH, 130)]
-    with open_image(tiff_trap_path("deflate_planar_tiles")) as reader:
+    with open_reader(tiff_trap_path("deflate_planar_tiles")) as reader:
         assert_reads(reader, RGB, windows)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_the_number_of_threads_changes_nothing(threads, tiff_trap_path):
     for name in ("deflate_strips_of_37", "deflate_tall_strips", "deflate_planar_strips", "deflate_one_tile"):
-        with open_image(tiff_trap_path(name)) as reader:
+        with open_reader(tiff_trap_path(name)) as reader:
             assert_reads(reader, RGB, row_blocks(reader.info, 256, 100, "pad"), threads)
 
 
@@ -143,7 +142,7 @@ def test_any_shape_segment_and_grid_gives_slices_of_the_image(data, tmp_path):
     stored = image.transpose(2, 0, 1) if is_planar else image.squeeze(2) if channels == 1 else image
     path = tmp_path / "any.tif"
     tifffile.imwrite(path, stored, photometric="minisblack", metadata=None, **storage)
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, image, row_blocks(reader.info, patch_size, stride, edge), threads=2)
 
 
@@ -151,12 +150,12 @@ def test_channels_are_read_in_the_order_asked_for(tiff_trap_path):
     for name in ("deflate_tiles", "deflate_planar_tiles", "raw_planar_strips", "raw_one_strip", "palette"):
         path = tiff_trap_path(name)
         image = load_tiff(path)
-        with open_image(path, channels=(3, 1, 3)) as reader:
+        with open_reader(path, channels=(3, 1, 3)) as reader:
             assert_reads(reader, image[..., [2, 0, 2]], row_blocks(reader.info, 256, 200, "pad"))
 
 
 def test_planar_files_decode_only_the_planes_of_wanted_channels(tiff_trap_path):
-    with open_image(tiff_trap_path("deflate_planar_tiles"), channels=(2,)) as reader:
+    with open_reader(tiff_trap_path("deflate_planar_tiles"), channels=(2,)) as reader:
         windows = row_blocks(reader.info, 256, 256, "drop")
         assert_reads(reader, RGB[..., 1:2], windows)
         assert reader.segments_decoded == touched_segments(reader, windows)
@@ -168,12 +167,12 @@ def test_levels_of_a_pyramid_are_read(name, tiff_trap_path):
     for level, step in enumerate((1, 2, 4)):
         image = load_tiff(path, level)
         assert image.shape[:2] == (-(-HEIGHT // step), -(-WIDTH // step))
-        with open_image(path, level=level) as reader:
+        with open_reader(path, level=level) as reader:
             assert (reader.info.level, reader.info.level_count) == (level, 3)
             assert reader.info.downsample == (step, step)
             assert_reads(reader, image, row_blocks(reader.info, 128, 100, "pad"))
     with pytest.raises(ImageError, match="level 3: the image has levels 0 to 2"):
-        open_image(path, level=3)
+        open_reader(path, level=3)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -185,7 +184,7 @@ def test_scale_of_the_levels_of_a_narrow_image_is_that_of_gdal(tmp_path):
     with rasterio.open(path) as image:
         factors = image.overviews(1)
     for level, factor in enumerate(factors, start=1):
-        with open_image(path, level=level) as reader:
+        with open_reader(path, level=level) as reader:
             assert reader.info.downsample == (factor, factor)
             assert reader.info.full_size == (3001, 23)
 
@@ -198,7 +197,7 @@ def test_channels_stored_as_pages_are_channels(tmp_path):
     }.items():
         path = tmp_path / f"{name}.tif"
         tifffile.imwrite(path, stack, photometric="minisblack", **options)
-        with open_image(path, channels=(3, 1)) as reader:
+        with open_reader(path, channels=(3, 1)) as reader:
             assert_reads(
                 reader, stack[0, [2, 0]].transpose(1, 2, 0), row_blocks(reader.info, 256, 256, "pad")
             )
@@ -206,20 +205,20 @@ def test_channels_stored_as_pages_are_channels(tmp_path):
 
 
 def test_blocks_can_be_read_again(tiff_trap_path):
-    with open_image(tiff_trap_path("deflate_tiles")) as reader:
+    with open_reader(tiff_trap_path("deflate_tiles")) as reader:
         for _ in range(2):
             assert_reads(reader, RGB, row_blocks(reader.info, 256, 256, "drop"))
 
 
 def test_a_consumer_may_stop_early(tiff_trap_path):
-    with open_image(tiff_trap_path("deflate_tiles")) as reader:
+    with open_reader(tiff_trap_path("deflate_tiles")) as reader:
         blocks = reader.read_blocks(row_blocks(reader.info, 128, 128, "drop"), 2)
         next(blocks)
         blocks.close()
 
 
 def test_pixels_outside_the_image_are_its_nodata_value(tiff_trap_path):
-    with open_image(tiff_trap_path("sparse_with_nodata")) as reader:
+    with open_reader(tiff_trap_path("sparse_with_nodata")) as reader:
         (block,) = reader.read_blocks([Window(HEIGHT - 1, WIDTH - 1, 4, 4)], 1)
         assert reader.info.fill == (-9999,)
         assert (block[1:] == -9999).all()
@@ -236,20 +235,20 @@ def test_what_was_done_to_the_pixels_is_noted(tiff_trap_path):
         "gdal_jpeg_with_overviews_and_mask": "YCbCr converted to RGB",
     }
     for name, note in notes.items():
-        with open_image(tiff_trap_path(name)) as reader:
+        with open_reader(tiff_trap_path(name)) as reader:
             assert any(note in one for one in reader.info.notes), name
 
 
 def test_little_memory_costs_look_ahead_and_threads_but_not_pixels(tiff_trap_path):
     for name in ("deflate_tall_strips", "lzw_strips", "jpeg2000_tiles"):
         path = tiff_trap_path(name)
-        with open_image(path, memory_mb=8) as reader:
+        with open_reader(path, memory_mb=8) as reader:
             assert_reads(reader, load_tiff(path), row_blocks(reader.info, 256, 200, "pad"), threads=8)
 
 
 def test_blocks_that_do_not_fit_the_memory_are_refused(tiff_trap_path):
     with (
-        open_image(tiff_trap_path("lzw_strips"), memory_mb=1) as reader,
+        open_reader(tiff_trap_path("lzw_strips"), memory_mb=1) as reader,
         pytest.raises(MemoryBudgetError, match="the reader may use 1 MB"),
     ):
         reader.read_blocks(row_blocks(reader.info, 1000, 1000, "pad"), 2)
@@ -270,7 +269,7 @@ def test_small_segments_that_are_read_together_stay_within_the_memory(layout, tm
     path = tmp_path / "small.tif"
     tifffile.imwrite(path, np.random.default_rng(0).integers(0, 256, shape, np.uint8), **layout)
     for memory_mb in itertools.count(1):
-        with open_image(path, memory_mb=memory_mb) as reader:
+        with open_reader(path, memory_mb=memory_mb) as reader:
             try:
                 arrays = reader.read_blocks(row_blocks(reader.info, 512, 512, "drop"), 1)
             except MemoryBudgetError:
@@ -286,7 +285,7 @@ def test_small_segments_that_are_read_together_stay_within_the_memory(layout, tm
 def test_a_deflate_strip_that_does_not_fit_is_decoded_row_by_row(tmp_path):
     path, image = tmp_path / "tall.tif", np.tile(RGB, (3, 2, 1))
     tifffile.imwrite(path, image, photometric="rgb", compression="zlib", rowsperstrip=len(image))
-    with open_image(path, memory_mb=14) as reader:
+    with open_reader(path, memory_mb=14) as reader:
         assert_reads(reader, image, row_blocks(reader.info, 128, 128, "pad"), threads=1)
         assert reader.segments_decoded == 0
 
@@ -297,14 +296,14 @@ def test_another_codec_in_a_segment_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(
         MemoryBudgetError, match="decoding one LZW strip of 619 x 1,061 px needs about"
     ) as error:
-        open_image(path, memory_mb=3)
+        open_reader(path, memory_mb=3)
     assert "gdal_translate" in error.value.hint
 
 
 def test_files_of_one_layout_but_other_order_of_bytes_are_native(tmp_path):
     path = tmp_path / "big.tif"
     tifffile.imwrite(path, GRAY.astype(">u2"), byteorder=">", photometric="minisblack", **TILE)
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert reader.info.dtype == np.dtype("=u2")
         assert reader.info.dtype.isnative
 
@@ -320,7 +319,7 @@ def test_files_of_one_layout_but_other_order_of_bytes_are_native(tmp_path):
     ],
 )
 def test_height_that_is_decoded_at_once_is_told(name, height, tiff_trap_path):
-    with open_image(tiff_trap_path(name)) as reader:
+    with open_reader(tiff_trap_path(name)) as reader:
         assert reader.info.seek_height == height
 
 
@@ -334,7 +333,7 @@ def test_blocks_that_begin_halfway_equal_slices_too(tiff_trap_path, monkeypatch,
         "raw_one_strip",
         "lzw_strips",
     ):
-        with open_image(tiff_trap_path(name)) as reader:
+        with open_reader(tiff_trap_path(name)) as reader:
             assert_reads(reader, RGB, row_blocks(reader.info, 256, 100, "pad")[3:6])
 
 
@@ -355,7 +354,7 @@ def test_segment_that_is_not_in_the_file_is_filled_row_by_row(tall_strips, monke
         tif.pages[0].tags[279].overwrite((0, count))
     expected = RGB.copy()
     expected[:600] = 0
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, expected, row_blocks(reader.info, 256, 200, "pad"))
 
 
@@ -378,5 +377,5 @@ def test_broken_segment_is_refused_row_by_row_too(broken, reason, tall_strips, m
     path.write_bytes(content[:offset] + data + content[offset + count :])
     with tifffile.TiffFile(path, mode="r+b") as tif:
         tif.pages[0].tags[279].overwrite((tif.pages[0].databytecounts[0], len(data)))
-    with open_image(path) as reader, pytest.raises(ImageError, match=reason):
+    with open_reader(path) as reader, pytest.raises(ImageError, match=reason):
         list(reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 1))

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from comparison import assert_reads, row_blocks
+from comparison import assert_reads, open_reader, row_blocks
 from quadrat.errors import ImageError, MemoryBudgetError
-from quadrat.images.open import open_image
 from traps import GRAY, RGB, TILE, written_by_gdal
 
 
@@ -28,7 +27,7 @@ def written(tmp_path):
 
 
 def refused(path, match, **options):
-    with pytest.raises(ImageError, match=match), open_image(path, **options) as reader:
+    with pytest.raises(ImageError, match=match), open_reader(path, **options) as reader:
         list(reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 2))
 
 
@@ -46,14 +45,14 @@ def test_a_truncated_file_is_refused_when_it_is_opened(options, written):
     first = int(np.flatnonzero(ends > size)[0])
     reason = f"truncated: segment {first + 1} of {len(ends)} ends {ends[first] - size:,} bytes past the end"
     with pytest.raises(ImageError, match=reason):
-        open_image(path)
+        open_reader(path)
 
 
 def test_a_truncated_single_strip_is_refused_when_it_is_opened(written):
     path = written()
     path.write_bytes(path.read_bytes()[:-1234])
     with pytest.raises(ImageError, match=r"truncated: .* 1,234 bytes past the end of the file"):
-        open_image(path)
+        open_reader(path)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_an_empty_scene_with_nodata_is_read(tmp_path):
     path = tmp_path / "empty.tif"
     with written_by_gdal(path, 1, "int16", nodata=-1, SPARSE_OK="TRUE", tiled=True, compress="deflate"):
         pass
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         for block in reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 2):
             assert (block == -1).all()
 
@@ -137,11 +136,11 @@ def test_a_claim_of_a_codec_without_limit_is_refused_by_the_memory(written):
         change=lambda page: {256: 6000, 257: 6000, 278: 6000},
     )
     with pytest.raises(MemoryBudgetError, match="decoding one ZSTD strip of 6,000 x 6,000 px"):
-        open_image(path, memory_mb=50)
+        open_reader(path, memory_mb=50)
 
 
 def test_a_raw_strip_whose_count_is_wrong_is_read_by_its_size(written):
-    with open_image(written(change=lambda page: {279: 0})) as reader:
+    with open_reader(written(change=lambda page: {279: 0})) as reader:
         (block,) = reader.read_blocks(row_blocks(reader.info, 1000, 1000, "partial")[:1], 1)
         assert np.array_equal(block, RGB[:1000])
 
@@ -158,12 +157,12 @@ def test_segment_that_a_palette_image_leaves_out_has_the_first_colour(written):
     path = written(GRAY, without_first_segment, "palette", **storage)
     expected = COLORS.T.astype(np.uint8)[GRAY]
     expected[: TILE["tile"][0], : TILE["tile"][1]] = COLORS[:, 0]
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         assert_reads(reader, expected, row_blocks(reader.info, 256, 256, "pad"))
 
 
 def test_palette_of_an_old_writer_whose_values_are_bytes_is_read(written):
-    with open_image(written(GRAY, None, "palette", colormap=COLORS)) as reader:
+    with open_reader(written(GRAY, None, "palette", colormap=COLORS)) as reader:
         assert_reads(reader, COLORS.T.astype(np.uint8)[GRAY], row_blocks(reader.info, 256, 256, "pad"))
 
 
@@ -176,7 +175,7 @@ def test_file_that_is_cut_while_it_is_read_is_refused(written):
     path = written(compression="zlib", **TILE)
     with tifffile.TiffFile(path) as tif:
         count = tif.pages[0].databytecounts[-1]
-    with open_image(path) as reader:
+    with open_reader(path) as reader:
         os.truncate(path, path.stat().st_size - count + 10)
         blocks = reader.read_blocks(row_blocks(reader.info, 256, 256, "pad"), 1)
         with pytest.raises(ImageError, match=f"^truncated while it was read: {count - 10:,} bytes at "):
@@ -186,5 +185,5 @@ def test_file_that_is_cut_while_it_is_read_is_refused(written):
 def test_bytes_that_the_system_gives_in_parts_are_put_together(written, monkeypatch):
     read = os.pread
     monkeypatch.setattr(os, "pread", lambda fd, count, offset: read(fd, min(count, 1000), offset))
-    with open_image(written(compression="zlib", rowsperstrip=100)) as reader:
+    with open_reader(written(compression="zlib", rowsperstrip=100)) as reader:
         assert_reads(reader, RGB, row_blocks(reader.info, 256, 256, "pad"))

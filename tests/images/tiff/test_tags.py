@@ -7,9 +7,9 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 from rasterio.errors import RasterioError
 
+from comparison import open_reader
 from quadrat.errors import ImageError
 from quadrat.grid import Window
-from quadrat.images.open import open_image
 from traps import RGB
 
 PIXELS = np.ascontiguousarray(RGB[:64, :48])
@@ -54,7 +54,7 @@ def add(path, code, kind, value):
 
 
 def read(path, **options):
-    with open_image(path, **options) as reader:
+    with open_reader(path, **options) as reader:
         window = Window(0, 0, reader.info.height, reader.info.width)
         return next(reader.read_blocks([window], 1)).copy()
 
@@ -72,7 +72,7 @@ def test_tag_that_decides_about_pixels_and_cannot_be_read_is_refused_as_gdal_doe
     with pytest.raises(RasterioError):
         read_by_gdal(path)
     with pytest.raises(ImageError) as error:
-        open_image(path)
+        open_reader(path)
     assert "\n" not in str(error.value)
 
 
@@ -81,7 +81,7 @@ def test_tag_of_which_libtiff_would_take_the_default_is_refused_too(code, path):
     write(path)
     add(path, code, 255, 1)
     with pytest.raises(ImageError, match=f"tag {tifffile.TIFF.TAGS[code]} cannot be read"):
-        open_image(path)
+        open_reader(path)
 
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read")
@@ -92,7 +92,7 @@ def test_samples_of_eight_bit_are_never_read_as_one_bit(codec, path):
     with pytest.raises(UnidentifiedImageError), Image.open(path) as image:
         image.load()
     with pytest.raises(ImageError, match="broken: its tag BitsPerSample cannot be read"):
-        open_image(path)
+        open_reader(path)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_value_that_has_no_meaning_is_refused_as_gdal_does(code, value, message,
     with pytest.raises(RasterioError):
         read_by_gdal(path)
     with pytest.raises(ImageError, match=message):
-        open_image(path)
+        open_reader(path)
 
 
 @pytest.mark.parametrize("code", [270, 305, 315, 282, 296, 700, 34675, 65000])
@@ -123,7 +123,7 @@ def test_description_of_several_pages_must_be_readable(path):
     assert read(path).shape == (64, 48, 3)
     spoil(path, 270, BEYOND)
     with pytest.raises(ImageError, match="tag ImageDescription cannot be read"):
-        open_image(path)
+        open_reader(path)
 
 
 def test_tag_of_a_later_channel_must_be_readable(path):
@@ -131,7 +131,7 @@ def test_tag_of_a_later_channel_must_be_readable(path):
     write(path, pages, "minisblack", ome=True, metadata={"axes": "CYX"}, compression="zlib")
     spoil(path, 258, WAYS["type"], page=2)
     with pytest.raises(ImageError, match="tag BitsPerSample cannot be read"):
-        open_image(path)
+        open_reader(path)
 
 
 def test_channels_of_different_types_are_not_read_as_one(path):
@@ -145,7 +145,7 @@ def test_channels_of_different_types_are_not_read_as_one(path):
             text = None if number else xml
             tif.write(PIXELS[..., 0].astype(dtype), photometric="minisblack", description=text, metadata=None)
     with pytest.raises(ImageError, match="its channels are not stored in the same way"):
-        open_image(path)
+        open_reader(path)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -189,4 +189,4 @@ def test_fax_codec_of_samples_that_are_no_bits_is_refused(path):
     write(path, compression="zlib")
     spoil(path, 259, (VALUE, "<H", 3))
     with pytest.raises(ImageError, match="compression CCITTFAX3 of samples of 8 bit, 1 expected"):
-        open_image(path)
+        open_reader(path)

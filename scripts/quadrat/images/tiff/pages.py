@@ -5,16 +5,17 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import tifffile
 from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from quadrat.errors import ImageError
-from quadrat.images.image import CONVERT
+from quadrat.images.image import CONVERT, Level
 from quadrat.images.selection import check_level, complex_error, downsample_of, plane_index
 from quadrat.images.tiff.codecs import BYTE_CODECS, LZW
 from quadrat.images.tiff.ome import Planes, ome_planes
@@ -78,6 +79,38 @@ class TiffLevel:
         return self.page.shaped[-1]
 
 
+class TiffImagePages(NamedTuple):
+    """The pages of a TIFF file that are the image, in all its levels.
+
+    Attributes
+    ----------
+    tif : tifffile.TiffFile
+    series : tifffile.TiffPageSeries
+    base : tifffile.TiffPage
+        First page of level 0.
+    planes : Planes
+        How the pages follow each other.
+    start : int
+        Index of the page that holds the first channel of the plane that is read.
+    plane_notes, series_notes : tuple of str
+        What was chosen among planes and series.
+    """
+
+    tif: TiffFile
+    series: TiffPageSeries
+    base: TiffPage
+    planes: Planes
+    start: int
+    plane_notes: tuple[str, ...]
+    series_notes: tuple[str, ...]
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return the levels that the file stores."""
+        pages = [level.keyframe for level in self.series.levels]
+        shapes = [(page.imagelength, page.imagewidth) for page in pages]
+        return tuple(Level(i, shape, downsample_of(shapes[0], shape)) for i, shape in enumerate(shapes))
+
+
 @contextmanager
 def tifffile_errors(doing: Callable[[], str]) -> Iterator[None]:
     """Turn whatever tifffile and its codecs raise on broken data into an ImageError.
@@ -97,16 +130,11 @@ def tifffile_errors(doing: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
-def open_tiff(path: str) -> Iterator[TiffFile]:
-    """Open a TIFF file for its metadata.
+def reading_metadata() -> Iterator[None]:
+    """Turn what tifffile raises on broken metadata into an ImageError.
 
     What tifffile logs meanwhile goes to quadrat's logger at level INFO: of an image that cannot be read
     the error tells, of others the notes.
-
-    Raises
-    ------
-    ImageError
-        If its metadata are broken.
     """
     messages = logging.getLogger("tifffile")
 
@@ -116,11 +144,25 @@ def open_tiff(path: str) -> Iterator[TiffFile]:
 
     messages.addFilter(forward)
     try:
-        with tifffile_errors(lambda: "not a readable TIFF"), TiffFile(path, is_ndpi=_is_ndpi(path)) as tif:
-            _require_page(tif)
-            yield tif
+        with tifffile_errors(lambda: "not a readable TIFF"):
+            yield
     finally:
         messages.removeFilter(forward)
+
+
+def open_tiff(path: str) -> TiffFile:
+    """Open a TIFF file.
+
+    Raises
+    ------
+    ImageError
+        If its metadata are broken.
+    """
+    with reading_metadata(), ExitStack() as held:
+        tif = held.enter_context(TiffFile(path, is_ndpi=_is_ndpi(path)))
+        _require_page(tif)
+        held.pop_all()
+        return tif
 
 
 def _require_page(tif: TiffFile) -> None:
@@ -131,29 +173,23 @@ def _require_page(tif: TiffFile) -> None:
         raise ImageError(HOLDS_NOTHING) from error
 
 
-def stitched_vendor(path: str) -> str | None:
+def stitched_vendor(tif: TiffFile) -> str | None:
     """Return the vendor of a slide whose tiles or images OpenSlide puts together; None for other files.
 
     Tiles of Ventana BIF and Trestle overlap by what their metadata say. A Leica SCN holds an image for each
     region that was scanned, of which OpenSlide reads those of brightfield.
 
-    Raises
-    ------
-    ImageError
-        If its metadata are broken.
-
     References
     ----------
     OpenSlide, "Ventana format", "Trestle format" and "Leica format".
     """
-    with open_tiff(path) as tif:
-        page = tif.pages.first
-        xmp, software = page.tags.valueof(XMP_TAG), page.tags.valueof(SOFTWARE_TAG)
-        if isinstance(xmp, bytes) and BIF_ROOT in xmp:
-            return "ventana"
-        if str(software).startswith(TRESTLE_SOFTWARE) and page.description and page.is_tiled:
-            return "trestle"
-        return "leica" if tif.is_scn and _has_brightfield(page.description) else None
+    page = tif.pages.first
+    xmp, software = page.tags.valueof(XMP_TAG), page.tags.valueof(SOFTWARE_TAG)
+    if isinstance(xmp, bytes) and BIF_ROOT in xmp:
+        return "ventana"
+    if str(software).startswith(TRESTLE_SOFTWARE) and page.description and page.is_tiled:
+        return "trestle"
+    return "leica" if tif.is_scn and _has_brightfield(page.description) else None
 
 
 def _has_brightfield(description: str) -> bool:
@@ -171,29 +207,42 @@ def _has_brightfield(description: str) -> bool:
     )
 
 
-def level_of(tif: TiffFile, level: int, plane: dict[str, int] | None = None) -> TiffLevel:
-    """Return a level of the image of a TIFF file: of its first series and plane, unless `plane` chooses.
+def image_in(tif: TiffFile, plane: dict[str, int] | None) -> TiffImagePages:
+    """Return the image of a TIFF file: its first series and plane, unless `plane` chooses.
 
     Raises
     ------
     ImageError
-        If the file lacks the level or the plane, or stores its pixels in a way that cannot be decoded.
+        If the file lacks the plane, or its tags are broken.
     """
     series, notes = _series_of(tif, plane)
-    check_level(level, len(series.levels))
-    base, chosen = _page_of(series, 0, tif), series.levels[level]
+    base = _page_of(series, 0, tif)
     check_tags(base)
     planes = _planes_of(tif, series, base)
     start, plane_notes = _start_of(planes, base, plane)
+    return TiffImagePages(tif, series, base, planes, start, tuple(plane_notes), tuple(notes))
+
+
+def level_of(image: TiffImagePages, level: int) -> TiffLevel:
+    """Return a level of an image.
+
+    Raises
+    ------
+    ImageError
+        If the image lacks the level, or stores its pixels in a way that cannot be decoded.
+    """
+    stored, base, start = image.series.levels, image.base, image.start
+    check_level(level, len(stored))
+    chosen = stored[level]
     # One page may stand for all planes, stored one after the other.
-    page = _checked(_page_of(chosen, 0 if chosen.dataoffset is not None else start, tif))
+    page = _checked(_page_of(chosen, 0 if chosen.dataoffset is not None else start, image.tif))
     page.init_decode()  # it reads tags, and must not first run on several threads
-    pages, channel_notes = _channel_pages(chosen, planes, page, start)
-    stored = tuple(one for shift, source in pages for one in segment_indexes(source, page, shift))
+    pages, channel_notes = _channel_pages(chosen, image.planes, page, start)
+    indexes = tuple(one for shift, source in pages for one in segment_indexes(source, page, shift))
     downsample = downsample_of(*((one.imagelength, one.imagewidth) for one in (base, page)))
-    all_notes = (*plane_notes, *channel_notes, *notes)
+    notes = (*image.plane_notes, *channel_notes, *image.series_notes)
     is_first = start == 0 and base.treeindex == (0,)
-    return TiffLevel(page, stored, level, len(series.levels), downsample, base, is_first, all_notes)
+    return TiffLevel(page, indexes, level, len(stored), downsample, base, is_first, notes)
 
 
 def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSeries, list[str]]:

@@ -1,8 +1,8 @@
 """TIFF reader: every TIFF that tifffile decodes, each stored segment decoded once."""
 
-import os
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack
+from functools import cached_property
 
 import imagecodecs
 import numpy as np
@@ -12,7 +12,7 @@ from quadrat.errors import MemoryBudgetError
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.budget import require_memory
-from quadrat.images.image import FileReader, ImageInfo
+from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.rows import StripePipeline
 from quadrat.images.segment_pipeline import SegmentPipeline
 from quadrat.images.selection import channel_indices
@@ -28,7 +28,16 @@ from quadrat.images.tiff.metadata import (
     scaling_of,
     transform_of,
 )
-from quadrat.images.tiff.pages import PALETTE, TiffLevel, level_of, open_tiff
+from quadrat.images.tiff.pages import (
+    PALETTE,
+    TiffImagePages,
+    TiffLevel,
+    image_in,
+    level_of,
+    open_tiff,
+    reading_metadata,
+    stitched_vendor,
+)
 from quadrat.images.tiff.raw import RawSegments, is_raw
 from quadrat.images.tiff.segments import OpenLevel, available_channels
 from quadrat.images.tiff.tags import dtype_of
@@ -37,18 +46,77 @@ from quadrat.images.tiff.tags import dtype_of
 STREAM_BYTES = 1 << 27
 
 
-class TiffReader(FileReader):
-    """Reads one level of one image of a TIFF file.
+class TiffImage(ImageFile):
+    """An open TIFF file.
 
     Parameters
     ----------
     path : str
-    channels : tuple of int or None
-        Counted from 1; None for all.
-    level : int
-        Pyramid level, 0 is full resolution.
     plane : dict of str to int, or None
         Which plane and series, counted from 1; None for the first.
+
+    Attributes
+    ----------
+    vendor : str or None
+        As OpenSlide calls it, of a slide that OpenSlide puts together.
+
+    Raises
+    ------
+    ImageError
+        If the metadata of the file are broken.
+    """
+
+    def __init__(self, path: str, plane: dict[str, int] | None):
+        self._path, self._plane = path, plane
+        self._opened: dict[int, TiffLevel] = {}
+        with ExitStack() as held:
+            self._tif = held.enter_context(open_tiff(path))
+            with reading_metadata():
+                self.vendor = stitched_vendor(self._tif)
+            self._held = held.pop_all()
+
+    @cached_property
+    def _image(self) -> TiffImagePages:
+        return image_in(self._tif, self._plane)
+
+    @cached_property
+    def _crs(self) -> str | None:
+        base = self._image.base
+        return gdal_crs(self._path) if has_own_crs(base) else crs_of(base)
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that the file stores."""
+        with reading_metadata():
+            return self._image.levels()
+
+    @property
+    def largest_tile(self) -> int:
+        """Pixels of the largest tile that the file stores."""
+        with reading_metadata():
+            pages = [page.aspage() for page in self._tif.pages]
+            return max(page.tilelength * page.tilewidth for page in pages)
+
+    def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
+        """Return a reader of a level; see `ImageFile.reader`."""
+        with reading_metadata():
+            if level not in self._opened:
+                self._opened[level] = level_of(self._image, level)
+            opened = self._opened[level]
+            wanted = channel_indices(channels, available_channels(opened))
+            table = RawSegments if is_raw(opened.page) else CodedSegments
+            segments = table(OpenLevel(self._tif.filehandle.fileno(), opened, wanted, memory_mb))
+            return TiffReader(segments, _info(opened, segments, wanted, self._crs), memory_mb)
+
+
+class TiffReader:
+    """Reads one level of one image of a TIFF file.
+
+    Parameters
+    ----------
+    segments : TiffSegments
+        Of the level.
+    info : ImageInfo
     memory_mb : float or None
         Memory that buffers and decoding may take, in megabytes; None for no limit.
 
@@ -57,34 +125,11 @@ class TiffReader(FileReader):
     info : ImageInfo
     segments_decoded : int
         Segments that the latest `read_blocks` has decoded so far.
-
-    Raises
-    ------
-    ImageError
-        If the file is broken or stores its pixels in a way that cannot be decoded.
-    MemoryBudgetError
-        If a segment that must be decoded whole does not fit the memory.
     """
 
-    def __init__(
-        self,
-        path: str,
-        channels: tuple[int, ...] | None,
-        level: int,
-        plane: dict[str, int] | None,
-        memory_mb: float | None,
-    ):
-        self._memory_mb = memory_mb
+    def __init__(self, segments: RawSegments | CodedSegments, info: ImageInfo, memory_mb: float | None):
+        self._segments, self.info, self._memory_mb = segments, info, memory_mb
         self._pipeline: SegmentPipeline | None = None
-        with ExitStack() as held, open_tiff(path) as tif:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            held.callback(os.close, fd)
-            opened = level_of(tif, level, plane)
-            wanted = channel_indices(channels, available_channels(opened))
-            table = RawSegments if is_raw(opened.page) else CodedSegments
-            self._segments = table(OpenLevel(fd, opened, wanted, memory_mb))
-            self.info = _info(path, opened, self._segments, wanted)
-            self._held = held.pop_all()
 
     @property
     def segments_decoded(self) -> int:
@@ -120,7 +165,7 @@ class TiffReader(FileReader):
         return pipeline.blocks()
 
 
-def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> ImageInfo:
+def _info(level: TiffLevel, segments, channels: tuple[int, ...], crs: str | None) -> ImageInfo:
     page, base, nodata = level.page, level.base, nodata_of(level.base, dtype_of(level.page))
     return ImageInfo(
         format="TIFF",
@@ -139,7 +184,7 @@ def _info(path: str, level: TiffLevel, segments, channels: tuple[int, ...]) -> I
         compression=tifffile.COMPRESSION(page.compression).name.lower().removeprefix("adobe_"),
         nodata=None if nodata is None or page.photometric == PALETTE else (nodata,) * len(channels),
         alpha=alpha_of(base),
-        crs=crs_of(base) if not has_own_crs(base) else gdal_crs(path),
+        crs=crs,
         transform=transform_of(base),
         mpp=mpp_of(base),
         **scaling_of(base, channels),

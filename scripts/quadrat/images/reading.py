@@ -1,0 +1,98 @@
+"""Readers of what the configuration chooses of an open image, and the channel that shows where data are."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from quadrat.images.image import ImageInfo, Level, Reader
+from quadrat.images.open import Image
+from quadrat.settings import ReadSettings
+
+
+class ReaderWithValidity(NamedTuple):
+    """A reader, and which of its channels shows where pixels are data.
+
+    Attributes
+    ----------
+    reader : Reader
+        A channel of validity may follow the channels of the image.
+    info : ImageInfo
+        Of the image without such a channel.
+    validity : int or None
+        The channel of what is read, counted from 0, that is 0 where a pixel is no data: alpha, or the mask
+        in the file. None where the file has neither, or nobody asks.
+    """
+
+    reader: Reader
+    info: ImageInfo
+    validity: int | None = None
+
+
+def configured_reader(image: Image, reading: ReadSettings, with_mask: bool = False) -> Reader:
+    """Return a reader of what the configuration reads of an image.
+
+    Parameters
+    ----------
+    image : Image
+    reading : ReadSettings
+    with_mask : bool, optional
+        Whether a channel of the mask follows; see `Image.reader`.
+
+    Returns
+    -------
+    Reader
+
+    Raises
+    ------
+    ImageError
+        As `Image.level_for` and `Image.reader`.
+    MemoryBudgetError
+        If the image cannot be read within its memory.
+    """
+    level: int | Level = reading.level
+    if reading.mpp is not None or reading.gsd is not None:
+        level = image.level_for(mpp=reading.mpp, gsd=reading.gsd, default_mpp=reading.default_mpp)
+    return image.reader(level, reading.channels, with_mask=with_mask, patch_size=reading.patch_size)
+
+
+def reader_with_validity(image: Image, reading: ReadSettings) -> ReaderWithValidity:
+    """Return a reader that reads the image's alpha or mask too, where `skip: nodata` asks for it.
+
+    Parameters
+    ----------
+    image : Image
+    reading : ReadSettings
+
+    Returns
+    -------
+    ReaderWithValidity
+
+    Raises
+    ------
+    ImageError, MemoryBudgetError
+        As `configured_reader`.
+    """
+    alpha, has_mask = None, False
+    if reading.skip is not None and "nodata" in reading.skip:
+        alpha, has_mask = image.alpha, image.mask
+    if alpha is None and not has_mask:
+        reader = configured_reader(image, reading)
+        return ReaderWithValidity(reader, reader.info)
+    if alpha is not None:
+        channels = reading.channels or [*range(1, image.info.channels + 1)]
+        if alpha in channels:
+            reader = configured_reader(image, reading)
+            return ReaderWithValidity(reader, reader.info, channels.index(alpha))
+        reading = replace(reading, channels=[*channels, alpha])
+    reader = configured_reader(image, reading, has_mask)
+    info = _without_last(reader.info)
+    return ReaderWithValidity(reader, info, info.channels)
+
+
+def _without_last(info: ImageInfo) -> ImageInfo:
+    return replace(
+        info,
+        channels=info.channels - 1,
+        nodata=info.nodata and info.nodata[:-1],
+        scales=info.scales and info.scales[:-1],
+        offsets=info.offsets and info.offsets[:-1],
+    )
