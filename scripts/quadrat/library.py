@@ -140,7 +140,7 @@ def predict_image(
 
 
 def _task(path: str | os.PathLike, given: dict[str, Any], *others: str) -> ImageTask:
-    """Return the task of an image, from the keys that say which patches, and others."""
+    """Return the task of an image, from the keys that choose patches, and others."""
     path = os.fspath(path)
     written = {key: _as_yaml(key, value) for key, value in given.items()}
     values = complete(written, [*_READ_KEYS, "regions", *others])
@@ -170,7 +170,7 @@ def _as_yaml(key: str, value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, default=plain))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key} {value!r}: {error}; give it a value that config.yaml can hold") from error
+        raise ConfigError(f"{key}: {error}; give it a value that config.yaml can hold") from error
 
 
 def _regions(regions: str, filename: str) -> dict[str, Any]:
