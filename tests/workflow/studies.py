@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import tifffile
 import yaml
 
@@ -110,6 +111,10 @@ class Study:
     def dictionary(self):
         """Read predictions.json."""
         return json.loads((self.results / "predictions.json").read_text())
+
+    def result(self, filename):
+        """Read the result of one image."""
+        return pq.ParquetFile(self.results / f"predictions/{filename}.parquet").read()
 
     def merged_bytes(self):
         """Read the merged files that must not differ between runs."""

@@ -2,6 +2,7 @@
 
 import json
 
+from quadrat import predict_image
 from studies import PATCH_SIZE
 
 
@@ -35,4 +36,7 @@ def test_changed_annotations_rerun_their_image_alone(finished):
         filename: [value if cell in inside[filename] else None for cell, value in enumerate(before[filename])]
         for filename in before
     }
+    table = predict_image(finished.images / "north/a.tif", patch_size=PATCH_SIZE, regions=folder / "north")
+    assert table.equals(finished.result("north/a.tif"))
+    assert table["skipped"].to_pylist().count("outside") == 10
     assert finished.run().nothing_to_be_done

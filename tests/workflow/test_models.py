@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from quadrat import predict_image
 from studies import write_image
 
 
@@ -34,11 +35,16 @@ def expected(pixels, weight):
 
 def test_images_are_predicted_again_when_the_weights_of_their_model_change(study):
     pixels = write_image(study.images / "a.tif", 1)
-    study.configure(predictor={"kind": "onnx", "path": "network.onnx"}, retries=0)
+    model = {"kind": "onnx", "path": "network.onnx"}
+    study.configure(predictor=model, retries=0)
     write_network(study.path / "network.onnx", 0.5)
     first = study.run()
     assert (first.code, first.predicted) == (0, 1), first.output
     assert study.dictionary["a.tif"] == pytest.approx(expected(pixels, 0.5), rel=1e-5)
+    placed = model | {"path": study.path / "network.onnx"}
+    table, result = predict_image(study.images / "a.tif", placed, patch_size=32), study.result("a.tif")
+    assert table.schema == result.schema
+    assert table.equals(result)
     whole = (study.path / "network.onnx").read_bytes()
 
     (study.path / "weights.data").unlink()  # onnx appends to it
