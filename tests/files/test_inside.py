@@ -26,8 +26,8 @@ from quadrat.processes.child import run_in_child
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.links import link_results
 from quadrat.results.merge import merge_predictions
-from quadrat.results.shard import ShardWriter, remove_shard
 from quadrat.results.tables import write_manifest
+from quadrat.results.writer import PredictionWriter
 from quadrat.run.inspection import answer, inspect_images
 from quadrat.run.record import write_run_record
 from quadrat.views.draw import draw_image
@@ -130,7 +130,7 @@ def work(study):
 
 
 def write_shard(study):
-    with ShardWriter(SHARD, "results") as writer:
+    with PredictionWriter(SHARD, "results") as writer:
         writer.finish({})
 
 
@@ -141,7 +141,7 @@ def prune(path, study):
 
 def drop_shard(study):
     with writing(SHARD):
-        remove_shard(SHARD, "results")
+        FOLDER.remove_shard(SHARD)
 
 
 # What is done, and the file that is made, replaced or appended to.

@@ -16,7 +16,6 @@ from quadrat.jobs.join import join_shards
 from quadrat.jobs.predict import predict_image
 from quadrat.plan.sharding import cut_rows
 from quadrat.results.schema import read_footer
-from quadrat.results.shard import read_shard
 from quadrat.results.writer import write_failure
 
 HEIGHT, WIDTH, SIZE = 700, 600, 32
@@ -48,7 +47,7 @@ def tasks_of(make_task, tmp_path):
             make_task(
                 path,
                 rows=[rows[0], rows[-1]],
-                output=str(tmp_path / f"results/shards/{rows[0]}-{rows[-1]}.npz"),
+                output=str(tmp_path / f"results/shards/{rows[0]}-{rows[-1]}.parquet"),
                 image_files=files,
                 **changes,
             )
@@ -61,6 +60,12 @@ def tasks_of(make_task, tmp_path):
     return cut
 
 
+def predict_and_join(parts, joined):
+    for part in reversed(parts):
+        predict_image(part)
+    join_shards(joined)
+
+
 @pytest.fixture
 def both(tasks_of, make_task):
     """Return a function that predicts an image whole and in shards, and returns the bytes of both results."""
@@ -69,9 +74,7 @@ def both(tasks_of, make_task):
         whole = make_task(path, **changes)
         predict_image(whole)
         parts, joined = tasks_of(path, **changes)
-        for part in reversed(parts):
-            predict_image(part)
-        join_shards(joined)
+        predict_and_join(parts, joined)
         return Path(whole.output).read_bytes(), Path(joined.output).read_bytes()
 
     return predict
@@ -130,6 +133,18 @@ def test_predictions_of_any_type_are_joined_to_the_bytes_of_the_whole_image(
     assert whole == joined
 
 
+@pytest.mark.parametrize(
+    "prediction", ["0 if patch[0, 0, 0] < 10 or patch.mean() < 50 else 0.5", "[1, 2] if {} else [1, 0.5]"]
+)
+def test_types_may_change_after_any_row_group(write_large, both, user_code, monkeypatch, prediction):
+    monkeypatch.setattr("quadrat.results.writer.ROW_GROUP_ROWS", 5)
+    # Integers first, in the middle of a shard and after the last of its row groups.
+    prediction = prediction.format("patch[0, 0, 0] % 16")
+    model = user_code(f"def predict_patch(patch):\n    return {prediction}\n", batch_size=1)
+    whole, joined = both(write_large()[0], predictor=model, skip={"background": {"mean_above": 99.5}})
+    assert whole == joined
+
+
 def test_row_groups_are_those_of_the_whole_image(write_large, both, monkeypatch):
     monkeypatch.setattr("quadrat.results.writer.ROW_GROUP_ROWS", 25)
     whole, joined = both(write_large()[0])
@@ -182,7 +197,7 @@ def test_first_shard_alone_hashes_the_file(write_large, tasks_of):
     for part in parts:
         predict_image(part)
     expected = [xxh3_128_hexdigest(path.read_bytes())] + [None] * (len(parts) - 1)
-    assert [read_shard(part.output)["content_hash"] for part in parts] == expected
+    assert [read_footer(part.output)[0]["content_hash"] for part in parts] == expected
 
 
 def test_shard_reads_only_its_part(write_large, tasks_of):
@@ -197,7 +212,7 @@ def test_shard_reads_only_its_part(write_large, tasks_of):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     for part in parts:
         predict_image(part)
-    assert ["failure" in read_shard(part.output) for part in parts] == [True] + [False] * (len(parts) - 1)
+    assert ["failure" in read_footer(part.output)[0] for part in parts] == [True] + [False] * (len(parts) - 1)
 
 
 # what goes wrong
@@ -232,11 +247,9 @@ def test_types_that_cannot_be_joined_are_refused_as_in_the_whole_image(
     with pytest.raises(PredictorError) as of_whole:
         predict_image(make_task(path, **changes))
     parts, joined = tasks_of(path, **changes)
-    for part in parts:
-        predict_image(part)
-    with pytest.raises(PredictorError) as of_join:
-        join_shards(joined)
-    assert str(of_join.value) == str(of_whole.value)
+    with pytest.raises(PredictorError) as of_shards:
+        predict_and_join(parts, joined)
+    assert str(of_shards.value) == str(of_whole.value)
     assert not Path(joined.output).exists()
 
 
@@ -258,6 +271,23 @@ def predicted(write_large, tasks_of):
     for part in parts:
         predict_image(part)
     return parts, joined
+
+
+def test_shard_is_a_result_with_fewer_rows(predicted):
+    parts, joined = predicted
+    join_shards(joined)
+    tables = [pd.read_parquet(part.output) for part in parts]
+    pd.testing.assert_frame_equal(pd.concat(tables, ignore_index=True), pd.read_parquet(joined.output))
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_part_of_a_shard_is_refused_with_what_to_do(predicted, share):
+    parts, joined = predicted
+    content = Path(parts[1].output).read_bytes()
+    Path(parts[1].output).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ResultsError, match=rf"{parts[1].output}: is not a whole result .*; delete the file"):
+        join_shards(joined)
+    assert not Path(joined.output).exists()
 
 
 def test_missing_rows_are_noticed(predicted):

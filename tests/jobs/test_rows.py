@@ -18,8 +18,12 @@ class Rows:
     def __init__(self):
         self.rows = []
 
-    def append(self, positions, predictions):
-        self.rows += [(*place, value, None) for place, value in zip(positions, predictions, strict=True)]
+    def append(self, positions, predictions, reasons):
+        following = iter(predictions)
+        self.rows += [
+            (*place, None if reason else next(following), reason)
+            for place, reason in zip(positions, reasons, strict=True)
+        ]
 
     def skip(self, positions, reasons):
         self.rows += [(*place, None, reason) for place, reason in zip(positions, reasons, strict=True)]

@@ -13,7 +13,6 @@ import pytest
 import rasterio
 
 from quadrat.results.schema import read_footer
-from quadrat.results.shard import read_shard
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -310,7 +309,7 @@ def test_shard_that_fails_on_the_last_attempt_is_recorded_in_its_place_and_then_
     image = write_tiff("a.tif")
     model = {"kind": "python", "path": write_model("def predict_patch(patch):\n    return 1 / 0\n")}
     predictor = model | {"name": "predict_patch"}
-    output = str(tmp_path / "results/shards/a.0-1.npz")
+    output = str(tmp_path / "results/shards/a.0-1.parquet")
     shard = make_task(image.path, predictor=predictor, rows=[0, 1], output=output)
     assert python(RECORDED, repr(shard), log, "last").returncode == 0
     whole = make_task(image.path, predictor=predictor, shards=[output])
@@ -327,10 +326,10 @@ def test_shard_that_does_not_fit_the_memory_tells_which_job_to_give_more(
     make_task, write_one_strip, log, tmp_path
 ):
     path = write_one_strip("a.tif")
-    output = str(tmp_path / "results/shards/a.0-1.npz")
+    output = str(tmp_path / "results/shards/a.0-1.parquet")
     shard = make_task(path, rows=[0, 1], output=output, memory_mb=1)
     assert python(RECORDED, repr(shard), log, "last").returncode == 0
-    assert "--set-resources predict_shard:mem_mb=" in read_shard(output)["failure"]["hint"]
+    assert "--set-resources predict_shard:mem_mb=" in read_footer(output)[0]["failure"]["hint"]
 
 
 ON_A_FULL_DISK = """

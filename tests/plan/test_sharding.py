@@ -108,7 +108,7 @@ def test_image_larger_than_a_shard_is_cut(write_tiff, write_large, plan, results
     assert list(shards) == ["north/a.tif"]
     assert rows_of(shards["north/a.tif"]) == ["0-7", "8-11"]
     (version,) = [planned.version for planned in made.images if planned.filename == "north/a.tif"]
-    assert shards["north/a.tif"].paths[0] == f"{results.path}/shards/north/a.tif.{version}.0-7.npz"
+    assert shards["north/a.tif"].paths[0] == f"{results.path}/shards/north/a.tif.{version}.0-7.parquet"
     stat = image.path.stat()
     assert shards["north/a.tif"].files == {str(image.path): [stat.st_size, stat.st_mtime_ns]}
     assert lines[0].endswith("; 2 to predict, 1 of them in 2 shards")

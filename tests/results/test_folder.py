@@ -47,10 +47,10 @@ def test_versions_are_listed_by_key(results):
 
 def test_shards_are_listed_by_the_result_that_they_are_joined_to(results):
     paths = [results.shard_path("north/a.tif", VERSION, rows) for rows in ("0-9", "10-17")]
-    paths += [results.shard_path("a.1-2.tif", VERSION, "0-9")]
+    paths += [f"{results.shards}/a.1-2.tif.{VERSION}.0-9.npz"]  # of an earlier version
     others = [
         f"{results.shards}/{name}"
-        for name in ("a.npz", f"a.tif.{VERSION}.npz", f".a.{VERSION}.0-9.npz.x8.tmp")
+        for name in ("a.parquet", f"a.tif.{VERSION}.parquet", f".a.{VERSION}.0-9.parquet.x8.tmp")
     ]
     for path in [*paths, *others]:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -64,7 +64,7 @@ def test_shards_are_listed_by_the_result_that_they_are_joined_to(results):
 def test_what_killed_jobs_left_is_removed_and_nothing_else(results):
     left = [
         f"{results.versions}/north/.a.tif.{VERSION}.parquet.x8.tmp",
-        f"{results.shards}/.a.tif.{VERSION}.0-9.npz.x8.tmp",
+        f"{results.shards}/.a.tif.{VERSION}.0-9.parquet.x8.tmp",
         f"{results.path}/.predictions.parquet.x8.tmp",
         f"{results.path}/.quadrat/.plan.json.x8.tmp",
         f"{results.links}/.x8.tmp",

@@ -12,8 +12,8 @@ import pytest
 from quadrat import open_predictions
 from quadrat.errors import ResultsError
 from quadrat.results.merge import merge_predictions
-from quadrat.results.shard import ShardWriter
 from quadrat.results.tables import PlannedImage
+from quadrat.results.writer import PredictionWriter
 
 OTHER = "ba9876543210"
 
@@ -56,8 +56,9 @@ def write_shard(results):
 
     def write(filename, rows, **footer):
         path = results.shard_path(filename, "0123456789ab", rows)
-        with ShardWriter(path) as writer:
-            writer.finish(footer)
+        with PredictionWriter(path) as writer:
+            known = {"filename": filename, "version": "0123456789ab", "content_id": "1-2"}
+            writer.finish(known | {"content_hash": None} | footer)
         return Path(path)
 
     return write
@@ -440,6 +441,8 @@ def test_shards_of_an_image_that_is_in_the_table_for_good_are_removed(
 ):
     shards = [write_shard("north/a.tif", rows) for rows in ("0-9", "10-19")]
     other = write_shard("b.tif", "0-9")
+    shards.append(shards[0].with_suffix(".npz"))  # of an earlier version
+    shards[-1].touch()
     merge(write_result("north/a.tif", [1.0], failure=failure))
     assert not any(path.exists() for path in shards)
     assert list(Path(results.shards).rglob("*")) == [other]

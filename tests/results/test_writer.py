@@ -161,11 +161,21 @@ def test_integers_and_floats_of_one_image_are_stored_as_what_holds_both(write):
     assert table["prediction"].to_pylist() == [0, 1, 0.5, 2]
 
 
-def test_predictions_that_do_not_fit_in_what_is_written_are_refused(write, monkeypatch):
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [np.array([2**60 + 1, 1]), np.array([0.5])],
+        [np.array([0.5, 1]), np.array([2])],
+        [np.array([[1, 2]] * 3, np.int8), np.array([[0.5, 3]], np.float32), np.array([[2**40, 7]])],
+        [np.array(["a", "b"]), np.array(["land"])],
+    ],
+)
+def test_predictions_of_a_wider_type_after_a_row_group_leave_the_file_that_one_row_group_would(
+    write, monkeypatch, batches
+):
+    expected = pq.read_table(write(*batches))
     monkeypatch.setattr("quadrat.results.writer.ROW_GROUP_ROWS", 2)
-    with pytest.raises(PredictorError, match="prediction is float64, those before are int64"):
-        write(np.array([0, 1]), np.array([0.5]))
-    assert pq.read_table(write(np.array([0.5, 1]), np.array([2])))["prediction"].to_pylist() == [0.5, 1, 2]
+    assert pq.read_table(write(*batches)).equals(expected)
 
 
 @pytest.mark.parametrize(

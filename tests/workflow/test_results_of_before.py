@@ -43,6 +43,6 @@ def test_finished_study_is_taken_as_it_is(tmp_path):
     run_again(tmp_path, "survey", predict_image=0, predict_shard=0, draw_maps=0)
 
 
-def test_interrupted_study_computes_only_the_shards_that_are_missing(tmp_path):
-    # Both shards, their join, and the drawings of their image.
-    run_again(tmp_path, "slides", predict_shard=2, predict_image=1, draw_maps=1)
+def test_interrupted_study_computes_only_the_image_whose_shards_another_version_wrote(tmp_path):
+    # Its four shards, since two of them are .npz files; their join; and the drawings of their image.
+    run_again(tmp_path, "slides", predict_shard=4, predict_image=1, draw_maps=1)

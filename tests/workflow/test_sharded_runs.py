@@ -99,10 +99,10 @@ def test_shard_that_is_killed_is_computed_again_alone(study):
     first = study.run()
     assert first.code == 1
     assert statuses(study) == {"large.tif": ("failed", "crash"), "small.tif": ("ok", "")}
-    assert len(list(study.results.glob("shards/*.npz"))) == 2
+    assert len(list(study.results.glob("shards/*.parquet"))) == 2
     again = study.run()
     assert again.code == 0, again.output
     assert (again.jobs("predict_shard"), again.predicted) == (1, 1)
     assert study.dictionary["large.tif"] == means(pixels)
     assert (study.path / "loads").read_text() == "1" * (3 + 1 + 1)
-    assert list(study.results.glob("shards/*.npz")) == []
+    assert list(study.results.glob("shards/*.parquet")) == []

@@ -2,7 +2,7 @@
 
 Required: an image of the plan.
 Gives: results/versions/{key}.{version}.parquet, a row a patch; its footer tells what it was made from. Of an
-image that is larger than `shard_pixels` also results/shards/{key}.{version}.{first row}-{last row}.npz, until
+image that is larger than `shard_pixels` also results/shards/{key}.{version}.{first row}-{last row}.parquet, until
 it is in the dictionary.
 """
 

@@ -1,22 +1,25 @@
 """The join: the shards of one image as the one result that the job of the whole image would have written."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from quadrat.errors import ImageError, ResultsError
 from quadrat.files.records import COUNT, fits
+from quadrat.grid import Window
 from quadrat.jobs.task import ImageTask
-from quadrat.results.shard import play, read_shard
-from quadrat.results.writer import write_failure
+from quadrat.results.columns import to_array
+from quadrat.results.result import Result
+from quadrat.results.schema import read_footer
+from quadrat.results.writer import PredictionWriter, write_failure
 
 # What the footer tells of each shard alone; all else is that of the image.
-_OF_SHARD = ("rows", "batches", "counts", "content_hash")
+_OF_SHARD = ("rows", "grid_rows", "prediction_shape", "counts", "content_hash")
 
 _FOOTERS = (
-    {"failure": {"kind": str, "message": str, "hint": str}, "content_hash": (str, None)},
+    {"failure": {"kind": str, "message": str, "hint": str}},
     {
-        "rows": [COUNT, COUNT],
-        "grid": {"rows": COUNT},
-        "content_hash": (str, None),
+        "grid_rows": [COUNT, COUNT],
+        "grid": dict,
         "failure": ...,
         "counts": {str: float},
     },
@@ -39,7 +42,7 @@ def join_shards(task: ImageTask) -> None:
     ResultsError
         If the shards are not whole, or not those of this result.
     """
-    footers = [read_shard(path) for path in task.shards]
+    footers, schemas = zip(*map(read_footer, task.shards), strict=True)
     for path, footer in zip(task.shards, footers, strict=True):
         if not fits(footer, _FOOTERS):
             raise ResultsError(
@@ -54,14 +57,28 @@ def join_shards(task: ImageTask) -> None:
         return
     _refuse_others(task, footers)
     with task.writer() as writer:
-        for path in task.shards:
-            play(path, writer)
+        for path, footer, schema in zip(task.shards, footers, schemas, strict=True):
+            kind, shape = schema.field("prediction").type, tuple(footer["prediction_shape"])
+            _copy_rows(Result(task.filename, path, "ok", prediction_type=kind, shape=shape), writer)
         counts = _joined_counts([footer["counts"] for footer in footers])
         known = {"counts": counts, "content_hash": footers[0]["content_hash"]}
         writer.finish(_of_image(footers[0]) | known)
 
 
-def _refuse_others(task: ImageTask, footers: list[dict[str, Any]]) -> None:
+def _copy_rows(shard: Result, writer: PredictionWriter) -> None:
+    """Write the rows of a shard as its job wrote them, some at a time."""
+    for batch in shard.batches():
+        cells = zip(batch.rows.tolist(), batch.cols.tolist(), batch.windows.tolist(), strict=True)
+        positions = [(row, col, Window(*window)) for row, col, window in cells]
+        predictions = to_array(batch.columns["prediction"].drop_null(), shard.shape)
+        reasons = batch.columns["skipped"].to_pylist()
+        if len(predictions):
+            writer.append(positions, predictions.astype(str) if shard.is_text else predictions, reasons)
+        else:
+            writer.skip(positions, reasons)
+
+
+def _refuse_others(task: ImageTask, footers: Sequence[dict[str, Any]]) -> None:
     """Refuse shards that are not, one after the other, those of the image."""
     expected = _of_image(footers[0]) | task.identity() | {"counts": sorted(footers[0]["counts"])}
     for path, footer in zip(task.shards, footers, strict=True):
@@ -72,7 +89,7 @@ def _refuse_others(task: ImageTask, footers: list[dict[str, Any]]) -> None:
                 f"{path}: its {other[0]} is {found.get(other[0])}, that of the image is "
                 f"{expected.get(other[0])}; delete the file and run again"
             )
-    held = [row for footer in footers for row in range(footer["rows"][0], footer["rows"][1] + 1)]
+    held = [row for footer in footers for row in range(footer["grid_rows"][0], footer["grid_rows"][1] + 1)]
     rows = footers[0]["grid"]["rows"]
     if held != list(range(rows)):
         raise ResultsError(

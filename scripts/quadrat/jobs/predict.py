@@ -24,14 +24,14 @@ from quadrat.jobs.task import ImageTask
 from quadrat.patches.skips import PatchRules, Skips, known_skips
 from quadrat.patches.stream import PatchBatch, require_listable, stream_batches, stream_patches
 from quadrat.predictors import Predictor, load_predictor
-from quadrat.results.writer import RowWriter, write_failure
+from quadrat.results.writer import PredictionWriter, write_failure
 
 # A reader can do with so much for common layouts, however little the job was given.
 LEAST_READER_MB = 100
 
 
 def predict_image(task: ImageTask) -> None:
-    """Predict every patch of an image, or of a shard of it, and write its Parquet, or shard.
+    """Predict every patch of an image, or of a shard of it, and write its Parquet.
 
     An image that cannot be predicted because of what its file holds gets an empty output whose footer
     holds the failure.

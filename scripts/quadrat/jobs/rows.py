@@ -1,14 +1,11 @@
 """Grid rows: the rows of a result, in the order of the grid, skipped patches among the predicted ones."""
 
-from collections.abc import Iterator
-from itertools import groupby
-
 import numpy as np
 
 from quadrat.grid import PatchGrid, Window
 from quadrat.images.image import ImageInfo
 from quadrat.patches.skips import Skips
-from quadrat.results.writer import RowWriter
+from quadrat.results.writer import PredictionWriter
 
 
 class GridRows:
@@ -16,7 +13,7 @@ class GridRows:
 
     Parameters
     ----------
-    writer : RowWriter
+    writer : PredictionWriter
     grid : PatchGrid
     info : ImageInfo
         Of the image, as the grid was laid over it.
@@ -24,7 +21,7 @@ class GridRows:
         Known, when rows are added, for all patches up to the last of them.
     """
 
-    def __init__(self, writer: RowWriter, grid: PatchGrid, info: ImageInfo, skips: Skips):
+    def __init__(self, writer: PredictionWriter, grid: PatchGrid, info: ImageInfo, skips: Skips):
         self._writer, self._skips = writer, skips
         height, width = info.full_size
         self._down = _spans(grid, grid.ys, grid.height, info.downsample[0], height)
@@ -41,27 +38,18 @@ class GridRows:
         predictions : (n, ...) array
         """
         row, col, _ = positions[-1]
-        done = 0
-        for is_skipped, cells, reasons in self._runs(row * len(self._across) + col + 1):
-            if is_skipped:
-                self._writer.skip(cells, reasons)
-            else:
-                self._writer.append(cells, predictions[done : done + len(cells)])
-                done += len(cells)
+        cells, reasons = self._until(row * len(self._across) + col + 1)
+        self._writer.append(cells, predictions, reasons)
 
     def finish(self) -> None:
         """Write the skipped patches after the last prediction."""
-        for _, cells, reasons in self._runs(self._skips.rows.stop * len(self._across)):
-            self._writer.skip(cells, reasons)
+        self._writer.skip(*self._until(self._skips.rows.stop * len(self._across)))
 
-    def _runs(self, stop: int) -> Iterator[tuple[bool, list[tuple[int, int, Window]], list[str]]]:
-        """Yield neighbouring cells, up to one, that are all skipped or all not, and why."""
+    def _until(self, stop: int) -> tuple[list[tuple[int, int, Window]], list[str | None]]:
+        """Return the next cells up to one, and why each of them is skipped."""
         cells = range(self._next, stop)
         self._next = stop
-        with_reasons = zip(cells, self._skips.reasons(cells), strict=True)
-        for is_skipped, group in groupby(with_reasons, key=lambda cell: cell[1] is not None):
-            indices, reasons = zip(*group, strict=True)
-            yield is_skipped, [self._cell(index) for index in indices], list(filter(None, reasons))
+        return [self._cell(index) for index in cells], self._skips.reasons(cells)
 
     def _cell(self, index: int) -> tuple[int, int, Window]:
         """Return row, column and window in level-0 pixels of a patch."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from quadrat.settings import ReadSettings
 
 if TYPE_CHECKING:
-    from quadrat.results.writer import RowWriter
+    from quadrat.results.writer import PredictionWriter
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ImageTask:
     predictor : dict
         Configuration of the predictor.
     output : str
-        Parquet to write, or shard.
+        Parquet to write.
     predictor_files, image_files : dict of str to list of int
         Path and mark of files that the predictor or the image is made from, as they were when its version was
         found. Of an image without shards they need not be known: one job reads it, and sees it change.
@@ -60,7 +60,7 @@ class ImageTask:
     def identity(self) -> dict[str, Any]:
         """Return what the footer holds whatever becomes of the image."""
         known = {"filename": self.filename, "version": self.version, "content_id": self.content_id}
-        return known if self.rows is None else known | {"rows": self.rows}
+        return known if self.rows is None else known | {"grid_rows": self.rows}
 
     @property
     def grid_rows(self) -> range | None:
@@ -72,12 +72,8 @@ class ImageTask:
         """The rule whose job it is."""
         return "predict_image" if self.rows is None else "predict_shard"
 
-    def writer(self) -> "RowWriter":
-        """Return what writes the output."""
-        if self.rows is None:
-            from quadrat.results.writer import PredictionWriter
+    def writer(self) -> "PredictionWriter":
+        """Return the writer of the output."""
+        from quadrat.results.writer import PredictionWriter
 
-            return PredictionWriter(self.output, self.results)
-        from quadrat.results.shard import ShardWriter
-
-        return ShardWriter(self.output, self.results)
+        return PredictionWriter(self.output, self.results)

@@ -10,14 +10,14 @@ from typing import Any
 from quadrat.errors import ResultsError
 from quadrat.files.atomic import TEMPORARY, replace_file, writing
 from quadrat.files.hashing import VERSION_DIGITS
-from quadrat.files.inside import is_plain, remove, rename, require, walk
+from quadrat.files.inside import is_plain, remove, remove_empty, rename, require, walk
 from quadrat.files.keys import encode
 from quadrat.files.records import COUNT, read_record
 from quadrat.results.schema import read_footer
 
 _SUFFIX = ".parquet"
-_SHARD_SUFFIX = ".npz"
-_ROWS = re.compile(r"\d+-\d+")
+# Earlier versions wrote shards as .npz.
+_SHARD = re.compile(r"(.+)\.[0-9]+-[0-9]+\.(?:parquet|npz)", re.DOTALL)
 _MERGED = {
     "state": str,
     "recipe": dict,
@@ -177,7 +177,7 @@ class ResultsFolder:
 
     def shard_path(self, key: str, version: str, rows: str) -> str:
         """Path of a shard; `rows` are its first and last grid row, such as `0-9`."""
-        return f"{self.shards}/{key}.{version}.{rows}{_SHARD_SUFFIX}"
+        return f"{self.shards}/{key}.{version}.{rows}{_SUFFIX}"
 
     def log(self, rule: str, *names: str) -> str:
         """Path of the log of a rule's job."""
@@ -212,12 +212,16 @@ class ResultsFolder:
         for folder, _, names in os.walk(self.shards):
             for name in names:
                 path = f"{folder}/{name}"
-                result, _, rows = path.removesuffix(_SHARD_SUFFIX).rpartition(".")
-                is_rows = _ROWS.fullmatch(rows) and path.endswith(_SHARD_SUFFIX)
-                if is_rows and split_version_path(result + _SUFFIX)[1]:
-                    place = os.path.relpath(result + _SUFFIX, self.shards)
+                result = (found := _SHARD.fullmatch(path)) and f"{found[1]}{_SUFFIX}"
+                if result and split_version_path(result)[1]:
+                    place = os.path.relpath(result, self.shards)
                     listed.setdefault(f"{self.versions}/{place}", []).append(path)
         return {result: sorted(paths) for result, paths in listed.items()}
+
+    def remove_shard(self, path: str) -> None:
+        """Remove a shard, and the folders that it leaves empty."""
+        remove(path, self.path)
+        remove_empty(os.path.dirname(path), self.path)
 
     def check(self) -> None:
         """Refuse a link, a pipe or the like that has the name of one of quadrat's files or folders.

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from quadrat.errors import ResultsError
 from quadrat.files.atomic import replace_file, writing
 from quadrat.files.inside import remove
 from quadrat.files.text import table_bytes, visible
@@ -15,7 +16,7 @@ from quadrat.results.dictionary import write_dictionary, write_typed
 from quadrat.results.folder import TABLE_COLUMNS, ResultsFolder, split_version_path
 from quadrat.results.links import link_results
 from quadrat.results.result import Result, read_result
-from quadrat.results.shard import has_failed, remove_shard
+from quadrat.results.schema import read_footer
 from quadrat.results.state import StateRow, state
 from quadrat.results.tables import PlannedImage
 
@@ -80,9 +81,9 @@ def merge_predictions(
         may_pass = result.path and result.failure.get("kind", LASTING) != LASTING
         for path in shards.get(result.path, []):
             # Good shards of an image that is tried again need not be predicted again.
-            if not may_pass or has_failed(path):
+            if not may_pass or not _is_good(path):
                 with writing(path):
-                    remove_shard(path, folder.path)
+                    folder.remove_shard(path)
         if may_pass:
             # Once it is in the table a failure that may pass is forgotten, so that the next run tries again.
             with writing(result.path):
@@ -98,6 +99,13 @@ def merge_predictions(
     }
     replace_file(folder.merged, orjson.dumps(record), folder.path)
     return merged
+
+
+def _is_good(shard: str) -> bool:
+    try:
+        return "failure" not in read_footer(shard)[0]
+    except ResultsError:
+        return False
 
 
 def _row(result: Result, columns: dict[str, dict[str, str]]) -> StateRow:

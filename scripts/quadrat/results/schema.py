@@ -26,6 +26,8 @@ _FOOTER = {
         ...,
         {"patches": COUNT, "skipped": _MAYBE, "nan": _MAYBE, "infinite": _MAYBE, "dropped": (..., float)},
     ),
+    # The first and the last grid row of a shard.
+    "grid_rows": (..., [COUNT, COUNT]),
     "grid": (..., dict.fromkeys(("rows", "cols"), COUNT) | dict.fromkeys(("patch_size", "stride"), SIZE)),
     "image": (
         ...,

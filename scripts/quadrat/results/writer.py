@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
 
 from quadrat.errors import PredictorError
 from quadrat.files.atomic import replacing
@@ -16,23 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from quadrat.grid import Window
-
-
-class RowWriter(Protocol):
-    """The result of an image, or a shard of it, as its rows are written."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exc_info) -> None: ...
-
-    def append(self, positions: "list[tuple[int, int, Window]]", predictions: "np.ndarray") -> None:
-        """Add the predictions of some patches; see `PredictionWriter.append`."""
-
-    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: list[str]) -> None:
-        """Add patches that have no prediction; see `PredictionWriter.skip`."""
-
-    def finish(self, footer: dict[str, Any]) -> None:
-        """Write what is left, and the footer; see `PredictionWriter.finish`."""
 
 
 class PredictionWriter:
@@ -71,50 +56,57 @@ class PredictionWriter:
             raise
         self._replacing.__exit__(*exc_info)
 
-    def append(self, positions: "list[tuple[int, int, Window]]", predictions: "np.ndarray") -> None:
-        """Add the predictions of some patches.
+    def append(
+        self,
+        positions: "list[tuple[int, int, Window]]",
+        predictions: "np.ndarray",
+        reasons: "Sequence[str | None] | None" = None,
+    ) -> None:
+        """Add some patches with their predictions.
 
         Parameters
         ----------
         positions : list of (row, col, Window)
             Grid row, grid column, and window in level-0 pixels of each patch.
         predictions : (n, ...) array
-            A prediction for each; all of an image have one shape. Numbers of several dtypes are stored as
-            the dtype that holds them all.
+            A prediction for each that is not skipped; all of an image have one shape. Numbers of several
+            dtypes are stored as the dtype that holds them all.
+        reasons : sequence of (str or None), optional
+            Why each patch is skipped; None for a patch that is not. By default no patch is.
 
         Raises
         ------
         PredictorError
             If they cannot be stored, or not together with those before.
         """
-        require_storable(predictions)
+        _require_storable(predictions)
         if self._like is None:
             self._like = predictions[:0]
-        joined = _joined(self._like, predictions, may_widen=self._writer is None)
+        joined = _joined(self._like, predictions)
         if joined is None:
-            row, col, _ = positions[0]
+            row, col, _ = positions[(reasons or [None]).index(None)]
             raise PredictorError(
                 f"patch row {row}, col {col}: prediction is {_described(predictions)}, "
                 f"those before are {_described(self._like)}: all of an image must be alike"
             )
+        is_wider = joined.dtype.kind != "U" and joined.dtype != self._like.dtype
         self._like = joined
+        if is_wider and self._writer is not None:
+            self._write_anew()
         # A copy, since a predictor may return a view of the batch it was given.
         self._predictions.append(predictions.copy())
-        self._add(positions, [None] * len(positions))
+        self.skip(positions, reasons or [None] * len(positions))
 
-    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: list[str]) -> None:
+    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: "Sequence[str | None]") -> None:
         """Add patches that have no prediction.
 
         Parameters
         ----------
         positions : list of (row, col, Window)
             Grid row, grid column, and window in level-0 pixels of each patch.
-        reasons : list of str
+        reasons : sequence of str
             Why each is skipped.
         """
-        self._add(positions, reasons)
-
-    def _add(self, positions: "list[tuple[int, int, Window]]", reasons: "Sequence[str | None]") -> None:
         self._rows += [(row, col, *window) for row, col, window in positions]
         self._reasons += reasons
         # What predictions are is not known before the first.
@@ -138,7 +130,6 @@ class PredictionWriter:
     def _flush(self, count: int) -> None:
         """Write a row group of the first rows."""
         import numpy as np
-        import pyarrow.parquet as pq
 
         rows, self._rows = self._rows[:count], self._rows[count:]
         reasons, self._reasons = self._reasons[:count], self._reasons[count:]
@@ -149,23 +140,33 @@ class PredictionWriter:
             values = np.concatenate([array.astype(self._like.dtype, copy=False) for array in held])
             written, left = np.split(values, [reasons.count(None)])
             predictions, self._predictions = [written], [left]
-        table = _table(rows, predictions, reasons)
+        self._write(_table(rows, predictions, reasons))
+
+    def _write(self, table: "pa.Table") -> None:
+        import pyarrow.parquet as pq
+
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._temporary, table.schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
 
+    def _write_anew(self) -> None:
+        """Write all row groups again, in a type that also holds the predictions that follow."""
+        import pyarrow.parquet as pq
 
-def require_storable(predictions: "np.ndarray") -> None:
-    """Refuse predictions of a type that cannot be stored.
+        assert self._like is not None
+        schema = _table([], [self._like], []).schema
+        self._writer.close()
+        self._writer = None
+        with TemporaryFile() as before:
+            with self._temporary.open("rb") as file:
+                shutil.copyfileobj(file, before)
+            narrow = pq.ParquetFile(before)
+            for group in range(narrow.num_row_groups):
+                # An integer may lose digits here, as it does among floats of one row group.
+                self._write(narrow.read_row_group(group).cast(schema, safe=False))
 
-    Parameters
-    ----------
-    predictions : (n, ...) array
 
-    Raises
-    ------
-    PredictorError
-    """
+def _require_storable(predictions: "np.ndarray") -> None:
     if predictions.dtype.kind not in "biufU" or 0 in predictions.shape[1:]:
         raise PredictorError(
             f"predictions are {_described(predictions)}: "
@@ -173,12 +174,12 @@ def require_storable(predictions: "np.ndarray") -> None:
         )
 
 
-def write_failure(output: RowWriter, footer: dict[str, Any], failure: dict[str, str]) -> None:
+def write_failure(output: PredictionWriter, footer: dict[str, Any], failure: dict[str, str]) -> None:
     """Write an empty result that holds why its image could not be predicted.
 
     Parameters
     ----------
-    output : RowWriter
+    output : PredictionWriter
         Not yet entered.
     footer : dict
         What is known of the image and of what the result was to be made from.
@@ -257,11 +258,10 @@ def _array(values: "np.ndarray") -> "pa.Array":
     return pa.array(values)
 
 
-def _joined(first: "np.ndarray", other: "np.ndarray", may_widen: bool) -> "np.ndarray | None":
+def _joined(first: "np.ndarray", other: "np.ndarray") -> "np.ndarray | None":
     """Return an empty array of what both arrays of predictions can be stored as; None where they cannot.
 
-    User code may return 0 for one patch and 0.5 for the next. Once rows are written, later predictions
-    must fit in what was written.
+    User code may return 0 for one patch and 0.5 for the next.
     """
     import numpy as np
 
@@ -273,8 +273,7 @@ def _joined(first: "np.ndarray", other: "np.ndarray", may_widen: bool) -> "np.nd
         return max(first, other, key=lambda values: values.dtype.itemsize)[:0]
     if not {first.dtype.kind, other.dtype.kind} <= set("iuf"):
         return None
-    joined = np.promote_types(first.dtype, other.dtype)
-    return first.astype(joined) if may_widen or joined == first.dtype else None
+    return first.astype(np.promote_types(first.dtype, other.dtype))
 
 
 def _described(predictions: "np.ndarray") -> str:
