@@ -1,9 +1,13 @@
+import json
+
 import matplotlib as mpl
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from matplotlib import pyplot
 
 from quadrat import open_predictions
+from quadrat.errors import ResultsError
 from quadrat.results.merge import merge_predictions
 
 
@@ -92,12 +96,39 @@ def test_picture_of_labels_has_a_legend_that_takes_nothing_for_a_formula(predict
     ax.figure.canvas.draw()
 
 
-def test_drawn_cells_are_as_large_as_the_distance_of_patches(make_task, write_tiff, results, make_settings):
+@pytest.mark.parametrize(
+    ("grid", "extent"),
+    [
+        ({"stride": 20}, [6, 6 + 6 * 20, 6 + 4 * 20, 6]),
+        # The second column lies 8 px from the first, since it ends with the image.
+        ({"stride": 100, "patch_size": 132, "edge": "shift"}, [16, 16 + 2 * 100, 16 + 100, 16]),
+    ],
+)
+def test_drawn_cells_are_as_large_as_the_distance_of_patches(
+    make_task, write_tiff, results, make_settings, grid, extent
+):
     from quadrat.jobs.predict import predict_image
 
-    image = write_tiff("a.tif", height=100, width=140)
+    image = write_tiff("a.tif", height=132 if "edge" in grid else 100, width=140)
     output = results.version_path("a.tif", "0123456789ab")
-    predict_image(make_task(image.path, output=output, stride=20))
+    predict_image(make_task(image.path, output=output, **grid))
     merge_predictions([output], [], make_settings().as_dict(), {}, print)
     ax = open_predictions(results.path).plot("a.tif")
-    assert ax.get_images()[0].get_extent() == [6, 6 + 6 * 20, 6 + 4 * 20, 6]
+    assert ax.get_images()[0].get_extent() == extent
+
+
+def test_dictionary_without_grids_is_opened_and_only_its_pictures_are_refused(predictions, results):
+    values = np.array([1.0, 2.0, 4.0])
+    predictions({"a.tif": values})
+    table = pq.read_table(results.predictions)
+    footer = json.loads(pq.read_metadata(results.predictions).metadata[b"quadrat"])
+    for name in ("grid", "downsample"):
+        del footer["images"]["a.tif"][name]
+    pq.write_table(table.replace_schema_metadata({"quadrat": json.dumps(footer)}), results.predictions)
+    opened = open_predictions(results.path)
+    assert opened["a.tif"] == values.tolist()
+    assert opened.grid("a.tif").tolist() == [values.tolist()]
+    with pytest.raises(
+        ResultsError, match=r"the grid of a\.tif, .* earlier version .*; run the workflow again"
+    ):
+        opened.plot("a.tif")

@@ -101,7 +101,7 @@ FOOTER_OF_FAILURE = "content_hash content_id failure filename prediction_shape v
 FOOTER_IMAGE = "bounds channels crs downsample dtype format full_size height level mpp notes transform width"
 FOOTER_GRID = "cols edge patch_size rows stride"
 FAILURE = "hint kind message"
-OF_DICTIONARY = "content_hash first_row prediction_shape row_group rows"
+OF_DICTIONARY = "content_hash downsample first_row grid prediction_shape row_group rows"
 RUN = "quadrat commit python libraries configuration made_from"
 
 TABLES = {

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from quadrat.errors import ResultsError
 from quadrat.files.records import COUNT, SIZE, parse_footer
 from quadrat.results.columns import flat_values, lay_out, nested, to_array, value_type
-from quadrat.results.schema import FOOTER_KEY
+from quadrat.results.schema import FOOTER_KEY, GRID
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,8 @@ _PLACE = {
     "content_hash": (str, None),
     "prediction_shape": [SIZE],
     **dict.fromkeys(("row_group", "first_row", "rows"), COUNT),
+    "grid": (..., GRID),
+    "downsample": (..., [float, float]),
 }
 _FOOTER = {"images": {str: _PLACE}}
 
@@ -63,6 +65,9 @@ class _Place(NamedTuple):
     row_group: int
     first_row: int
     rows: int
+    # Earlier versions did not write these.
+    grid: dict[str, int] | None = None
+    downsample: tuple[float, float] | None = None
 
 
 class Predictions(Mapping[str, list]):
@@ -217,16 +222,17 @@ class Predictions(Mapping[str, list]):
 
         A cell is as large as the distance between patches, and lies in the middle of its patch.
         """
-        table = self._read(filename, ["row", "col", "y", "x", "height", "width"])
-        columns = {name: table[name].to_numpy() for name in table.column_names}
-        ends = []
-        for place, start, size in (("col", "x", "width"), ("row", "y", "height")):
-            first, second = (columns[start][columns[place] == number][:1] for number in (0, 1))
-            length = columns[size][0]
-            step = second[0] - first[0] if len(second) else length
-            low = first[0] + (length - step) / 2
-            ends.append((float(low), float(low + step * (columns[place].max() + 1))))
-        (left, right), (top, bottom) = ends
+        grid, downsample = self._places[filename].grid, self._places[filename].downsample
+        if grid is None or downsample is None:
+            raise ResultsError(
+                f"{self._path}: does not contain the grid of {filename}, since an earlier version wrote it; "
+                "run the workflow again"
+            )
+        inset = (grid["patch_size"] - grid["stride"]) / 2
+        (top, bottom), (left, right) = (
+            (inset * scale, (inset + grid["stride"] * count) * scale)
+            for count, scale in zip((grid["rows"], grid["cols"]), downsample, strict=True)
+        )
         return left, right, bottom, top
 
     def _read(self, filename: str, columns: list[str] | None = None) -> pa.Table:

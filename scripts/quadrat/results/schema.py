@@ -15,6 +15,7 @@ ROW_GROUP_ROWS = 1 << 16
 
 FOOTER_KEY = b"quadrat"
 _MAYBE = (..., COUNT)
+GRID = dict.fromkeys(("rows", "cols"), COUNT) | dict.fromkeys(("patch_size", "stride"), SIZE)
 _FOOTER = {
     "filename": str,
     "version": str,
@@ -28,7 +29,7 @@ _FOOTER = {
     ),
     # The first and the last grid row of a shard.
     "grid_rows": (..., [COUNT, COUNT]),
-    "grid": (..., dict.fromkeys(("rows", "cols"), COUNT) | dict.fromkeys(("patch_size", "stride"), SIZE)),
+    "grid": (..., GRID),
     "image": (
         ...,
         {

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from quadrat.files.hashing import digest
 
 # How the merged files are laid out; another number has them written anew.
-DICTIONARY_FORMAT = 3
+DICTIONARY_FORMAT = 4
 
 
 class StateRow(NamedTuple):
