@@ -88,12 +88,20 @@ def test_picture_of_an_array_shows_the_value_asked_for(predictions, value, expec
 
 def test_picture_of_labels_has_a_legend_that_takes_nothing_for_a_formula(predictions):
     ax = predictions({"$a$.tif": np.array(["snow", "$ice$", "snow"])}).plot("$a$.tif")
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [r"\$ice\$", "snow"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [r"\$ice\$: 1", "snow: 2"]
     colors = [tuple(patch.get_facecolor()) for patch in ax.get_legend().get_patches()]
     picture = ax.get_images()[0]
     drawn = [tuple(color) for color in picture.to_rgba(picture.get_array())[0]]
     assert drawn == [colors[1], colors[0], colors[1]]
     ax.figure.canvas.draw()
+
+
+def test_picture_of_many_labels_names_those_that_have_a_colour_of_their_own(predictions):
+    labels = np.array([f"label {number}" for number in range(9)])
+    opened = predictions({"a.tif": labels, "b.tif": [None], "c.tif": labels[:1]})
+    texts = [text.get_text() for text in opened.plot("a.tif").get_legend().get_texts()]
+    assert texts == [f"label {number}: 1" for number in range(7)] + ["2 other classes: 2"]
+    assert opened.plot("b.tif").get_legend().get_texts() == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from quadrat.views.map import CLASS_COLOURS, MOST_PANELS, OTHER_COLOUR, class_colours, draw_map, panels
+from quadrat.results.display import CLASS_COLOURS, OTHER_COLOUR, class_colours
+from quadrat.views.map import MOST_PANELS, draw_map, panels
 from quadrat.views.patch_map import PatchMap
 from quadrat.views.thumbnail import Thumbnail, blank_thumbnail
 

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from quadrat.views.map import class_colours
+from quadrat.results.display import class_colours
 from quadrat.views.page import MOST_PATCHES, write_page
 from quadrat.views.patch_map import PatchMap
 from quadrat.views.thumbnail import Thumbnail, blank_thumbnail

@@ -1,6 +1,7 @@
 """The display of predictions in a notebook: a table of the dictionary, a picture of an image."""
 
 import html
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -8,9 +9,12 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
+    from matplotlib.patches import Patch
 
 COLUMNS = ("filename", "patches", "prediction", "smallest", "largest")
-LABEL_COLORS = "tab10"
+# Okabe and Ito, Color Universal Design, 2008; grey for all further classes.
+CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+OTHER_COLOUR = "#777777"
 
 
 class Line(NamedTuple):
@@ -64,6 +68,23 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value)
 
 
+def class_colours(count: int) -> list[str]:
+    """Assign a colour to each class."""
+    return [CLASS_COLOURS[place] if place < len(CLASS_COLOURS) else OTHER_COLOUR for place in range(count)]
+
+
+def class_legend(names: Sequence[str], counts: np.ndarray) -> "list[Patch]":
+    """Return the entries of a legend: each class with its number of patches, and all grey ones as one."""
+    from matplotlib.patches import Patch
+
+    named = zip(CLASS_COLOURS, names, counts, strict=False)
+    entries = [Patch(color=colour, label=f"{name}: {count:,}") for colour, name, count in named]
+    others = counts[len(entries) :]
+    if len(others):
+        entries.append(Patch(color=OTHER_COLOUR, label=f"{len(others)} other classes: {others.sum():,}"))
+    return entries
+
+
 def draw(cells: np.ndarray, extent: tuple[float, float, float, float], ax: "Axes") -> "Axes":
     """Draw predictions where they lie in the image; skipped patches stay empty.
 
@@ -93,19 +114,14 @@ def _show(ax: "Axes", cells: np.ndarray, extent: tuple, **options: Any) -> "Axes
 
 
 def _draw_labels(cells: np.ndarray, extent: tuple[float, float, float, float], ax: "Axes") -> None:
-    from matplotlib import color_sequences
     from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
 
-    labels = sorted({label for label in cells.ravel() if label is not None})
-    wheel = color_sequences[LABEL_COLORS]
-    colors = [wheel[place % len(wheel)] for place in range(len(labels))]
-    codes = {label: code for code, label in enumerate(labels)} | {None: np.nan}
-    coded = np.vectorize(codes.__getitem__, otypes=[float])(cells)
-    _show(ax, coded, extent, cmap=ListedColormap(colors), vmin=-0.5, vmax=len(labels) - 0.5)
+    is_there = cells != None  # noqa: E711
+    labels, codes, counts = np.unique(cells[is_there].astype(str), return_inverse=True, return_counts=True)
+    coded = np.full(cells.shape, np.nan)
+    coded[is_there] = codes
+    colours = ListedColormap(class_colours(len(labels)))
+    _show(ax, coded, extent, cmap=colours, vmin=-0.5, vmax=len(labels) - 0.5)
     # A dollar sign would start a formula.
-    entries = [
-        Patch(color=color, label=label.replace("$", r"\$"))
-        for color, label in zip(colors, labels, strict=True)
-    ]
+    entries = class_legend([label.replace("$", r"\$") for label in labels], counts)
     ax.legend(handles=entries, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False)

@@ -11,17 +11,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 
 from quadrat.files.atomic import replacing
+from quadrat.results.display import class_colours, class_legend
 from quadrat.views.patch_map import PatchMap
 from quadrat.views.thumbnail import Thumbnail
 
 # Perceptually uniform, and told apart by the colour-blind.
 SCALE = "viridis"
-# Okabe and Ito, Color Universal Design, 2008; grey for all further classes.
-CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-OTHER_COLOUR = "#777777"
 
 MOST_PANELS = 8  # of a prediction of more numbers, those with the largest means are shown
 PANELS_A_ROW = 3
@@ -79,11 +77,6 @@ def panels(patch_map: PatchMap) -> list[int]:
     finite = np.where(np.isfinite(patch_map.values), patch_map.values, 0)
     largest = np.argsort(-finite.mean(axis=(0, 1)), kind="stable")[:MOST_PANELS]
     return sorted(largest.tolist())
-
-
-def class_colours(count: int) -> list[str]:
-    """Assign a colour to each class."""
-    return [CLASS_COLOURS[place] if place < len(CLASS_COLOURS) else OTHER_COLOUR for place in range(count)]
 
 
 def _size(patch_map: PatchMap, rows: int, cols: int) -> tuple[float, float]:
@@ -182,15 +175,6 @@ def _hatch(axes: Axes, patch_map: PatchMap) -> None:
 
 
 def _legend(figure: Figure, patch_map: PatchMap) -> None:
-    colours = class_colours(len(patch_map.names))
-    counts = np.bincount(
-        patch_map.values[np.isfinite(patch_map.values)].astype(int), minlength=len(patch_map.names)
-    )
-    shown = [place for place in range(len(colours)) if colours[place] != OTHER_COLOUR]
-    handles = [
-        Patch(color=colours[place], label=f"{patch_map.names[place]}: {counts[place]:,}") for place in shown
-    ]
-    if len(shown) < len(colours):
-        others = f"{len(colours) - len(shown)} other classes: {counts[len(shown) :].sum():,}"
-        handles.append(Patch(color=OTHER_COLOUR, label=others))
+    numbers = patch_map.values[np.isfinite(patch_map.values)].astype(int)
+    handles = class_legend(patch_map.names, np.bincount(numbers, minlength=len(patch_map.names)))
     figure.legend(handles=handles, loc="outside right center", frameon=False, title="patches")

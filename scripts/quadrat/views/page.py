@@ -15,7 +15,8 @@ from bokeh.resources import INLINE
 from jinja2 import Environment
 
 from quadrat.files.atomic import replace_file
-from quadrat.views.map import class_colours, panels
+from quadrat.results.display import class_colours
+from quadrat.views.map import panels
 from quadrat.views.patch_map import PatchMap
 from quadrat.views.thumbnail import Thumbnail
 
