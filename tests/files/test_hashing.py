@@ -4,7 +4,7 @@ import pytest
 import xxhash
 
 from quadrat.files import hashing
-from quadrat.files.hashing import hash_file, is_hash, join_hashes, mark, signature
+from quadrat.files.hashing import hash_file, is_hash, join_hashes, stat_token
 
 
 @pytest.fixture
@@ -32,32 +32,35 @@ def test_file_that_cannot_be_read_raises(tmp_path):
         hash_file(tmp_path / "missing.tif")
 
 
-def test_signature_of_a_file_left_alone_stays(path):
-    before = signature(os.stat(path))
+def test_stat_token_of_a_file_left_alone_stays(path):
+    before = stat_token(os.stat(path))
     path.read_bytes()
-    assert signature(os.stat(path)) == before
+    assert stat_token(os.stat(path)) == before
 
 
-def test_signature_tells_size_and_times(path):
+def test_stat_token_tells_size_and_times(path):
     stat = os.stat(path)
-    assert signature(stat) == (6, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    assert stat_token(stat) == (6, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
-def test_replacing_a_file_by_one_of_the_same_size_and_time_changes_its_signature(path, tmp_path):
+def test_replacing_a_file_by_one_of_the_same_size_and_time_changes_its_stat_token(path, tmp_path):
     before = os.stat(path)
     other = tmp_path / "other"
     other.write_bytes(b"PIXELS")
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     os.replace(other, path)
-    assert signature(os.stat(path)) != signature(before)
-    assert signature(os.stat(path))[:2] == signature(before)[:2]
+    assert stat_token(os.stat(path)) != stat_token(before)
+    assert stat_token(os.stat(path))[:2] == stat_token(before)[:2]
 
 
-def test_mark_changes_when_a_file_is_written_to(path):
-    before = mark(path)
-    assert mark(path) == before == [6, os.stat(path).st_mtime_ns]
+def test_only_ctime_changes_when_a_file_is_linked_or_made_executable(path, tmp_path):
+    before = stat_token(os.stat(path))
+    os.link(path, tmp_path / "link")
+    path.chmod(0o755)
+    after = stat_token(os.stat(path))
+    assert (after[:2], after[3]) == (before[:2], before[3])
     path.write_bytes(b"pixels and more")
-    assert mark(path) != before
+    assert stat_token(os.stat(path))[:2] != before[:2]
 
 
 def test_hash_is_told_from_size_and_time(path):
@@ -66,21 +69,21 @@ def test_hash_is_told_from_size_and_time(path):
     assert not is_hash("")
 
 
-def test_signature_of_several_files_tells_when_one_of_them_is_replaced_or_touched(path, tmp_path):
+def test_stat_token_of_several_files_tells_when_one_of_them_is_replaced_or_touched(path, tmp_path):
     other = tmp_path / "other"
     other.write_bytes(b"PIXELS")
     stats = os.stat(path), os.stat(other)
-    before = signature(*stats)
-    assert signature(os.stat(path), os.stat(other)) == before
+    before = stat_token(*stats)
+    assert stat_token(os.stat(path), os.stat(other)) == before
     assert before[0] == 12
     os.utime(other, ns=(0, 0))
     assert all(
         new != old
-        for new, old in zip(signature(os.stat(path), os.stat(other))[1:3], before[1:3], strict=True)
+        for new, old in zip(stat_token(os.stat(path), os.stat(other))[1:3], before[1:3], strict=True)
     )
     os.utime(other, ns=(stats[1].st_atime_ns, stats[1].st_mtime_ns))
-    assert signature(os.stat(path), os.stat(other))[:2] == before[:2]
-    assert signature(os.stat(path), os.stat(other)) != before
+    assert stat_token(os.stat(path), os.stat(other))[:2] == before[:2]
+    assert stat_token(os.stat(path), os.stat(other)) != before
 
 
 def test_joint_hash_tells_content_and_order_of_files():

@@ -9,7 +9,7 @@ import tifffile
 from xxhash import xxh3_128_hexdigest
 
 from quadrat.errors import FileChangedError, PredictorError, ResultsError
-from quadrat.files.hashing import hash_file, mark
+from quadrat.files.hashing import hash_file, stat_token
 from quadrat.grid import PatchGrid
 from quadrat.jobs import predict
 from quadrat.jobs.join import join_shards
@@ -42,7 +42,7 @@ def tasks_of(make_task, tmp_path):
     def cut(path, **changes):
         whole = make_task(path, **changes)
         grid = whole.reading.grid(HEIGHT, WIDTH)
-        files = {str(path): mark(path)}
+        files = {str(path): [*stat_token(os.stat(path))[:2]]}
         parts = [
             make_task(
                 path,

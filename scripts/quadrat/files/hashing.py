@@ -1,4 +1,4 @@
-"""What files hold: hashes of their bytes, and signatures that tell when to hash again."""
+"""What files hold: hashes of their bytes, and tokens that show when to hash again."""
 
 import hashlib
 import json
@@ -11,31 +11,23 @@ import xxhash
 READ_BYTES = 1 << 20
 HASH_DIGITS = 32
 
-Signature = tuple[int, int, int, int]
+StatToken = tuple[int, int, int, int]
 
 _OF_THREAD = threading.local()
 
 
-def signature(stat: os.stat_result, *others: os.stat_result) -> Signature:
+def stat_token(stat: os.stat_result, *others: os.stat_result) -> StatToken:
     """Return what changes whenever a file is written or replaced: size, mtime (ns), ctime (ns) and inode.
 
-    Of several files these are the size of all, and a hash of the sizes and mtimes, ctimes, and inodes.
+    The first two are the same on every host, and stay when a file is renamed, linked or made executable.
+    The token of several files consists of the size of all, and a hash of their sizes and mtimes, one of
+    their sizes and ctimes, and one of their sizes and inodes.
     """
     if not others:
         return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
-    sizes, *columns = zip(*map(signature, (stat, *others)), strict=True)
+    sizes, *columns = zip(*map(stat_token, (stat, *others)), strict=True)
     folded = [xxhash.xxh3_64_intdigest(repr((sizes, column)).encode()) for column in columns]
     return sum(sizes), *folded
-
-
-def mark(path: str | os.PathLike) -> list[int]:
-    """Return what changes when a file is written to: size and mtime (ns), as JSON keeps it."""
-    return mark_of(os.stat(path))
-
-
-def mark_of(stat: os.stat_result) -> list[int]:
-    """Return the mark of a file that had this status."""
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 def join_hashes(hashes: list[str]) -> str:

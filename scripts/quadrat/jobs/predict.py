@@ -1,7 +1,7 @@
 """The prediction of one image, or of a shard: open it, stream its patches, predict them, store the result."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +11,7 @@ import numpy as np
 
 from quadrat._version import __version__
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
-from quadrat.files.hashing import hash_file, is_hash, join_hashes, mark
+from quadrat.files.hashing import hash_file, is_hash, join_hashes, stat_token
 from quadrat.files.sources import find_sources
 from quadrat.files.text import show
 from quadrat.grid import PatchGrid
@@ -52,12 +52,10 @@ def predict_image(task: ImageTask) -> None:
         If the result cannot be written.
     """
     show(f"quadrat {__version__} from {os.path.dirname(os.path.dirname(__file__))}")
-    image_files = {task.path: mark(task.path)}
-    image_files |= {path: mark(path) for path in find_sources(task.path).files}
-    files = task.predictor_files | image_files | task.image_files
-    # A copy of the same size may be given the time of the file that it replaces, but not its ctime.
-    ctimes = {path: os.stat(path).st_ctime_ns for path in image_files}
-    _refuse_changed(files)
+    image_files = {task.path: stat_token(os.stat(task.path))}
+    image_files |= {path: stat_token(os.stat(path)) for path in find_sources(task.path).files}
+    _refuse_changed(task.predictor_files | task.image_files)
+    files = task.predictor_files | task.image_files | image_files
     load = partial(load_predictor, task.predictor, task.threads)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: what one reads, the other finds in the page cache.
@@ -68,13 +66,11 @@ def predict_image(task: ImageTask) -> None:
                 _refuse_other_content(task, hashing.result())
                 writer.finish(task.identity() | made_from | {"content_hash": hashing.result()})
                 _refuse_changed(files)
-                _refuse_replaced(ctimes)
         except MemoryBudgetError as error:
             # The next attempt has more memory.
             raise MemoryBudgetError(str(error), error.hint.replace("predict_image", task.rule)) from error
         except ImageError as error:
             _refuse_changed(files)
-            _refuse_replaced(ctimes)
             show(f"{task.filename}: {error}")
             content_hash = None if hashing.exception() else hashing.result()
             _refuse_other_content(task, content_hash)
@@ -92,19 +88,16 @@ def _hash(task: ImageTask, paths: list[str]) -> str | None:
         raise ImageError(f"cannot be read: {error.strerror}") from error
 
 
-def _refuse_changed(files: dict[str, list[int]]) -> None:
+def _refuse_changed(files: Mapping[str, Sequence[int]]) -> None:
     for path, before in files.items():
         try:
-            now = mark(path)
+            now = stat_token(os.stat(path))
         except FileNotFoundError as error:
             raise FileChangedError(f"{path}: is gone since the run began; run again") from error
-        if now != before:
+        if now[:2] != tuple(before[:2]):
             raise FileChangedError(f"{path}: was written to during the run; run again")
-
-
-def _refuse_replaced(ctimes: dict[str, int]) -> None:
-    for path, before in ctimes.items():
-        if os.stat(path).st_ctime_ns != before:
+        # A copy of the same size may be given the time of the file that it replaces, but not its ctime.
+        if len(before) > 2 and now[2] != before[2]:
             raise FileChangedError(f"{path}: was replaced during the run; run again")
 
 
@@ -145,14 +138,14 @@ def wanted_patches(image: OpenPatches, task: ImageTask) -> Iterator[PatchBatch]:
     return batches
 
 
-def write_predictions(task: ImageTask, writer: RowWriter, load: Callable[[], Predictor]) -> dict[str, Any]:
+def write_predictions(task: ImageTask, writer: PredictionWriter, load: Callable[[], Predictor]) -> dict[str, Any]:
     """Write the prediction of each patch.
 
     Parameters
     ----------
     task : ImageTask
         Its predictor is not looked at.
-    writer : RowWriter
+    writer : PredictionWriter
     load : callable
         Returns the predictor.
 

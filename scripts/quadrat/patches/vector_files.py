@@ -19,7 +19,7 @@ import shapely
 import xxhash
 
 from quadrat.errors import ImageError, MissingReaderError
-from quadrat.files.hashing import mark
+from quadrat.files.hashing import stat_token
 from quadrat.processes.limits import MOST_BYTES, MOST_SECONDS, Ended, answers
 
 HINT = "convert it: ogr2ogr OUT.gpkg IN (config.yaml: regions)"
@@ -227,10 +227,10 @@ def _as_saved(path: str) -> Iterator[str]:
         yield f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
         return
     with tempfile.TemporaryDirectory() as folder:
-        copy, before = os.path.join(folder, "copy"), [mark(path), mark(wal)]
+        copy, before = os.path.join(folder, "copy"), stat_token(os.stat(path), os.stat(wal))
         shutil.copyfile(path, copy)
         shutil.copyfile(wal, f"{copy}-wal")
-        if [mark(path), mark(wal)] != before:
+        if stat_token(os.stat(path), os.stat(wal)) != before:
             raise ImageError(WRITTEN_TO)
         yield f"{Path(copy).as_uri()}?mode=rw"
 

@@ -1,10 +1,10 @@
 """Content ids: what tells an image that changed from one that was touched, copied or restored.
 
 An image that was never seen is named by its size and modification time, at no cost. From then on its
-signature decides: while that stays, so does the content id, and no byte is read. When the signature
+stat token decides: while that stays, so does the content id, and no byte is read. When the token
 changes, the file is hashed, and the hash is looked for among the results that the image already has:
 where one was made from the same bytes its content id holds again; where none was, the hash is the new
-content id. Signature and hash of an image that names other files are those of all of them.
+content id. Token and hash of an image that names other files are those of all of them.
 """
 
 import os
@@ -19,7 +19,7 @@ import orjson
 
 from quadrat.errors import ResultsError
 from quadrat.files.atomic import replace_file, writing
-from quadrat.files.hashing import Signature, hash_file, join_hashes, signature
+from quadrat.files.hashing import StatToken, hash_file, join_hashes, stat_token
 from quadrat.files.inside import open_file
 from quadrat.plan.inventory import FoundImage
 from quadrat.results.schema import read_footer
@@ -35,15 +35,15 @@ _CONTENT_ID = re.compile(r"[0-9a-f]{32}|[0-9]{1,20}--?[0-9]{1,20}")
 
 
 class Changed(NamedTuple):
-    """An image whose signature is not the one that was recorded."""
+    """An image whose stat token is not the one that was recorded."""
 
     filename: str
     files: list[str]
-    signature: Signature
+    stat_token: StatToken
 
 
 class ContentLog:
-    """The content id and signature that each file had when it was last looked at.
+    """The content id and stat token that each file had when it was last looked at.
 
     A file of JSON lines, of which the last on a name holds: what was found out is kept line by line, so
     that planning which is stopped goes on where it was.
@@ -56,7 +56,7 @@ class ContentLog:
 
     def __init__(self, path: Path):
         self._path, self._results = path, path.parents[1]
-        self._entries: dict[str, tuple[Signature, str]] = {}
+        self._entries: dict[str, tuple[StatToken, str]] = {}
         lines = path.read_bytes().splitlines() if path.exists() else []
         for line in lines:
             try:
@@ -67,12 +67,12 @@ class ContentLog:
                 continue  # the line that a killed run did not finish, or nobody of quadrat's wrote
         self._lines = len(lines)
 
-    def get(self, name: str) -> tuple[Signature, str] | None:
-        """Return the signature and content id last recorded for a name."""
+    def get(self, name: str) -> tuple[StatToken, str] | None:
+        """Return the stat token and content id last recorded for a name."""
         return self._entries.get(name)
 
-    def record(self, entries: Iterable[tuple[str, Signature, str]]) -> None:
-        """Keep the signature and content id of each name, on disk when this returns."""
+    def record(self, entries: Iterable[tuple[str, StatToken, str]]) -> None:
+        """Keep the stat token and content id of each name, on disk when this returns."""
         lines = []
         for name, found, content_id in entries:
             if self._entries.get(name) != (found, content_id):
@@ -102,9 +102,9 @@ class ContentLog:
 
 
 def hash_known(path: str, log: ContentLog) -> str:
-    """Return the hash of a model file or source file, reading it only when its signature changed."""
+    """Return the hash of a model file or source file, reading it only when its stat token changed."""
     name = "file:" + os.path.abspath(path)
-    found = signature(os.stat(path))
+    found = stat_token(os.stat(path))
     entry = log.get(name)
     if entry is None or entry[0] != found:
         entry = found, hash_file(path)
@@ -133,7 +133,7 @@ def identify(
     log : ContentLog
         What earlier runs found out; what this one finds out is recorded there.
     verify : {'content', 'stat'}
-        Whether files whose signature changed are hashed, or named by size and modification time.
+        Whether files whose stat token changed are hashed, or named by size and modification time.
     announce : callable
         Takes lines that tell how far hashing is.
 
@@ -144,7 +144,7 @@ def identify(
     """
     content_ids, first_seen, changed = {}, [], []
     for image in images:
-        found = signature(*image.files.values())
+        found = stat_token(*image.files.values())
         entry = log.get(image.filename)
         if entry and entry[0] == found:
             content_ids[image.filename] = entry[1]
@@ -161,7 +161,7 @@ def identify(
     return content_ids
 
 
-def _stat_id(found: Signature) -> str:
+def _stat_id(found: StatToken) -> str:
     return f"{found[0]}-{found[1]}"
 
 
@@ -182,9 +182,9 @@ def _hash_changed(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for batch, found in zip(batches, pool.map(find, batches), strict=True):
             for image, content_id in zip(batch, found, strict=True):
-                content_ids[image.filename] = content_id or _stat_id(image.signature)
+                content_ids[image.filename] = content_id or _stat_id(image.stat_token)
                 if content_id:
-                    unsaved.append((image.filename, image.signature, content_id))
+                    unsaved.append((image.filename, image.stat_token, content_id))
             done = len(content_ids)
             if done == len(images) or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
                 log.record(unsaved)
@@ -199,7 +199,7 @@ def _batches(images: list[Changed]) -> Iterator[list[Changed]]:
     batch, size = [], 0
     for image in images:
         batch.append(image)
-        size += image.signature[0]
+        size += image.stat_token[0]
         if size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0

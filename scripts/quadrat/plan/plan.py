@@ -14,7 +14,7 @@ import orjson
 from quadrat.errors import ConfigError
 from quadrat.files import keys
 from quadrat.files.atomic import replace_file, writing
-from quadrat.files.hashing import digest, mark
+from quadrat.files.hashing import digest, stat_token
 from quadrat.files.inside import remove
 from quadrat.files.records import read_record
 from quadrat.plan import versions
@@ -42,7 +42,7 @@ class Plan:
     recipe : dict
         What all versions are made from besides the images.
     predictor_files : dict of str to list of int
-        Path and mark of each file that the predictor is made from.
+        Path, and size and mtime (ns), of each file that the predictor is made from.
     there : frozenset of str
         Paths of the results, of any version, and of the shards when the plan was made.
     shards : dict of str to Shards
@@ -264,7 +264,7 @@ def _predictor(
     settings: Settings, log: ContentLog, regions_hash: str
 ) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Return the recipe, and the files whose content it names as they were before they were read."""
-    files = {path: mark(path) for path in versions.predictor_files(settings)}
+    files = {path: [*stat_token(os.stat(path))[:2]] for path in versions.predictor_files(settings)}
     return versions.recipe(settings, lambda path: hash_known(path, log), regions_hash), files
 
 

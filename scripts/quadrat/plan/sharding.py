@@ -9,7 +9,7 @@ import orjson
 
 from quadrat.errors import ImageError
 from quadrat.files.atomic import replace_file
-from quadrat.files.hashing import mark_of
+from quadrat.files.hashing import stat_token
 from quadrat.files.records import SIZE, read_record
 from quadrat.files.sources import is_vrt
 from quadrat.grid import PatchGrid
@@ -55,7 +55,7 @@ class Shards:
     paths : list of str
         From the top of the image.
     files : dict of str to list of int
-        Path and mark of each file of the image when it was cut: every shard must find them so.
+        Path, and size and mtime (ns), of each file of the image when it was cut: every shard must find these.
     """
 
     paths: list[str]
@@ -225,4 +225,4 @@ def _cut(
     parts = cut_rows(grid, shape.seek_height, shard_pixels)
     rows = [f"{part[0]}-{part[-1]}" for part in parts]
     paths = [folder.shard_path(image.key, image.version, name) for name in rows]
-    return Shards(paths, {path: mark_of(status) for path, status in files.items()})
+    return Shards(paths, {path: [*stat_token(status)[:2]] for path, status in files.items()})

@@ -139,7 +139,7 @@ class ResultsFolder:
 
     @property
     def content_log(self) -> str:
-        """The record of signatures and content ids."""
+        """The record of stat tokens and content ids."""
         return f"{self.path}/.quadrat/contents.jsonl"
 
     @property
