@@ -138,7 +138,9 @@ def wanted_patches(image: OpenPatches, task: ImageTask) -> Iterator[PatchBatch]:
     return batches
 
 
-def write_predictions(task: ImageTask, writer: PredictionWriter, load: Callable[[], Predictor]) -> dict[str, Any]:
+def write_predictions(
+    task: ImageTask, writer: PredictionWriter, load: Callable[[], Predictor]
+) -> dict[str, Any]:
     """Write the prediction of each patch.
 
     Parameters
