@@ -19,7 +19,7 @@ def main(job):
     Raises
     ------
     SystemExit
-        If images failed; the summary, which comes last, tells which.
+        If images failed; the summary, which comes last, lists them.
     """
     lines = failure_lines(job.params.table)
     replace_file(job.log[0], "".join(f"{line}\n" for line in lines).encode(), job.params.results)

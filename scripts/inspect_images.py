@@ -1,4 +1,4 @@
-"""Tell what each image is and will need, from its header alone."""
+"""List properties and needs of each image, from its header alone."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ask(questions, threads):
-    """Have as many processes as threads answer the questions, each every so many-th of them."""
+    """Return the answers to questions, shared among as many processes as threads."""
     answered = [None] * len(questions)
 
     def ask_some(first):

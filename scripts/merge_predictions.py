@@ -30,7 +30,7 @@ def main(job):
             images = read_manifest(folder.manifest)
             state = merge_predictions(list(job.params.paths), images, settings, recipe, log)
         if state != job.params.state:
-            raise ResultsError(f"{folder.predictions}: is not what this run planned; run again")
+            raise ResultsError(f"{folder.predictions} is not the dictionary that this run planned; run again")
         replace_file(job.output[0], state.encode(), folder.path)
 
 

@@ -9,14 +9,14 @@ from quadrat.grid import PatchGrid
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """The part of the configuration that says how patches come from an image; all of it changes results.
+    """The part of the configuration by which patches come from an image; all of it changes results.
 
     Attributes
     ----------
     patch_size, stride : int
         In pixels of the level that is read.
     edge : {'drop', 'pad', 'partial', 'shift'}
-        What becomes of patches that do not fit.
+        The rule for patches that do not fit.
     channels : list of int or None
         Channels to read, counted from 1; None for all.
     level : int
@@ -26,9 +26,9 @@ class ReadSettings:
     mpp, gsd : float or None
         Size of a pixel to read, in micrometres or in units of the image's CRS, in place of a level.
     default_mpp : float or None
-        Size of the pixels of images whose metadata do not tell it, in micrometres.
+        Size of the pixels of images whose metadata lack it, in micrometres.
     skip : dict, or None
-        Which patches are not predicted for what they show; None for none.
+        Rules by which patches are skipped because of their pixels, or None.
     """
 
     patch_size: int = 512
@@ -83,7 +83,7 @@ class Settings:
 
     @property
     def reading(self) -> ReadSettings:
-        """What is read of each image."""
+        """The settings by which each image is read."""
         return ReadSettings(**{field.name: getattr(self, field.name) for field in fields(ReadSettings)})
 
     def as_dict(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_merge_waits_for_one_that_outlived_its_run(results):
     with subprocess.Popen(command, **pipes) as first:
         assert first.stdout.readline() == "merging\n"
         with subprocess.Popen([command[0], "-u", *command[1:]], **pipes) as second:
-            assert second.stdout.readline() == "waiting for the merge of a run that was killed to end\n"
+            assert second.stdout.readline() == "waiting until the merge of a run that was killed ends\n"
             first.communicate()
             assert second.communicate()[0] == "merging\n"
 

@@ -293,7 +293,7 @@ def test_part_of_a_shard_is_refused_with_what_to_do(predicted, share):
 def test_missing_rows_are_noticed(predicted):
     _, joined = predicted
     del joined.shards[1]
-    with pytest.raises(ResultsError, match="does not make up the image's 21 grid rows"):
+    with pytest.raises(ResultsError, match="do not make up the image's 21 grid rows"):
         join_shards(joined)
     assert not Path(joined.output).exists()
 
@@ -301,8 +301,8 @@ def test_missing_rows_are_noticed(predicted):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": "ba9876543210"}, "its version is ba9876543210, that of the image is 0123456789ab"),
-        ({"filename": "b.tif"}, "its filename is b.tif, that of the image is a.tif"),
+        ({"version": "ba9876543210"}, "its version is ba9876543210, but the image has 0123456789ab"),
+        ({"filename": "b.tif"}, "its filename is b.tif, but the image has a.tif"),
     ],
 )
 def test_shard_of_something_else_is_refused_with_what_to_do(predicted, tasks_of, changes, message):

@@ -122,7 +122,7 @@ def test_signal_that_ends_the_worker_is_told(ending, name, hint):
 def test_worker_that_takes_too_much_memory_is_ended_with_what_it_took_and_might(ending):
     kind, message, _ = ending("held = b'x' * (1 << 30)\ntime.sleep(60)")
     assert kind == "memory"
-    taken = re.fullmatch(r"took ([0-9,]+) MB of memory, its job may use 200 MB \(mem_mb\)", message)
+    taken = re.fullmatch(r"took ([0-9,]+) MB of memory; its job may use 200 MB \(mem_mb\)", message)
     assert 200 < int(taken[1].replace(",", "")) <= 1100
 
 
@@ -146,7 +146,7 @@ def test_worker_that_is_refused_memory_tells_so(ending):
 
 
 def test_worker_that_leaves_without_a_word_is_told(ending):
-    assert ending("os._exit(3)")[:2] == ("crash", "the worker ended without a word")
+    assert ending("os._exit(3)")[:2] == ("crash", "the worker ended without a message")
 
 
 def test_very_long_message_does_not_stop_the_worker(ending):
@@ -288,7 +288,7 @@ def test_image_that_takes_more_memory_than_its_job_may_is_recorded_with_what_to_
     assert python(RECORDED, repr(task), log, "last").returncode == 0
     failure = read_footer(task.output)[0]["failure"]
     assert failure["kind"] == "memory"
-    assert failure["message"].endswith(" MB of memory, its job may use 600 MB (mem_mb)")
+    assert failure["message"].endswith(" MB of memory; its job may use 600 MB (mem_mb)")
     assert failure["hint"] == "give the job more memory: --set-resources predict_image:mem_mb=1200"
 
 

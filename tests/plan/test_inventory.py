@@ -447,10 +447,10 @@ BAD_TABLES = {
     "blank": ("filename\tsite\n\t1\n", "'' on line 2 must be a path relative to the table"),
     "no column filename": (
         "file\tsite\na.tif\t1\n",
-        "has the columns file, site; must have a column `filename`",
+        "has the columns file, site; it needs a column `filename`",
     ),
-    "commas": ("filename,site\na.tif,1\n", "has the columns filename,site; must have a column `filename`"),
-    "nothing": ("", "has the columns none; must have a column `filename`"),
+    "commas": ("filename,site\na.tif,1\n", "has the columns filename,site; it needs a column `filename`"),
+    "nothing": ("", "has the columns none; it needs a column `filename`"),
     "short line": ("filename\tsite\na.tif\n", "line 2 has another number of columns than line 1"),
     "long line": (
         "filename\tsite\na.tif\t1\nb.tif\t1\t2\n",
@@ -486,7 +486,7 @@ def test_missing_folder_stops_with_what_to_do(find, tmp_path):
     with pytest.raises(ConfigError) as caught:
         find(images=str(tmp_path / "nowhere"))
     assert str(caught.value) == (
-        f"images {tmp_path}/nowhere: no such folder; create it or point to another (config.yaml: images)"
+        f"images {tmp_path}/nowhere: no such folder; create it or name another (config.yaml: images)"
     )
 
 
@@ -497,13 +497,16 @@ def test_key_of_a_storage_that_is_given_for_a_folder_is_not_told(find):
 
 def test_folder_without_images_stops_with_what_to_do(put, find):
     put("notes.txt")
-    with pytest.raises(ConfigError, match=r"no image there ends in \.tif .*\.vrt; put images there"):
+    with pytest.raises(ConfigError, match=r"no file in it ends in \.tif .*\.vrt; put images there"):
         find()
 
 
 def test_globs_that_leave_nothing_stop_with_their_keys(put, find):
     put("a.tif", "b.tif")
-    with pytest.raises(ConfigError, match=r"none of its 2 images is left \(config\.yaml: include, exclude\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"include and exclude leave out all 2 images; change them \(config\.yaml: include, exclude\)",
+    ):
         find(exclude=["*"])
 
 

@@ -465,7 +465,7 @@ def test_image_is_found_by_key_and_version(finished):
 
 @pytest.mark.parametrize(("key", "version"), [("nowhere.tif", "0" * 12), ("a.tif", "0" * 12)])
 def test_image_that_is_not_in_the_plan_is_refused_with_what_to_do(finished, key, version):
-    with pytest.raises(ConfigError, match=rf"{key}\.{version}: not in the plan of this run; .* run again"):
+    with pytest.raises(ConfigError, match=rf"{key}\.{version} is not in the plan of this run; .* run again"):
         finished.plan().image(key, version)
 
 

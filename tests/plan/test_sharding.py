@@ -199,7 +199,7 @@ def test_shards_of_an_earlier_run_are_told_and_not_computed_again(write_large, p
     _, made = plan(announce=lines.append)
     assert made.missing_shards == set(others)
     assert made.superseded == []
-    assert lines[0].endswith("; 1 to predict, 1 of them in 2 shards, 1 of which are there")
+    assert lines[0].endswith("; 1 to predict, 1 of them in 2 shards, 1 of which exist")
 
 
 @pytest.mark.parametrize("config", [{"shard_pixels": None}, {"edge": "pad"}])

@@ -170,7 +170,7 @@ def test_names_in_the_table_are_those_of_the_files(inspect, write_tiff):
 
 def test_folder_without_images_is_one_line(inspect, images):
     (images / "notes.txt").touch()
-    with pytest.raises(ConfigError, match="no image there ends in"):
+    with pytest.raises(ConfigError, match="no file in it ends in"):
         inspect()
 
 

@@ -61,7 +61,7 @@ def test_a_host_that_includes_quadrat_as_a_module_hands_its_configuration_over(m
 
 def test_a_wrong_configuration_ends_the_process_with_one_line(make_workflow):
     with pytest.raises(
-        SystemExit, match=r"^quadrat: patch_size is 0; it must be .*\(config.yaml: patch_size\)$"
+        SystemExit, match=r"^quadrat: patch_size is 0; it must be .*\(config.yaml: patch_size\)"
     ):
         SnakemakeRun(make_workflow(config={"patch_size": 0}), {})
 

@@ -117,7 +117,7 @@ def test_images_that_vanish_in_the_middle_are_told_and_predicted_once_they_are_b
 def test_images_that_are_gone_do_not_empty_the_dictionary(finished):
     before = finished.merged_bytes()
     finished.images.rename(finished.path / "away")
-    for message in ("images images: no such folder", "images images: no image there"):
+    for message in ("images images: no such folder", "images images: no file in it"):
         run = finished.run()
         assert run.code == 1
         assert f"quadrat: {message}" in last_line(run)

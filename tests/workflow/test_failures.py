@@ -146,7 +146,7 @@ def test_nan_predictions_are_kept_counted_and_warned_about(study):
     ("keys", "message"),
     [
         ({"images": "nowhere"}, "images nowhere: no such folder"),
-        ({"images": "images"}, "images images: no image there"),
+        ({"images": "images"}, "images images: no file in it"),
         ({"patchsize": 3}, "patchsize: unknown key; did you mean patch_size?"),
         ({"patch_size": 0}, "patch_size is 0; it must be"),
         ({"channels": [0]}, "channels [0]: channels are counted from 1"),

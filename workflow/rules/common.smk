@@ -21,24 +21,24 @@ def planned_image(wildcards):
 
 
 def planned_shards(wildcards):
-    """Return the shards that the image of a job is cut into; None where it is not."""
+    """Return the shards that the image of a job is cut into, or None."""
     return plan().shards.get(results.version_path(wildcards.key, wildcards.version))
 
 
 def is_join(wildcards):
-    """Tell whether a job joins shards, and predicts nothing itself."""
+    """Return whether a job joins shards, and predicts nothing itself."""
     return planned_shards(wildcards) is not None and not wildcards.get("rows")
 
 
 @asked_once
 def shards_to_join(wildcards):
-    """Return the paths of the shards that make up the result of a job; none where it predicts all by itself."""
+    """Return the paths of the shards that make up the result of a job; empty for a job without shards."""
     return planned_shards(wildcards).paths if is_join(wildcards) else []
 
 
 @asked_once
 def image_task(wildcards):
-    """Return what the job of an image, or of a shard of it, needs to know."""
+    """Return the fields of the ImageTask of a job."""
     image, shards = planned_image(wildcards), planned_shards(wildcards)
     rows = wildcards.get("rows")
     return {
@@ -58,7 +58,7 @@ def image_task(wildcards):
 
 @asked_once
 def job_minutes(wildcards, attempt):
-    """Return the minutes that a cluster is asked for: ten, and one for each 10 MB of the job's share of its image."""
+    """Return the minutes to request of a cluster: ten, and one for each 10 MB of the job's share of its image."""
     size, shards = planned_image(wildcards).size, planned_shards(wildcards)
     return (10 + size // 10_000_000 // (len(shards.paths) if shards else 1)) * attempt
 
@@ -70,7 +70,7 @@ def job_threads(wildcards):
     Jobs that share a GPU run one at a time. A join takes one thread.
     """
     if is_join(wildcards) or not this_run.shares_cores:
-        return 1  # on a cluster, and in its jobs, which are told the cores of their node and not their own
+        return 1  # on a cluster, and in its jobs, which see the cores of their node and not their own
     jobs = len(plan().missing) - len(plan().shards) + len(plan().missing_shards)
     at_once = 1 if gpus(settings.predictor) else jobs
     return max(1, this_run.cores // max(1, at_once))
@@ -83,9 +83,9 @@ def job_gpus(wildcards):
 
 
 def plan_of_rehearsal(wildcards):
-    """Return the files of the plan, whose dates show what a rehearsal would merge; none for a run.
+    """Return the files of the plan for a rehearsal, so that their dates show whether it would merge.
 
-    A run removes a mark that is not of its plan, and no date counts. A rehearsal removes nothing.
+    A run removes the mark of another plan, and no date counts. A rehearsal removes nothing.
     """
     plan()
     return [] if this_run.is_run else [results.manifest, results.plan]
@@ -94,7 +94,7 @@ def plan_of_rehearsal(wildcards):
 def awaited_results(wildcards):
     """Return the Parquets that a run has yet to compute.
 
-    Snakemake would look at every other one too, and longer than it takes to plan: a rerun costs what it computes.
+    Snakemake would check all others too, which takes longer than planning: the cost of a rerun is what it computes.
     """
     made = plan()
     if this_run.is_forced or not this_run.is_executed:

@@ -1,6 +1,6 @@
-"""Which drawings there are to make, and which a report shows.
+"""The drawings that a run has to make, and the drawings in a report.
 
-Required: `settings` and `plan()`. Gives `drawings`, and the input and params functions of the rules that draw or remove.
+Required: `settings` and `plan()`. Defines `drawings`, and the input and params functions of the rules that draw or remove.
 """
 
 import re
@@ -11,7 +11,7 @@ from quadrat.views.drawings import DrawingsFolder
 # A report of more images could not be sent to anyone: each takes some 3 MB. It holds the first of them.
 REPORTED = 50
 
-# Names the marks of this run: only by name does Snakemake tell them from those of a run that was killed.
+# Names the marks of this run, so that Snakemake does not take marks of a killed run for them.
 RUN = f"{time.time_ns():x}"
 
 CAPTIONS = workflow.current_basedir.join("../report")
@@ -20,7 +20,7 @@ drawings = DrawingsFolder(settings.results, settings.maps)
 
 
 def wanted_drawings(wildcards):
-    """Return the marks of the drawings that a run has yet to make; for a report, those that it shows."""
+    """Return the marks of the drawings that a run has yet to make; for a report, the drawings in it."""
     checkpoints.merge_predictions.get()
     if this_run.is_executed:
         return drawings.missing_batches(plan().images, RUN)
@@ -33,7 +33,7 @@ def wanted_drawings(wildcards):
 
 
 def superseded_paths(wildcards):
-    """Return the paths of results, shards and drawings that are not of the current plan."""
+    """Return the paths of results, shards and drawings that do not belong to the current plan."""
     return plan().superseded + drawings.superseded(plan().images)
 
 
@@ -55,7 +55,7 @@ def reported_table(path):
 
 def reported(path, drawing, view):
     """Mark a drawing for the report, under its image's folder."""
-    # "<" would end the scripts of the report, which holds names as they are; Snakemake fills in braces.
+    # "<" would end the scripts of the report, which contains names as they are; Snakemake fills in braces.
     filename = Path(
         re.sub("[<{}]", lambda match: f"%{ord(match[0]):X}", drawing.filename)
     )

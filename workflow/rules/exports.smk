@@ -1,7 +1,7 @@
-"""Export the results of all images, a file each, in the format that the rule is named after.
+"""Export the results of all images, one file per image, in the format that the rule is named after.
 
 Required: the merged results, and to be asked for by name.
-Gives: results/<rule>/<filename>.<ending>. The job itself knows which files it has to write again.
+Makes: results/<rule>/<filename>.<ending>. The job itself finds the files that it has to write again.
 """
 
 

@@ -1,7 +1,7 @@
-"""Tell what each image is and will need, before any of them is predicted.
+"""List properties and needs of each image, before any of them is predicted.
 
-Required: to be asked for by name. It has no output that Snakemake knows, so that it always looks again.
-Gives: results/inspect.tsv, and a table on the terminal.
+Required: to be asked for by name. It has no output for Snakemake, so that it always runs.
+Makes: results/inspect.tsv, and a table on the terminal.
 """
 
 

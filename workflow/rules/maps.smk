@@ -1,8 +1,8 @@
 """Draw a map and a page of each image, and the overview of the run; nothing with `maps: false`.
 
-Required: the merged table, which tells which images have predictions.
-Gives: results/maps/{filename}.png, results/pages/{filename}.html, results/overview.html, and what
-`snakemake --report` shows.
+Required: the merged table, which lists the images with predictions.
+Makes: results/maps/{filename}.png, results/pages/{filename}.html, results/overview.html, and the
+drawings that `snakemake --report` shows.
 """
 
 

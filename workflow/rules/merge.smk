@@ -1,14 +1,14 @@
 """Merge the results of all images, then fail if any image failed.
 
 Required: the Parquet of each image that had none. The mark of the last merge is missing whenever the merged files
-do not hold what they should: planning removes it.
-Gives: results/predictions.parquet, .json, images.tsv, run.yaml and the links in results/predictions/. They are
-no outputs: Snakemake removes these before a job begins and when it fails, and the dictionary is to stay until
-the next one takes its place.
+have other content than planned: planning removes it.
+Makes: results/predictions.parquet, .json, images.tsv, run.yaml and the links in results/predictions/. They are
+no outputs: Snakemake removes outputs before a job begins and when it fails, but the dictionary stays until the
+next one replaces it.
 """
 
 
-# A checkpoint, since only the merge knows which images have predictions to draw.
+# A checkpoint: after the merge, images with predictions are known, and only they are drawn.
 checkpoint merge_predictions:
     input:
         plan_of_rehearsal,

@@ -32,9 +32,9 @@ FORMATS = {
 def export_results(
     form: str, paths: list[str], results: str, labels: list[str] | None, log: Callable[[str], None]
 ) -> None:
-    """Make a folder hold the export of each image, and write only those that it does not hold yet.
+    """Write the exports that a folder lacks, so that it holds one per image.
 
-    A record tells what each file was made from. An entry leaves it before its file is touched, so that
+    A record holds the origin of each file. An entry leaves it before its file is touched, so that
     a run that was killed leaves nothing that passes for current; files that others put there stay.
 
     Parameters
@@ -46,7 +46,7 @@ def export_results(
     results : str
         The results folder.
     labels : list of str or None
-        What the values of a prediction are called, as the predictor's configuration has it.
+        Names of the values of a prediction, as in the configuration of the predictor.
     log : callable
         Takes the lines that a person should read.
 
@@ -55,7 +55,7 @@ def export_results(
     ConfigError
         If a library that the format needs is missing.
     ResultsError
-        If a Parquet is not what its name says, or the format cannot hold the predictions.
+        If a Parquet is not the result that its name implies, or the format cannot hold the predictions.
     """
     found = [read_result(path) for path in paths if os.path.exists(path)]
     ok = [result for result in found if result.status == "ok"]
@@ -91,13 +91,13 @@ def _found_labels(results: list[Result]) -> list[str]:
 
 
 def _mark(result: Result, labels: tuple[str, ...]) -> str:
-    """Return what an export is made from."""
+    """Return the mark of an export, made from all its inputs."""
     version = split_version_path(result.path)[1]
     return digest([version, labels, __version__])
 
 
 class _Record:
-    """What the files of an export were made from."""
+    """The origin of each file of an export."""
 
     def __init__(self, form: str, results: str):
         self.results = results
@@ -116,7 +116,7 @@ class _Record:
             )
 
     def keep_only(self, marks: dict[str, str]) -> int:
-        """Hold only what is there with its mark, remove files that have none any more, and count them."""
+        """Keep the entries of files that exist with their mark; remove files without one, and count them."""
         gone = [name for name in self.held if name not in marks]
         self._marks = marks
         self.held = {

@@ -11,7 +11,7 @@ from quadrat.errors import ResultsError
 from quadrat.exports.ground import Ground
 from quadrat.results.result import PredictionBatch, Result
 
-# Of booleans and of labels, where a patch was skipped.
+# Value of skipped patches, where predictions are booleans or labels.
 NO_BOOLEAN, NO_LABEL = 255, 0
 # GDAL's own limit (GDALCheckBandCount).
 MOST_BANDS = 65_535
@@ -42,8 +42,8 @@ def write(result: Result, path: Path) -> None:
     names = result.value_names
     if len(names) > MOST_BANDS:
         raise ResultsError(
-            f"{result.filename}: a prediction has {len(names):,} values, and a GeoTIFF holds at most "
-            f"{MOST_BANDS:,} bands of them: use snakemake geoparquet"
+            f"{result.filename}: a prediction has {len(names):,} values, but a GeoTIFF holds at most "
+            f"{MOST_BANDS:,} bands; use snakemake geoparquet"
         )
     ground = Ground.of(result.image)
     dtype, nodata = _storage(result)
@@ -82,7 +82,7 @@ def _storage(result: Result) -> tuple[str, Any]:
     kind = np.dtype(result.value_type.to_pandas_dtype())
     if kind.kind == "f":
         return kind.name, np.nan
-    # No integer is free to stand for nothing.
+    # No integer is free to mean nodata.
     return ("float64", np.nan) if result.has_skipped() else (kind.name, None)
 
 

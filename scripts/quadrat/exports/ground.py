@@ -9,13 +9,13 @@ import shapely
 
 from quadrat.results.result import Result
 
-# GIS programs show an image that says nothing of its place with x to the right and y upwards from its
+# GIS programs show an image without georeference with x to the right and y upwards from its
 # upper left corner: QGIS so in QgsGdalProvider, with pixels of size (1, -1).
 PLAIN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 
 
 class Ground(NamedTuple):
-    """Where an image lies.
+    """The place of an image.
 
     Attributes
     ----------

@@ -31,12 +31,12 @@ def stat_token(stat: os.stat_result, *others: os.stat_result) -> StatToken:
 
 
 def join_hashes(hashes: list[str]) -> str:
-    """Return the hash of all files of an image: that of the only one, or one made of those of several."""
+    """Return the hash of all files of an image: the hash of its only file, or one made of several hashes."""
     return hashes[0] if len(hashes) == 1 else xxhash.xxh3_128_hexdigest("".join(hashes).encode())
 
 
 def is_hash(content_id: str) -> bool:
-    """Tell whether a content id is the hash of the content."""
+    """Return whether a content id is the hash of the content."""
     return len(content_id) == HASH_DIGITS
 
 
@@ -81,5 +81,5 @@ def digest(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=VERSION_DIGITS // 2).hexdigest()
 
 
-# Hex digits of a version, which stands at the end of a result's name.
+# Hex digits of a version, the last part of a result's name.
 VERSION_DIGITS = 12

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-# What has a name in a folder, by the format bits of its mode.
+# Kinds of entries of a folder, by the format bits of their mode.
 KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -84,7 +84,7 @@ def open_file(
     ----------
     path, results : path
     flags : int
-        Those of `os.open`, such as ``os.O_RDWR | os.O_APPEND``.
+        Flags of `os.open`, such as ``os.O_RDWR | os.O_APPEND``.
     make : bool
         Whether its folder is made where it is missing.
 
@@ -99,7 +99,7 @@ def open_file(
         If something else has its name, such as a link or a pipe.
     """
     with open_parent(path, results, make) as (folder, name):
-        # A pipe would wait for whoever opens its other end.
+        # A pipe would wait until its other end is opened.
         flags |= os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
         return _open(name, os.fspath(path), flags, folder, "a file")
 
@@ -165,12 +165,12 @@ def _walk(path: str, opened: int) -> Iterator[tuple[str, int, list[os.DirEntry]]
 
 
 def is_plain(entry: os.DirEntry) -> bool:
-    """Tell whether an entry of a folder is a file or a folder, and not a link, a pipe or the like."""
+    """Return whether an entry of a folder is a file or a folder, and not a link, a pipe or the like."""
     return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
 
 
 def require(path: str, mode: int, expected: str) -> None:
-    """Refuse what is not a file, or not a folder, in the place of one of quadrat's.
+    """Refuse an entry that is not a file, or not a folder, in the place of one of quadrat's.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def require(path: str, mode: int, expected: str) -> None:
     Raises
     ------
     OSError
-        Whose text reports what is there, and what to do.
+        With the kind of the entry, and a way out, as its text.
     """
     if KINDS.get(stat.S_IFMT(mode)) != expected:
         found = KINDS.get(stat.S_IFMT(mode), "a device or a socket")
@@ -199,11 +199,11 @@ def _names_below(path: str, results: str) -> list[str]:
 
 
 def _open(name: str, path: str, flags: int, folder: int, expected: str) -> int:
-    """Open what is in a folder, unless it is a link or no such thing as is expected."""
+    """Open an entry of a folder, unless it is a link or of another kind than expected."""
     try:
         opened = os.open(name, flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
     except OSError:
-        # The system's own words for this depend on what is there.
+        # The system's own words for this depend on the kind of the entry.
         with suppress(FileNotFoundError):
             require(path, os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode, expected)
         raise

@@ -4,7 +4,7 @@ import hashlib
 import re
 
 # A path component may have 255 bytes on the usual file systems (NAME_MAX); the version, the suffixes
-# of outputs and those of temporary files need the rest.
+# of outputs and of temporary files need the rest.
 COMPONENT_BYTES = 180
 
 # The plus sign marks an escape, and not the percent sign: Slurm replaces such as %20a in the paths of logs

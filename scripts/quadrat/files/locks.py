@@ -1,4 +1,4 @@
-"""The locks of a results folder: who may write there."""
+"""The locks of a results folder: which run may write to it."""
 
 import fcntl
 import os
@@ -41,14 +41,14 @@ class RunLock:
 
 @contextmanager
 def merging_alone(path: str, log: Callable[[str], None]) -> Iterator[None]:
-    """Wait until no other merge is at work: that of a run that was killed may outlive it.
+    """Wait until no other merge is running: the merge of a run that was killed may outlive it.
 
     Parameters
     ----------
     path : str
         The lock file, in a folder of the results folder; made where it is missing.
     log : callable
-        Takes the line that a person should read where there is something to wait for.
+        Takes the line that a person should read while another merge is running.
     """
     with writing(path):
         file = open(open_file(path, Path(path).parents[1], os.O_WRONLY), "w")  # noqa: SIM115  closed below
@@ -56,6 +56,6 @@ def merging_alone(path: str, log: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log("waiting for the merge of a run that was killed to end")
+            log("waiting until the merge of a run that was killed ends")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

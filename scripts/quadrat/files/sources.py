@@ -10,7 +10,7 @@ from xml.parsers import expat
 from quadrat.errors import ImageError
 
 VRT_ENDING, MRXS_ENDING = ".vrt", ".mrxs"
-# A mosaic of 100,000 scenes; what is larger is no VRT.
+# A mosaic of 100,000 scenes; a larger file is no VRT.
 MOST_VRT_BYTES = 200_000_000
 MOST_SHOWN = 100  # characters of an element, in a message
 # A VRT of VRTs of VRTs.
@@ -107,7 +107,7 @@ def linked_parts(path: str, files: Iterable[str]) -> list[str]:
 
 
 def _of_vrt(path: str) -> Sources:
-    """Find the files that a VRT names, and those that they name; none where the image is no VRT."""
+    """Find the files that a VRT names, and the files that these name; none if the image is no VRT."""
     files, problem = {}, ""
     pending = [(path, 1)] if is_vrt(path) else []
     while pending:
@@ -136,7 +136,7 @@ def _of_vrt(path: str) -> Sources:
 
 
 def is_vrt(path: str) -> bool:
-    """Tell whether the sources of a file are looked for."""
+    """Return whether the sources of a file are looked for."""
     return path.lower().endswith(VRT_ENDING)
 
 
@@ -203,12 +203,12 @@ def _sources_named_in(path: str) -> list[tuple[str, str]]:
 
         return handle
 
-    # GDAL takes all bytes for UTF-8, whatever the text says of itself.
+    # GDAL takes all bytes for UTF-8, whatever encoding the text declares.
     parser = expat.ParserCreate("UTF-8")
     parser.StartElementHandler, parser.EndElementHandler = start, end
     # Entities, and with them expansion without end, can only be declared in a document type.
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = characters, refuse("document type")
-    # What GDAL makes of these is its own.
+    # GDAL reads these in its own way.
     parser.ProcessingInstructionHandler = refuse("processing instruction")
     parser.StartCdataSectionHandler = refuse("CDATA section")
     with open(path, "rb") as file:

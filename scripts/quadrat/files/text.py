@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-# What breaks lines, makes a terminal do something or turns the direction of text (Unicode UAX #9), so that it
+# Characters that break lines, control a terminal or turn the direction of text (Unicode UAX #9), so that it
 # reads as other text. The tab stays, which tables quote.
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 

@@ -29,7 +29,7 @@ _FOOTERS = (
 def join_shards(task: ImageTask) -> None:
     """Write the Parquet of an image from its shards.
 
-    Where shards could not be predicted, the result holds the failure of the first of them.
+    If shards could not be predicted, the result holds the failure of the first of them.
 
     Parameters
     ----------
@@ -40,13 +40,13 @@ def join_shards(task: ImageTask) -> None:
     PredictorError
         If the predictions of an image cannot be stored together.
     ResultsError
-        If the shards are not whole, or not those of this result.
+        If the shards are not whole, or belong to another result.
     """
     footers, schemas = zip(*map(read_footer, task.shards), strict=True)
     for path, footer in zip(task.shards, footers, strict=True):
         if not fits(footer, _FOOTERS):
             raise ResultsError(
-                f"{path}: holds other things than quadrat writes; delete the file and run again"
+                f"{path} holds other content than quadrat writes; delete the file and run again"
             )
     failed = next((footer for footer in footers if "failure" in footer), None)
     if failed:
@@ -86,14 +86,14 @@ def _refuse_others(task: ImageTask, footers: Sequence[dict[str, Any]]) -> None:
         other = [key for key in expected | found if expected.get(key) != found.get(key)]
         if other:
             raise ResultsError(
-                f"{path}: its {other[0]} is {found.get(other[0])}, that of the image is "
+                f"{path}: its {other[0]} is {found.get(other[0])}, but the image has "
                 f"{expected.get(other[0])}; delete the file and run again"
             )
     held = [row for footer in footers for row in range(footer["grid_rows"][0], footer["grid_rows"][1] + 1)]
     rows = footers[0]["grid"]["rows"]
     if held != list(range(rows)):
         raise ResultsError(
-            f"{task.shards[0]}: with the other shards it does not make up the image's {rows:,} grid rows; "
+            f"the shards such as {task.shards[0]} do not make up the image's {rows:,} grid rows; "
             "delete them and run again"
         )
 

@@ -9,7 +9,7 @@ from quadrat.results.writer import PredictionWriter
 
 
 class GridRows:
-    """Gives a writer a row for each patch of a grid, or of a shard of it.
+    """Writes one row for each patch of a grid, or of a shard of it.
 
     Parameters
     ----------

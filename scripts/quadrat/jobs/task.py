@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageTask:
-    """All that the job of one image, or of a shard of it, needs to know.
+    """Everything that the job of one image, or of a shard of it, needs.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class ImageTask:
     memory_mb: int | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Return what the footer holds whatever becomes of the image."""
+        """Return the part of the footer that every outcome of the job has."""
         known = {"filename": self.filename, "version": self.version, "content_id": self.content_id}
         return known if self.rows is None else known | {"grid_rows": self.rows}
 

@@ -15,25 +15,25 @@ OWN_KINDS = ("mean", "statistics")
 # Before it takes more, the kernel would look for a process to end, which may be another one.
 MOST_OF_A_MACHINE = 0.75
 
-# What a small image takes, however little its job was given; `quadrat.jobs.predict` hands the reader as much.
+# Memory for a small image, however little its job was given; `quadrat.jobs.predict` hands the reader as much.
 LEAST_MB = 600
 
 
 def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
-    """Do a task in a child process; when the last attempt fails, record why in place of a result.
+    """Do a task in a child process; when the last attempt fails, record the reason in place of a result.
 
     Parameters
     ----------
     task : ImageTask
     log : str
-        Takes all that the work prints, and the traceback of an error.
+        Takes everything that the work prints, and the traceback of an error.
     is_last_attempt : bool
         Whether the job will not be tried again.
 
     Raises
     ------
     SystemExit
-        If the work failed and the job will be tried again, or what failed is not the image's to bear.
+        If the work failed and the job will be tried again, or the failure is not the image's.
     """
 
     def work() -> None:
@@ -70,8 +70,8 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 def _most_memory_mb(task: ImageTask) -> int | None:
     """Return the memory at which the work on a task is ended, in MB; None for no bound.
 
-    What an image takes is known beforehand, and is held to the memory of its job. What the user's own model
-    takes is not known. It may have what the machine has; a cluster ends what takes more than was asked for.
+    The memory for an image is known beforehand, and bounded by the memory of its job. The memory for the
+    user's own model is unknown. It may use most of a machine, unless a cluster ends it sooner.
     """
     if task.memory_mb is None or gpus(task.predictor):  # the driver of a GPU takes what nobody can foresee
         return None

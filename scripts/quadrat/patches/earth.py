@@ -26,12 +26,12 @@ def project(source: CRS, target: CRS, points: np.ndarray) -> np.ndarray:
     ----------
     source, target : CRS
     points : (n, 2) float array
-        x, or longitude, first, whatever the reference system says.
+        x, or longitude, first, whatever the reference system defines.
 
     Returns
     -------
     (n, 2) float array
-        Not finite where a point has no place in the other system, or one that stands for another point.
+        Not finite where a point has no place in the other system, or one that belongs to another point.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def turn_of(crs: CRS) -> float:
 
 
 def unrolled(polygons: np.ndarray, turn: float) -> np.ndarray:
-    """Return polygons, with those that cross the antimeridian in one piece.
+    """Return polygons, each that crosses the antimeridian in one piece.
 
     Parameters
     ----------

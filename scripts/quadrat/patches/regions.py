@@ -41,7 +41,7 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
     Raises
     ------
     ImageError
-        If the file is not readable, or the image does not tell where on Earth it lies and the regions do.
+        If the file is not readable, or the image has no georeference and the regions have one.
     FileChangedError
         If the file does not hold what was planned.
     """

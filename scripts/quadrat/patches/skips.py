@@ -1,4 +1,4 @@
-"""Skips: which patches are not predicted, for where they are and for what they show."""
+"""Skips: patches that are not predicted, because of their place or their pixels."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -13,7 +13,7 @@ from quadrat.images.open import Image
 from quadrat.patches.stream import PatchBatch
 from quadrat.settings import ReadSettings
 
-# Where two hold, the first that is found is told: places are known before pixels are read.
+# If two apply, the first that is found is recorded: places are known before pixels are read.
 REASONS = ("unscanned", "outside", "background", "nodata")
 
 
@@ -29,7 +29,7 @@ class Skips:
 
     def __init__(self, grid: PatchGrid, rows: range | None = None):
         self.rows = range(grid.rows) if rows is None else rows
-        # 0 where a patch is predicted, else the number of its reason.
+        # 0 where a patch is predicted, otherwise the number of its reason.
         self._reasons = np.zeros((grid.rows, grid.cols), np.uint8)
 
     @property
@@ -69,7 +69,7 @@ class Skips:
 
 
 class PatchRules:
-    """The rules by which a patch is skipped for what its pixels are.
+    """The rules by which a patch is skipped because of its pixels.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class PatchRules:
         Parameters
         ----------
         patch : (height, width, channel) array
-            As it is read: a channel of validity may follow those of the image.
+            As it is read: a channel of validity may follow the channels of the image.
 
         Returns
         -------
@@ -154,7 +154,7 @@ def known_skips(
     regions: dict[str, Any] | None = None,
     grid_rows: range | None = None,
 ) -> Skips:
-    """Find the patches that are skipped, as far as that can be told without reading them.
+    """Find the patches that are skipped, as far as that is known without reading them.
 
     Parameters
     ----------

@@ -72,10 +72,10 @@ def require_listable(grid: PatchGrid, memory_mb: float | None) -> None:
 
 
 def plan_blocks(grid: PatchGrid, info: ImageInfo, wanted: np.ndarray | None = None) -> list[Block]:
-    """Cut a grid into blocks so that no stored segment belongs to two of them, where that can be.
+    """Cut a grid into blocks so that no stored segment belongs to two of them, if possible.
 
-    Where the segments of the file do not meet the grid's own lines a block is a whole grid row: the
-    reader then keeps what two rows share. Where they do, rows are cut into blocks of about 16 MiB, and
+    If the segments of the file do not meet the grid's own lines, a block is a whole grid row: the
+    reader then keeps what two rows share. Otherwise rows are cut into blocks of about 16 MiB, and
     memory does not grow with the width of the image.
 
     Parameters
@@ -152,7 +152,7 @@ def rows_together(cols: int) -> int:
 def stream_batches(runs: Iterator[PatchBatch], size: int, cols: int) -> Iterator[PatchBatch]:
     """Yield patches in contiguous batches.
 
-    What a batch holds follows from the grid and `size` alone, never from blocks: predictions that
+    The content of a batch follows from the grid and `size` alone, never from blocks: predictions that
     depend on their batch are the same on every machine.
 
     Parameters
@@ -194,7 +194,7 @@ def stream_batches(runs: Iterator[PatchBatch], size: int, cols: int) -> Iterator
 
 
 def _share_segments(origins: list[int], patch_size: int, segment: int) -> bool:
-    """Tell whether two neighbouring patches along an axis need the same segment."""
+    """Return whether two neighbouring patches along an axis need the same segment."""
     ends = ((origin + patch_size - 1) // segment for origin in origins)
     return any(end >= following // segment for end, following in zip(ends, origins[1:], strict=False))
 

@@ -10,7 +10,7 @@ from quadrat.images.open import Image
 
 STRIP_PIXELS = 1 << 20
 LEVELS = 256
-# A patch of fewer pixels along an axis says too little: a finer level is read.
+# A patch of fewer pixels along an axis shows too little: a finer level is read.
 LEAST_PIXELS = 8
 # 8-bit pixels of which no sample is larger are padding: JPEG makes up to 8 of black, folded tissue has 30.
 DARKEST_PADDING = 15
@@ -120,7 +120,7 @@ def otsu_threshold(values: np.ndarray) -> int:
 
 
 def _shares(is_tissue: np.ndarray, grid: PatchGrid, scales: list[float]) -> np.ndarray:
-    """Return the share of each patch; `scales` are the sizes of the grid's pixels in those of the level."""
+    """Return the share of each patch; `scales` are the sizes of the grid's pixels in pixels of the level."""
     down, across = scales
     shares = [
         is_tissue[_span(y, height, down), _span(x, width, across)] for y, x, height, width in grid.windows()

@@ -29,14 +29,14 @@ WRITTEN_TO = (
     "cannot be read: another program writes to it, or was stopped while it did: open and close it there"
 )
 BY_GDAL = {b"fgb": "FlatGeobuf", b"\0\0\x27\x0a": "ESRI Shapefile"}
-# Identifiers that stand for no reference system: those of the standard, and GDAL's own.
+# Identifiers of no reference system: of the standard, and GDAL's own.
 UNDEFINED = (-1, 0, 99999)
 # Bytes of the envelope of a geometry in a GeoPackage, by the code in its flags.
 ENVELOPES = (0, 32, 48, 48, 64)
 
 
 class Vectors(NamedTuple):
-    """What a vector file holds.
+    """The content of a vector file.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def read_vectors(name: str) -> Vectors:
     for magic, driver in BY_GDAL.items():
         if start.startswith(magic):
             return _read_by_gdal(path, driver)
-    raise ImageError("cannot be read: neither GeoJSON, GeoPackage, FlatGeobuf nor Shapefile", HINT)
+    raise ImageError("cannot be read: it is not GeoJSON, GeoPackage, FlatGeobuf or Shapefile", HINT)
 
 
 def inspect_vectors(name: str) -> tuple[bool, str]:
@@ -118,7 +118,7 @@ def inspect_vectors(name: str) -> tuple[bool, str]:
 
 
 def answer(name: str) -> dict[str, Any]:
-    """Return what `inspect_vectors` returns or raises, as JSON can say it."""
+    """Return what `inspect_vectors` returns or raises, in JSON's types."""
     try:
         vectors = read_vectors(name)
         return {"has_crs": vectors.crs is not None, "hash": vectors.hash}
@@ -128,7 +128,7 @@ def answer(name: str) -> dict[str, Any]:
 
 
 def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
-    """Parse GeoJSON, wrapped in any way; `is_placed` says whether its coordinates are of a reference system.
+    """Parse GeoJSON, wrapped in any way; `is_placed` is whether its coordinates are of a reference system.
 
     References
     ----------
@@ -222,7 +222,7 @@ def _as_saved(path: str) -> Iterator[str]:
     if os.path.isfile(journal):
         with open(journal, "rb") as file:
             if file.read(1) not in (b"", b"\0"):
-                raise ImageError(WRITTEN_TO)  # not taken back: it can name a file that SQLite then deletes
+                raise ImageError(WRITTEN_TO)  # not reverted: it can name a file that SQLite then deletes
     if not (os.path.isfile(wal) and os.path.getsize(wal)):
         yield f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
         return

@@ -1,4 +1,4 @@
-"""Content ids: what tells an image that changed from one that was touched, copied or restored.
+"""Content ids: they separate images that changed from images that were touched, copied or restored.
 
 An image that was never seen is named by its size and modification time, at no cost. From then on its
 stat token decides: while that stays, so does the content id, and no byte is read. When the token
@@ -24,7 +24,7 @@ from quadrat.files.inside import open_file
 from quadrat.plan.inventory import FoundImage
 from quadrat.results.schema import read_footer
 
-# What a killed run hashed in the meantime is hashed again: saving each hash would take longer than hashing.
+# Files that a killed run hashed in the meantime are hashed again: saving each hash would take longer.
 SECONDS_BETWEEN_SAVES = 1.0
 
 # A thread takes small files in batches of about as much.
@@ -135,7 +135,7 @@ def identify(
     verify : {'content', 'stat'}
         Whether files whose stat token changed are hashed, or named by size and modification time.
     announce : callable
-        Takes lines that tell how far hashing is.
+        Takes lines that show how far hashing is.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def _content_id(
     except OSError:
         return None  # its job meets the same error and records it
     if merged and merged[1] == content_hash:
-        return merged[0]  # as its footer would say
+        return merged[0]  # as in its footer
     for path in results_of(image.filename):
         try:
             footer, _ = read_footer(path)

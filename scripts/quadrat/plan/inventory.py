@@ -1,4 +1,4 @@
-"""The inventory: which images there are."""
+"""The inventory: the images of a run."""
 
 import csv
 import errno
@@ -18,7 +18,7 @@ from quadrat.plan.tree import walk
 from quadrat.results.folder import TABLE_COLUMNS
 from quadrat.settings import Settings
 
-# It may lead to what whoever put it there could not read.
+# It may lead to a file that the link's author could not read.
 LEAVING = "a link that leaves the images folder is not followed"
 LEAVING_HINT = "follow_links: true follows it (config.yaml)"
 
@@ -44,7 +44,7 @@ class FoundImage:
     files : dict of str to os.stat_result
         Path and status of each file that it is read from, its own first; empty where it has a problem.
     problem, hint : str
-        Why it cannot be predicted although it is listed, and what helps; empty where it can.
+        Why it cannot be predicted although it is listed, and a way out; empty if it can.
     columns : dict of str to str
         The user's own columns, where `images` is a TSV.
     """
@@ -62,25 +62,25 @@ class FoundImage:
         return sum(status.st_size for status in self.files.values())
 
 
-# Why images are not of a run; HIDDEN and the endings of other files tell the rest.
+# A reason why images are left out; the others are HIDDEN and the endings of files.
 NOT_CHOSEN = "left out by include and exclude"
 
 
 def find_images(settings: Settings, left_out: Counter[str] | None = None) -> list[FoundImage]:
     """List the images of a run, in order of their filenames.
 
-    Hidden files and folders, those of file servers, and the results folder are not searched.
+    Hidden files and folders, folders of file servers, and the results folder are not searched.
 
     Parameters
     ----------
     settings : Settings
     left_out : collections.Counter of str, optional
-        Takes how many files are no images of the run: by their ending, or by why.
+        Takes the numbers of files that are no images of the run, by their ending or by the reason.
 
     Returns
     -------
     list of FoundImage
-        Without those that `include` and `exclude` leave out.
+        Without the images that `include` and `exclude` leave out.
 
     Raises
     ------
@@ -91,15 +91,15 @@ def find_images(settings: Settings, left_out: Counter[str] | None = None) -> lis
     images = _found(settings, left_out)
     if not images:
         raise ConfigError(
-            f"images {settings.images}: no image there ends in {' '.join(settings.extensions)}; "
-            "put images there or point elsewhere (config.yaml: images, extensions)"
+            f"images {settings.images}: no file in it ends in {' '.join(settings.extensions)}; "
+            "put images there or name another folder (config.yaml: images, extensions)"
         )
     chosen = [image for image in images if is_chosen(image.filename, settings)]
     left_out[NOT_CHOSEN] += len(images) - len(chosen)
     if not chosen:
         raise ConfigError(
-            f"images {settings.images}: none of its {len(images):,} images is left "
-            "(config.yaml: include, exclude)"
+            f"images {settings.images}: include and exclude leave out all {len(images):,} images; "
+            "change them (config.yaml: include, exclude)"
         )
     return sorted(chosen, key=lambda image: image.filename)
 
@@ -117,7 +117,7 @@ def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
 
 
 def is_chosen(filename: str, settings: Settings) -> bool:
-    """Tell whether `include` and `exclude` leave an image in."""
+    """Return whether `include` and `exclude` leave an image in."""
     return any(fnmatchcase(filename, glob) for glob in settings.include) and not any(
         fnmatchcase(filename, glob) for glob in settings.exclude
     )
@@ -138,9 +138,7 @@ def _with_prefixes(folders: list[str]) -> list[tuple[str, str]]:
 
 def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[str]) -> Iterator[FoundImage]:
     if not os.path.isdir(folder):
-        raise ConfigError(
-            f"images {folder}: no such folder; create it or point to another (config.yaml: images)"
-        )
+        raise ConfigError(f"images {folder}: no such folder; create it or name another (config.yaml: images)")
     endings = tuple(ending.lower() for ending in settings.extensions)
     root = None if settings.follow_links else folder
     try:
@@ -216,7 +214,8 @@ def _in_table(path: str, settings: Settings) -> list[FoundImage]:
     for row in table:
         if None in row or None in row.values():
             raise ConfigError(
-                f"images {path}: line {table.line_num} has another number of columns than line 1 ({path})"
+                f"images {path}: line {table.line_num} has another number of columns than line 1; "
+                f"change it ({path})"
             )
         filename = _checked_filename(row.pop("filename"), path, table.line_num)
         if filename in lines:
@@ -236,12 +235,12 @@ def _check_columns(columns: list[str], path: str) -> None:
     if "filename" not in columns:
         raise ConfigError(
             f"images {path}: has the columns {', '.join(columns) or 'none'}; "
-            f"must have a column `filename`, separated by tabs ({path}: line 1)"
+            f"it needs a column `filename`, separated by tabs ({path}: line 1)"
         )
     own = [column for column in columns if column in TABLE_COLUMNS[1:] or columns.count(column) > 1]
     if own:
         raise ConfigError(
-            f"images {path}: column {own[0]}: must be there once, and not be a column of images.tsv; "
+            f"images {path}: column {own[0]} occurs twice or is a column of images.tsv; "
             f"rename it ({path}: line 1)"
         )
 

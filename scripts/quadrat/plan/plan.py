@@ -1,4 +1,4 @@
-"""The plan of a run: which images there are, what each result is made from, and which are missing."""
+"""The plan of a run: its images, the inputs of each result, and the results that are missing."""
 
 import os
 import time
@@ -32,7 +32,7 @@ _WRITTEN = {"state": str, "recipe": dict, "predictor_files": {str: [int]}}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to make.
+    """The images of a run, and the results that it computes.
 
     Attributes
     ----------
@@ -40,13 +40,13 @@ class Plan:
     images : list of PlannedImage
         In order of their filenames.
     recipe : dict
-        What all versions are made from besides the images.
+        The inputs of all versions besides the images.
     predictor_files : dict of str to list of int
         Path, and size and mtime (ns), of each file that the predictor is made from.
     there : frozenset of str
         Paths of the results, of any version, and of the shards when the plan was made.
     shards : dict of str to Shards
-        Of each image that is to be computed in several jobs, by the path of its result.
+        The shards of each image that is computed in several jobs, by the path of its result.
     """
 
     settings: Settings
@@ -84,7 +84,7 @@ class Plan:
 
     @cached_property
     def state(self) -> str:
-        """What the merged files are to hold, as 12 hex digits."""
+        """A name for the content that the merged files should have, as 12 hex digits."""
         rows = [
             StateRow(image.filename, image.version, image.problem, image.columns) for image in self.images
         ]
@@ -101,8 +101,8 @@ class Plan:
         image = self._by_key.get(key)
         if image is None or image.version != version:
             raise ConfigError(
-                f"{key}.{version}: not in the plan of this run; "
-                "the image or the configuration changed since it was made: run again"
+                f"{key}.{version} is not in the plan of this run; "
+                "the image or the configuration changed since the plan was made: run again"
             )
         return image
 
@@ -123,10 +123,10 @@ class Plan:
 
 
 def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
-    """Find out what there is to do, and write it down when there is something.
+    """Find out which results are missing, and write the plan if anything is to do.
 
-    Manifest and plan are written anew whenever what the merged files are to hold differs from what they
-    hold, or one of them or of the results that they are made from is missing.
+    Manifest and plan are written anew whenever the merged files should have other content than they have, or
+    one of them or of the results that they are made from is missing.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
 
 
 def remove_other_mark(plan: Plan) -> None:
-    """Remove the mark of the last merge unless the merged files hold what a plan asks for.
+    """Remove the mark of the last merge unless the merged files have the content of a plan.
 
     That alone makes Snakemake merge. Its own records and dates, which clocks and copies change, do not count.
 
@@ -241,7 +241,7 @@ def _planned(
 
 
 def _is_written(plan: Plan, folder: ResultsFolder) -> bool:
-    """Tell whether all is there, and the last plan, which may never have been merged, is this one."""
+    """Return whether all files exist, and the last plan, which may never have been merged, is this one."""
     if not all(map(os.path.exists, [folder.manifest, folder.plan, *folder.merged_files()])):
         return False
     return read_record(folder.plan, _WRITTEN)["state"] == plan.state
@@ -255,7 +255,7 @@ def _write(plan: Plan, folder: ResultsFolder) -> None:
         # Makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
         "planned_ns": time.time_ns(),
     }
-    # The plan first: where a kill comes in between, the plan that is found is not the one that was merged.
+    # The plan first: after a kill in between, the plan on disk is not the one that was merged.
     replace_file(folder.plan, orjson.dumps(content), folder.path)
     write_manifest(folder.manifest, plan.images, folder.path)
 
@@ -269,7 +269,7 @@ def _predictor(
 
 
 def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:
-    """Return the known images that are gone, and stop when that looks like an accident."""
+    """Return the known images that are gone; raise an error if that looks like an accident."""
     vanished = {filename for filename in known - found if is_chosen(filename, settings)}
     if len(vanished) * 2 > len(known) and not settings.allow_removed:
         raise ConfigError(
@@ -306,7 +306,7 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
     if causes and plan.missing:
         lines.append(
             f"{', '.join(causes)} changed since the last run: its results stay, "
-            "and hold again when the change is taken back"
+            "and apply again when the change is reverted"
         )
     return lines
 
@@ -315,5 +315,5 @@ def _in_shards(plan: Plan) -> str:
     if not plan.shards:
         return ""
     there = len(plan.shard_paths) - len(plan.missing_shards)
-    computed = f", {there:,} of which are there" if there else ""
+    computed = f", {there:,} of which exist" if there else ""
     return f", {len(plan.shards):,} of them in {len(plan.shard_paths):,} shards{computed}"

@@ -1,4 +1,4 @@
-"""Shards: which images are predicted in several jobs, and which grid rows each job takes."""
+"""Shards: the images that are predicted in several jobs, and the grid rows of each job."""
 
 import os
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ from quadrat.results.folder import ResultsFolder
 from quadrat.results.tables import PlannedImage
 from quadrat.settings import ReadSettings, Settings
 
-# What a byte of deflate can at most hold of 8-bit samples (RFC 1951). An image that is coded more densely is
-# nearly empty: one job is enough.
+# Most 8-bit samples that a byte of deflate can hold (RFC 1951). An image that is coded more densely is nearly
+# empty: one job is enough.
 PIXELS_PER_BYTE = 1032
 
 _SHAPE = {"looked_at": list, "height": SIZE, "width": SIZE, "seek_height": SIZE}
@@ -28,7 +28,7 @@ _WRITTEN = {"shards": {str: {"paths": [str], "files": {str: [int]}}}, "shapes": 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the header of an image tells of how it can be cut.
+    """The part of an image's header by which it can be cut.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """The part of a plan that tells which images are predicted in several jobs.
+    """The part of a plan with the images that are predicted in several jobs.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ def plan_shards(
 def cut_rows(grid: PatchGrid, seek_height: int, shard_pixels: int) -> list[range]:
     """Cut the rows of a grid into shards of about the same number of pixels.
 
-    A shard is made of whole groups of grid rows, so that its batches are those of the whole image, and is
+    A shard is made of whole groups of grid rows, so that it has the same batches as the whole image, and is
     taller than what must be decoded at once: nothing is decoded by more than two shards.
 
     Parameters
@@ -190,7 +190,7 @@ def answer(question: dict[str, Any]) -> dict[str, int] | None:
 
 
 def _may_hold(image: PlannedImage, pixels: int) -> bool:
-    """Return whether an image is large enough for so many pixels; a VRT may repeat those of its sources."""
+    """Return whether an image is large enough for so many pixels; a VRT may repeat its sources."""
     return is_vrt(image.path) or image.size * PIXELS_PER_BYTE >= pixels
 
 

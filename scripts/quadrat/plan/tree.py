@@ -12,7 +12,7 @@ FOREIGN_FOLDERS = ("@eaDir",)
 # Why files of a tree are not given.
 HIDDEN = "hidden"
 
-# It may lead to what whoever put it there could not read, or back to where it is.
+# It may lead to a folder that the link's author could not read, or back to its own place.
 LINKED_FOLDER = "a link to a folder is not searched"
 LINKED_FOLDER_HINT = "follow_links: true searches it (config.yaml); or name the folder itself in images"
 
@@ -49,7 +49,7 @@ def walk(
     prefix : str
         What names begin with; may be empty.
     excluded : str
-        A folder that is not searched, and not told of; need not exist.
+        A folder that is not searched, and not reported; need not exist.
     follow_links : bool
         Whether folders are searched that links lead to.
     left_out : collections.Counter of str

@@ -18,15 +18,15 @@ def recipe(settings: Settings, hash_path: Callable[[str], str], regions_hash: st
     ----------
     settings : Settings
     hash_path : callable
-        Gives the content hash of the file at a path.
+        Returns the content hash of the file at a path.
     regions_hash : str, optional
-        Of the vector file of all images; empty where each has its own.
+        Hash of the vector file of all images; empty if each image has its own.
 
     Returns
     -------
     dict
         Configuration key to value, with hashes in place of the files that the predictor is made from. Keys
-        that are null are left out: one that a later quadrat knows changes no version before it is used.
+        that are null are left out: a new key of a later quadrat changes no version before it is used.
 
     Raises
     ------

@@ -16,18 +16,18 @@ from quadrat.files.atomic import writing
 from quadrat.files.inside import open_file
 from quadrat.files.text import visible_lines
 
-# What a pipe holds on Linux, pipe(7), and characters that fit in it however they are escaped: the child must
+# Capacity of a pipe on Linux, pipe(7), and characters that fit in it however they are escaped: the child must
 # not wait for its parent to read.
 PIPE_BYTES = 1 << 16
 MOST_MESSAGE_CHARACTERS = 2000
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-# Between two looks a decoder on four threads was seen to take 42 MB more; a look takes 40 us.
+# A decoder on four threads was seen to take 42 MB more between two looks; a look takes 40 us.
 SECONDS_BETWEEN_LOOKS = 0.02
 
-# What a process holds alone, proc(5), as a cluster counts it: pages of files can be dropped, and what is only
-# reserved is no memory. Linux alone says it.
+# Memory of a process alone, proc(5), as a cluster counts it: pages of files can be dropped, and reserved
+# pages are no memory. Linux alone reports it.
 HELD = re.compile(r"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
 
 
@@ -69,8 +69,8 @@ def run_in_child(
     work : callable
         Takes and returns nothing.
     log : path, optional
-        Takes all that the work prints, and the traceback of an error. Default: the streams of this process,
-        and no traceback.
+        Takes everything that the work prints, and the traceback of an error. Default: the streams of this
+        process, and no traceback.
     results : str, optional
         The results folder that the log is in; see `quadrat.files.log.job_log`.
     memory_mb : int, optional
@@ -99,14 +99,14 @@ def run_in_child(
         _, status = os.waitpid(child, 0)
     ending = _read_what_is_there(receiver)
     if too_much and os.WIFSIGNALED(status):
-        message = f"took {too_much[0] >> 20:,} MB of memory, its job may use {memory_mb:,} MB (mem_mb)"
+        message = f"took {too_much[0] >> 20:,} MB of memory; its job may use {memory_mb:,} MB (mem_mb)"
         return Ending(MemoryBudgetError.kind, message)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         hint = "; perhaps it ran out of memory" if name == "SIGKILL" else ""
         return Ending("crash", f"the worker was ended by {name}{hint}")
     if os.waitstatus_to_exitcode(status) != 0:
-        return Ending(*json.loads(ending)) if ending else Ending("crash", "the worker ended without a word")
+        return Ending(*(json.loads(ending) if ending else ("crash", "the worker ended without a message")))
     return None
 
 
@@ -122,7 +122,7 @@ def _read_what_is_there(receiver: int) -> bytes:
 
 
 def _work(work: Callable[[], None], log: str | None, results: str | None, sender: int) -> None:
-    """Work, tell how it ended, and leave the process."""
+    """Work, send the ending to the parent, and leave the process."""
     status = 1
     try:
         if log is not None:
@@ -133,14 +133,14 @@ def _work(work: Callable[[], None], log: str | None, results: str | None, sender
         own_process()
         work()
         status = 0
-    except BaseException as error:  # noqa: BLE001  the child ends here whatever comes: all of it is told
+    except BaseException as error:  # noqa: BLE001  the child ends here whatever comes, and the parent gets the message
         message = masked(
             str(error) if isinstance(error, QuadratError) else f"{type(error).__name__}: {error}"
         )
         kind = MemoryBudgetError.kind if isinstance(error, MemoryError) else getattr(error, "kind", "error")
         ending = Ending(kind, message[:MOST_MESSAGE_CHARACTERS], getattr(error, "hint", ""))
         os.write(sender, json.dumps(ending).encode())
-        # A WriteError says all, and without a log would say it here.
+        # The line of a WriteError is complete, and without a log would be shown here.
         if log is not None and not isinstance(error, WriteError):
             sys.stderr.write(visible_lines(masked(traceback.format_exc())))
     finally:
@@ -178,7 +178,7 @@ def _watching(child: int, memory_mb: int | None) -> Iterator[list[int]]:
     most = memory_mb << 20
 
     def look(*_: object) -> None:
-        with suppress(OSError):  # it has just ended, or this system does not say
+        with suppress(OSError):  # it has just ended, or this system does not report it
             held = 1024 * sum(map(int, HELD.findall(Path(f"/proc/{child}/status").read_text())))
             if held > most:
                 os.kill(child, signal.SIGKILL)

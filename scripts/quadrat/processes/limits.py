@@ -1,4 +1,4 @@
-"""Limits: what is read of strangers' files outside of jobs, a process reads that may take only so much."""
+"""Limits: outside of jobs, strangers' files are read by a process with limited memory and time."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def answers(module: str, questions: list[Any]) -> Iterator[Any]:
     Parameters
     ----------
     module : str
-        Name of a module of quadrat. Its function takes and returns what JSON can say.
+        Name of a module of quadrat. Its function takes and returns JSON's types.
     questions : list
 
     Yields
@@ -86,7 +86,7 @@ def _main(module: str) -> None:
         resource.setrlimit(limited, (MOST_BYTES, MOST_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     output = os.dup(1)
-    os.dup2(2, 1)  # what decoders print is no answer
+    os.dup2(2, 1)  # output of decoders is no answer
     answer = import_module(module).answer
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     for question in json.load(sys.stdin):

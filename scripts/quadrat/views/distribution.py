@@ -21,7 +21,7 @@ COLOUR, INK, PALE = "#33638d", "#222222", "#8a8a8a"
 
 @dataclass(frozen=True)
 class Distribution:
-    """How often predictions have which values.
+    """The frequencies of the values of predictions.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from quadrat.views.patch_map import PatchMap
     from quadrat.views.thumbnail import Thumbnail
 
-# What Python, matplotlib, bokeh and the figure take of a job's memory.
+# Memory of a job for Python, matplotlib, bokeh and the figure.
 REST_MB = 250
 
 
@@ -22,7 +22,7 @@ def draw_images(
 ) -> None:
     """Draw those images that are not drawn in a child process; on grey where their pixels end it twice.
 
-    What ends it once may come from elsewhere, such as a signal of the kernel when memory runs out.
+    A first ending may come from elsewhere, such as a signal of the kernel when memory runs out.
 
     Parameters
     ----------

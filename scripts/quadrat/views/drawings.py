@@ -1,4 +1,4 @@
-"""Drawings: where the map and the page of each image are, and which of them a run wants."""
+"""Drawings: the places of the map and the page of each image, and the drawings that a run has to make."""
 
 import os
 from collections.abc import Iterable
@@ -78,8 +78,8 @@ class DrawingsFolder:
     def at(self, key: str, version: str, filename: str = "") -> Drawing:
         """Return the drawings of one version of an image.
 
-        Their folder says what they show and how; the files in it all have the same names, since Snakemake's
-        report adds a line for each name of a file to every caption.
+        Their folder is named after what they show and how. The files in it are named alike for all images,
+        since Snakemake's report adds a line for each name of a file to every caption.
         """
         folder = f"{self.path}/{digest([MAP_STYLE_VERSION, self.maps])}/{key}.{version}"
         return Drawing(key, filename, f"{folder}/map.png", f"{folder}/page.html")
@@ -104,7 +104,7 @@ class DrawingsFolder:
         images : list of PlannedImage
             All of the run; a batch is named by the places of its first and last image among them.
         run : str
-            Names the run: marks of earlier ones say nothing of what is missing now.
+            Names the run: marks of earlier runs do not show what is missing now.
         """
         places = {image.filename: place for place, image in enumerate(images)}
         batches: list[list[int]] = []
@@ -118,9 +118,9 @@ class DrawingsFolder:
         return [self.batch_path(batch[0], batch[-1], run) for batch in batches]
 
     def forget_batches(self) -> None:
-        """Remove the marks of all batches: once a run is over they say nothing."""
+        """Remove the marks of all batches: they mean nothing once a run is over."""
         for path in Path(self.path).glob("*-*.*"):
-            with suppress(OSError):  # nor does one that stays
+            with suppress(OSError):  # a mark that stays means nothing either
                 remove(path, self.results)
 
     def of_result(self, path: str) -> Drawing:

@@ -18,10 +18,10 @@ from quadrat.results.display import class_colours, class_legend
 from quadrat.views.patch_map import PatchMap
 from quadrat.views.thumbnail import Thumbnail
 
-# Perceptually uniform, and told apart by the colour-blind.
+# Perceptually uniform, and safe for the colour-blind.
 SCALE = "viridis"
 
-MOST_PANELS = 8  # of a prediction of more numbers, those with the largest means are shown
+MOST_PANELS = 8  # of a prediction of more numbers, the numbers with the largest means are shown
 PANELS_A_ROW = 3
 COVER = 0.72  # how much the predictions hide of the image under them
 INK, PALE = "#222222", "#8a8a8a"
@@ -111,7 +111,7 @@ def _extent(thumbnail: Thumbnail) -> tuple[float, float, float, float]:
 
 
 def _pale(pixels: np.ndarray) -> np.ndarray:
-    """Return a light grey picture, on which colours can be told apart."""
+    """Return a light grey picture, on which colours stay distinct."""
     grey = pixels @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
     return np.repeat((90 + grey * 165 / 255)[..., None], 3, axis=2).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""The page of an image: its picture and predictions, where pointing at a patch tells what was predicted."""
+"""The page of an image: its picture and predictions, where pointing at a patch shows its prediction."""
 
 import base64
 import os
@@ -88,7 +88,7 @@ def write_page(
 ) -> None:
     """Write a page that needs no other file and no network.
 
-    Of an image of more than 100,000 patches it shows the picture only, and says so.
+    For an image of more than 100,000 patches it shows the picture only, with a note.
 
     Parameters
     ----------

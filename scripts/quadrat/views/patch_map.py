@@ -59,7 +59,7 @@ class PatchMap:
 
     @property
     def size_text(self) -> str:
-        """The size of the image, width first as people say it."""
+        """The size of the image, width first, as is usual."""
         text = f"{self.width:,} x {self.height:,} px"
         if self.mpp is None:
             return text
@@ -80,7 +80,7 @@ class PatchMap:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Ends of the scale of colours: 0 and 1 for shares and probabilities, else the extremes."""
+        """Ends of the scale of colours: 0 and 1 for shares and probabilities, otherwise the extremes."""
         finite = self.values[np.isfinite(self.values)]
         if not finite.size or (finite.min() >= 0 and finite.max() <= 1):
             return 0.0, 1.0

@@ -18,7 +18,7 @@ SIDE = 1000
 # Blocks of about so many rows decode fast; segments taller than the second are streamed in parts.
 BLOCK_ROWS, TALLEST_SEGMENT = 512, 4096
 
-# Of samples that are not 8-bit colours, what lies between these percentiles is spread from black to white.
+# Samples that are not 8-bit colours are spread from black to white between these percentiles.
 PERCENTILES = (1, 99)
 
 
@@ -56,7 +56,7 @@ def read_thumbnail(
     ----------
     path : str
     shown : list of int or None
-        One channel, or those of red, green and blue, counted from 1; None for the first three, or the
+        One channel, or the channels of red, green and blue, counted from 1; None for the first three, or the
         first one where there are fewer.
     plane : dict of str to int, or None
         Which plane of a stack, counted from 1; None for the first.
@@ -107,7 +107,7 @@ def box_means(reader: Reader, factor: int, threads: int) -> np.ndarray:
     Returns
     -------
     (height, width, channel) float64 array
-        NaN where a square holds neither a finite sample nor anything but nodata.
+        NaN where a square holds no finite sample except nodata.
     """
     info = reader.info
     shape = (-(-info.height // factor), -(-info.width // factor), info.channels)
@@ -156,7 +156,7 @@ def _cuts(start: int, length: int, factor: int) -> np.ndarray:
 
 
 def _usable(pixels: np.ndarray, info: ImageInfo) -> np.ndarray | None:
-    """Tell which samples are neither nodata nor infinite; None where no sample can be."""
+    """Return which samples are finite and not nodata; None if all are."""
     if info.nodata is None and info.dtype.kind != "f":
         return None
     return np.isfinite(pixels) & ~nodata_mask(pixels, info.nodata or ())
