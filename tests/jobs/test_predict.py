@@ -301,7 +301,7 @@ def test_image_that_does_not_fit_its_model_fails_as_data_before_its_first_patch(
     assert len(table) == 0
     assert footer["failure"] == {
         "kind": "data",
-        "message": "the model takes 3 channels, and of the image 1 are read",
+        "message": "the model takes 3 channels, but 1 of the image are read",
         "hint": "choose them with channels in config.yaml",
     }
 

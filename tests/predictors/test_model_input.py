@@ -161,48 +161,46 @@ def refusal(error, predict, patches=PATCHES, **configuration):
 
 def test_image_of_other_channels_is_refused_with_what_the_model_takes(identity, predict):
     line = refusal(ImageError, predict, PATCHES[..., :1], path=identity())
-    assert line == "the model takes 3 channels, and of the image 1 are read"
+    assert line == "the model takes 3 channels, but 1 of the image are read"
 
 
 def test_image_of_a_type_that_the_model_cannot_hold_is_refused(identity, predict):
     line = refusal(ImageError, predict, PATCHES.astype(np.uint16), path=identity(dtype="uint8"))
-    assert line == "the model takes uint8, the image is uint16"
+    assert line == "the model takes uint8, but the image is uint16"
 
 
 @pytest.mark.parametrize("key", ["scale", "offset"])
 def test_image_without_scale_is_refused_where_the_files_is_wanted(identity, predict, key):
     line = refusal(ImageError, predict, path=identity(), **{key: "file"})
-    assert line == "its file tells no scale and offset"
+    assert line == "its file contains no scale and offset"
 
 
 def test_list_of_another_length_than_the_channels_is_refused(identity, predict):
     line = refusal(ImageError, predict, path=identity(), scale=[1, 2])
-    assert line == "scale has 2 values, and of the image 3 channels are read"
+    assert line == "scale has 2 values, but 3 channels of the image are read"
 
 
 def test_patch_of_another_size_is_refused_with_the_ways_out(identity, predict):
     line = refusal(PredictorError, predict, path=identity(("n", 3, 4, 4)))
     assert line.startswith(
-        "the model takes 4 x 4 px, a patch is 8 x 12 px: split: true cuts it, resize: area"
+        "the model takes 4 x 4 px, but a patch is 8 x 12 px; split: true cuts it, resize: area"
     )
 
 
 def test_patch_that_does_not_divide_into_blocks_is_refused(identity, predict):
     line = refusal(PredictorError, predict, path=identity(("n", 3, 5, 5)), split=True, reduce="mean")
-    assert line.startswith("a patch of 8 x 12 px: must divide into tiles of 5 x 5 px to be split")
+    assert line.startswith("a patch of 8 x 12 px cannot be split into tiles of 5 x 5 px; change")
 
 
 def test_scale_of_a_model_that_takes_integers_is_refused(identity, predict):
     line = refusal(PredictorError, predict, path=identity(dtype="uint8"), scale=2)
-    assert line.startswith("the model takes uint8: must take floats for scale")
+    assert line.startswith("the model takes uint8, but scale, offset and normalize need a model of floats")
 
 
 @pytest.mark.parametrize("key", [{"split": True, "reduce": "mean"}, {"resize": "area"}])
 def test_split_or_resize_without_a_size_is_refused(identity, predict, key):
     line = refusal(PredictorError, predict, path=identity(), **key)
-    assert line.endswith(
-        "the model takes any size: say which to give it (config.yaml: predictor: input_size)"
-    )
+    assert line.endswith("the model takes any size; set input_size (config.yaml: predictor: input_size)")
 
 
 def test_input_size_that_the_model_does_not_take_is_refused(identity, predict):

@@ -119,7 +119,7 @@ def test_fraction_of_a_map_of_class_numbers_has_a_share_for_each_label():
     expected = [np.bincount(one.ravel(), minlength=5) / 42 for one in output]
     np.testing.assert_allclose(predictions(output, reduce="fraction", labels=NAMES), expected, rtol=1e-6)
     with pytest.raises(
-        PredictorError, match="a map of class numbers: reduce: fraction needs to know how many"
+        PredictorError, match="a map of class numbers; reduce: fraction needs one label per class"
     ):
         predictions(output, reduce="fraction")
 
@@ -131,7 +131,7 @@ def test_class_number_without_a_label_is_refused(dtype, number):
         number = 255  # as ignored pixels are often written
     output = RNG.integers(0, 5, (4, 6, 7)).astype(dtype)
     output[2, 3, 4] = number
-    expected = rf"outputs class number {number}, and the 5 labels name the numbers 0 to 4: .*: labels\)$"
+    expected = rf"outputs class number {number}, but the 5 labels name the numbers 0 to 4; .*: labels\)$"
     with pytest.raises(PredictorError, match=expected):
         predictions(output, reduce="fraction", labels=NAMES)
 
@@ -180,7 +180,7 @@ def test_argmax_of_reduced_maps_is_the_class_of_the_patch():
 
 
 def test_argmax_of_maps_that_are_not_reduced_is_refused():
-    with pytest.raises(PredictorError, match=r"gives \(6, 7, 5\) for a patch: reduce maps first"):
+    with pytest.raises(PredictorError, match=r"outputs \(6, 7, 5\) for a patch; reduce maps first"):
         predictions(MAPS, argmax=True)
 
 
@@ -195,5 +195,5 @@ def test_argmax_of_nan_is_refused():
 @pytest.mark.parametrize("configuration", [{}, {"reduce": "mean"}, {"argmax": True}])
 def test_another_number_of_labels_than_classes_is_refused(configuration):
     output = MAPS if "reduce" in configuration else SCORES
-    with pytest.raises(PredictorError, match="tells 5 classes, and there are 2 labels"):
+    with pytest.raises(PredictorError, match="outputs 5 classes but 2 labels are given"):
         predictions(output, labels=["yes", "no"], **configuration)

@@ -28,7 +28,7 @@ def test_output_is_chosen_by_name_or_number(two_outputs, output, sign):
     ("output", "message"), [(None, "no output is chosen"), ("logits", "has no output logits"), (3, "3")]
 )
 def test_output_that_is_not_there_is_refused_with_those_that_are(two_outputs, output, message):
-    with pytest.raises(PredictorError, match=rf"{message}: must be one of negative, positive \(config\.yaml"):
+    with pytest.raises(PredictorError, match=rf"{message}; choose one of negative, positive \(config\.yaml"):
         OnnxSession(two_outputs, output)
 
 
@@ -76,7 +76,7 @@ def test_model_that_takes_no_image_is_refused_with_what_it_takes(tmp_path):
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.save(model, tmp_path / "m.onnx")
         with pytest.raises(
-            PredictorError, match=r"takes x0 tensor\(float\) \['n', .*must be one array \(n, channel"
+            PredictorError, match=r"takes x0 tensor\(float\) \['n', .*must take one array \(n, channel"
         ):
             OnnxSession(str(tmp_path / "m.onnx"))
 
@@ -86,7 +86,7 @@ def test_missing_cuda_is_refused_only_where_it_is_asked_for_by_name(two_outputs,
     monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     assert OnnxSession(two_outputs, 1, "auto").device == "cpu"
     with pytest.raises(
-        PredictorError, match=r"device cuda: onnxruntime .* is built without CUDA: pip install"
+        PredictorError, match=r"device cuda: onnxruntime .* is built without CUDA; pip install"
     ):
         OnnxSession(two_outputs, 1, "cuda")
 

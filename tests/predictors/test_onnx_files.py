@@ -79,7 +79,7 @@ def test_files_are_those_that_onnx_writes(tmp_path):
 @pytest.mark.parametrize("location", ["../weights.bin", "/weights.bin", "a/../../weights.bin"])
 def test_weights_outside_the_folder_of_the_model_are_refused(save, location):
     made = graph([helper.make_node("Identity", ["w"], ["y"])], [tensor("w", location)])
-    assert f"keeps weights in {location}: must be in the model's folder" in refusal(save(made))
+    assert f"keeps weights in {location}; move them into the model's folder" in refusal(save(made))
 
 
 def test_missing_weights_are_refused_by_name(save, tmp_path):
@@ -95,14 +95,14 @@ def test_missing_weights_are_refused_by_name(save, tmp_path):
 def test_file_that_is_no_onnx_model_is_refused(tmp_path, content):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    assert refusal(str(path)) == f"{path}: must be an ONNX model (config.yaml: predictor: path)"
+    assert refusal(str(path)) == f"{path} is no ONNX model; name one (config.yaml: predictor: path)"
 
 
 def test_model_that_was_cut_short_is_refused(save):
     path = save(graph([helper.make_node("Identity", ["w"], ["y"])], [tensor("w")]))
     with open(path, "rb+") as file:
         file.truncate(40)
-    assert "must be an ONNX model" in refusal(path)
+    assert "is no ONNX model" in refusal(path)
 
 
 @pytest.mark.parametrize("unknown", [b"\xf9\x01" + bytes(8), b"\xfd\x01" + bytes(4)], ids=["64", "32"])

@@ -127,9 +127,9 @@ def test_output_is_chosen_by_name_or_number(outputs, names, tmp_path):
             np.testing.assert_allclose(
                 TorchSession(path, output).run(BATCH), wanted.numpy(), rtol=1e-5, atol=1e-6
             )
-    with pytest.raises(PredictorError, match=rf"no output is chosen: must be one of {names[0]}, {names[1]}"):
+    with pytest.raises(PredictorError, match=rf"no output is chosen; choose one of {names[0]}, {names[1]}"):
         TorchSession(path).run(BATCH)
-    with pytest.raises(PredictorError, match="it has no output 3: must be one of"):
+    with pytest.raises(PredictorError, match="it has no output 3; choose one of"):
         TorchSession(path, 3).run(BATCH)
 
 
@@ -139,7 +139,7 @@ def test_output_is_chosen_by_name_or_number(outputs, names, tmp_path):
 @pytest.mark.parametrize("kind", ["checkpoint", "old", "weights", "program"])
 def test_model_that_can_run_code_is_refused_unless_it_is_trusted(saved, kind):
     configuration = {"kind": "torch", "path": saved[kind]}
-    with pytest.raises(ConfigError, match=r", which can run any code .* or trust: true") as caught:
+    with pytest.raises(ConfigError, match=r", which can run any code .* or set trust: true") as caught:
         files_of(configuration)
     assert "\n" not in str(caught.value)
     assert files_of(configuration | {"trust": True}) == {"path": [saved[kind]]}
@@ -153,7 +153,7 @@ def test_torchscript_needs_no_trust(saved):
 
 def test_weights_without_a_model_are_refused_with_the_way_out(saved):
     with pytest.raises(
-        PredictorError, match=r"holds OrderedDict: must hold a model: export it with torch\.export"
+        PredictorError, match=r"holds OrderedDict instead of a model; export it with torch\.export"
     ):
         TorchSession(saved["weights"], trust=True)
 
@@ -206,7 +206,10 @@ class Sum(torch.nn.Module):
 
 @pytest.mark.parametrize(
     ("shapes", "message"),
-    [([(2, 7)], "takes 2 axes: must be four"), ([(2, 3, 4, 5), (2, 3)], "takes 2 arrays: must take one")],
+    [
+        ([(2, 7)], "takes 2 axes; it must take four"),
+        ([(2, 3, 4, 5), (2, 3)], "takes 2 arrays; it must take one"),
+    ],
 )
 def test_program_that_takes_no_image_is_refused_with_what_it_takes(shapes, message, tmp_path):
     path = tmp_path / "model.pt2"

@@ -1,4 +1,4 @@
-"""The files of a predictor: those that its configuration names, and those that hold a model's weights."""
+"""The files of a predictor: the files that its configuration names, and the files of a model's weights."""
 
 import os
 import zipfile
@@ -10,7 +10,7 @@ from quadrat.predictors.onnx_files import external_data
 
 
 class TorchFormat(Enum):
-    """What a file of PyTorch holds."""
+    """The formats of PyTorch's files."""
 
     SCRIPT = "TorchScript"
     PROGRAM = "a program of torch.export"
@@ -53,7 +53,7 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def torch_format(path: str) -> TorchFormat:
-    """Tell what a file of PyTorch holds, by the names in its archive.
+    """Return the format of a file of PyTorch, by the names in its archive.
 
     Parameters
     ----------
@@ -81,6 +81,6 @@ def _refuse_code(path: str) -> None:
     form = torch_format(path)
     if form is not TorchFormat.SCRIPT:
         raise ConfigError(
-            f"{path}: {form.value}, which can run any code when it is loaded: must be TorchScript, or "
-            "trust: true if you know where it is from (config.yaml: predictor: trust)"
+            f"{path} is {form.value}, which can run any code when it is loaded; convert it to TorchScript, "
+            "or set trust: true if you know its origin (config.yaml: predictor: trust)"
         )

@@ -82,7 +82,7 @@ class ModelPredictor:
         return np.concatenate(list(parts))
 
     def describe(self) -> dict[str, Any]:
-        """Return the configuration but for places of files, the device, and what was found of the model."""
+        """Return the configuration except places of files, the device, and properties of the model."""
         description = {key: value for key, value in self._configured.items() if key != "path"}
         description |= {"device": self._session.device, "software": self._session.software}
         return description | ({"note": ONE_BY_ONE} if self._takes_batches is False else {})
@@ -99,7 +99,7 @@ class ModelPredictor:
         return self._configured.get("batch_size") or most
 
     def _try_batch(self, patches: np.ndarray, size: int) -> bool:
-        """Tell whether the model takes a batch; refuse it where it fails on a single tile too."""
+        """Return whether the model takes a batch; refuse it if it fails on a single tile too."""
         try:
             self._predict_part(patches, size)
         except PredictorError as error:
@@ -132,7 +132,7 @@ class ModelPredictor:
         output = self._session.run(batch)
         if output.ndim == 0 or len(output) != len(batch):
             raise PredictorError(
-                f"the model gave an array of shape {output.shape} for {len(batch)} patches: must be "
+                f"the model returned an array of shape {output.shape} for {len(batch)} patches; it must be "
                 f"({len(batch)}, ...)"
             )
         return output

@@ -41,7 +41,7 @@ class InputAxes:
             Length of each; None where any will do.
         layout : {'NCHW', 'NHWC'} or None
         input_size : int or None
-            Height and width where the model says neither.
+            Height and width of a model that takes any.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class InputAxes:
 
 
 def _layout(axes: tuple[int | None, ...]) -> str:
-    """Tell where the channels are: on the axis that is fixed, or the shorter one, of the second and last."""
+    """Return the place of the channels: the axis that is fixed, or the shorter one, of second and last."""
     _, second, third, last = axes
     if second is None:
         return "NHWC" if last not in (None, third) else "NCHW"
@@ -73,7 +73,7 @@ class ModelInput:
     Parameters
     ----------
     shape : ModelShape
-        What the model says.
+        The input of the model, as it declares it.
     configuration : dict
         The key `predictor` of the configuration.
 
@@ -94,19 +94,19 @@ class ModelInput:
         normalize = configuration.get("normalize", {})
         self._mean, self._std = normalize.get("mean"), normalize.get("std")
         self._splits, self._resize = configuration.get("split", False), configuration.get("resize")
-        # Of each channel; made when the channels of an image are known.
+        # One per channel; made when the channels of an image are known.
         self._factor = self._shift = np.empty(0, np.float32)
         values = [self._scale, self._offset, self._mean, self._std]
         self._is_scaled = any(value is not None for value in values)
         if self._is_scaled and self._dtype.kind != "f":
             raise PredictorError(
-                f"the model takes {self._dtype}: must take floats for scale, offset and normalize to be used "
-                "(config.yaml: predictor)"
+                f"the model takes {self._dtype}, but scale, offset and normalize need a model of floats; "
+                "leave them out (config.yaml: predictor)"
             )
         if (self._splits or self._resize) and self.axes.size is None:
             key = "split" if self._splits else "resize"
             raise PredictorError(
-                f"{key}: the model takes any size: say which to give it (config.yaml: predictor: input_size)"
+                f"{key}: the model takes any size; set input_size (config.yaml: predictor: input_size)"
             )
 
     def check(self, info: ImageInfo) -> None:
@@ -119,11 +119,11 @@ class ModelInput:
         """
         if self.axes.channels not in (None, info.channels):
             raise ImageError(
-                f"the model takes {_counted(self.axes.channels)}, and of the image {info.channels} are read",
+                f"the model takes {_counted(self.axes.channels)}, but {info.channels} of the image are read",
                 "choose them with channels in config.yaml",
             )
         if self._dtype.kind != "f" and not np.can_cast(info.dtype, self._dtype):
-            raise ImageError(f"the model takes {self._dtype}, the image is {info.dtype}")
+            raise ImageError(f"the model takes {self._dtype}, but the image is {info.dtype}")
         named = {
             "scale": info.scales if self._scale == FILE else self._scale,
             "offset": info.offsets if self._offset == FILE else self._offset,
@@ -132,19 +132,19 @@ class ModelInput:
         }
         if (self._scale == FILE and info.scales is None) or (self._offset == FILE and info.offsets is None):
             raise ImageError(
-                "its file tells no scale and offset",
+                "its file contains no scale and offset",
                 "give them as numbers in config.yaml: predictor: scale, offset",
             )
         for key, value in named.items():
             if isinstance(value, list) and len(value) != info.channels:
                 raise ImageError(
-                    f"{key} has {len(value)} values, and of the image {_counted(info.channels)} are read",
+                    f"{key} has {len(value)} values, but {_counted(info.channels)} of the image are read",
                     "give a value for each of them in config.yaml: predictor",
                 )
         self._merge(info.channels, **named)
 
     def _merge(self, channels: int, scale: Any, offset: Any, mean: Any, std: Any) -> None:
-        """Make one factor and one shift a channel of (pixel * scale + offset - mean) / std."""
+        """Make one factor and one shift per channel of (pixel * scale + offset - mean) / std."""
         factor = np.float64(1 if scale is None else scale) / (1 if std is None else std)
         shift = (np.float64(0 if offset is None else offset) - (0 if mean is None else mean)) / (
             1 if std is None else std
@@ -170,13 +170,13 @@ class ModelInput:
             return 1, 1
         if not self._splits:
             raise PredictorError(
-                f"the model takes {_by(*size)} px, a patch is {_by(height, width)} px: split: true cuts it, "
-                "resize: area or bilinear resamples it (config.yaml: predictor)"
+                f"the model takes {_by(*size)} px, but a patch is {_by(height, width)} px; split: true cuts "
+                "it, resize: area or bilinear resamples it (config.yaml: predictor)"
             )
         if height % size[0] or width % size[1]:
             raise PredictorError(
-                f"a patch of {_by(height, width)} px: must divide into tiles of {_by(*size)} px to be split "
-                "(config.yaml: patch_size, edge, or predictor: split)"
+                f"a patch of {_by(height, width)} px cannot be split into tiles of {_by(*size)} px; "
+                "change one of them (config.yaml: patch_size, edge, or predictor: split)"
             )
         return height // size[0], width // size[1]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from quadrat.errors import PredictorError
 
-# A map of one channel says yes where it is above.
+# A map of one channel is of the class where it is above.
 HALF = 0.5
 
 
@@ -34,7 +34,7 @@ class ModelOutput:
         Parameters
         ----------
         output : (patches * tiles, ...) array
-            What the model gave for the tiles of each patch: (n,), (n, class), maps (n, height, width), or
+            The output of the model for the tiles of each patch: (n,), (n, class), maps (n, height, width), or
             maps of classes in the layout of the model.
         patches : int
 
@@ -60,12 +60,12 @@ class ModelOutput:
     def _check_labels(self, classes: int) -> None:
         if self._labels is not None and len(self._labels) != classes:
             raise PredictorError(
-                f"the model tells {classes} classes, and there are {len(self._labels)} labels: must be as "
-                "many (config.yaml: predictor: labels)"
+                f"the model outputs {classes} classes but {len(self._labels)} labels are given; give one "
+                "label per class (config.yaml: predictor: labels)"
             )
 
     def _classes_last(self, output: np.ndarray) -> np.ndarray:
-        """Return the output with a last axis of classes, of length 1 where it tells of one thing alone."""
+        """Return the output with a last axis of classes, of length 1 if it has one class only."""
         if output.ndim == 4 and self._layout == "NCHW":
             return np.moveaxis(output, 1, -1)
         return output if output.ndim in (2, 4) else output[..., np.newaxis]
@@ -75,12 +75,12 @@ class ModelOutput:
             return values
         values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
         if self._activation == "sigmoid":
-            # Of the side that does not overflow.
+            # Computed on the side that does not overflow.
             small = np.exp(-np.abs(values))
             return np.where(values < 0, small, 1) / (1 + small)
         if values.shape[-1] == 1:
             raise PredictorError(
-                "softmax of one class is 1 everywhere: must be sigmoid or none "
+                "softmax of one class is 1 everywhere; use sigmoid or none "
                 "(config.yaml: predictor: activation)"
             )
         powers = np.exp(values - values.max(axis=-1, keepdims=True))
@@ -105,7 +105,7 @@ class ModelOutput:
             return values > HALF
         if self._labels is None:
             raise PredictorError(
-                "the model gives a map of class numbers: reduce: fraction needs to know how many there are "
+                "the model outputs a map of class numbers; reduce: fraction needs one label per class "
                 "(config.yaml: predictor: labels)"
             )
         self._refuse_numbers_without_label(values, len(self._labels))
@@ -115,19 +115,19 @@ class ModelOutput:
         without = numbers[(numbers < 0) | (numbers >= count)]
         if without.size:
             raise PredictorError(
-                f"the model outputs class number {without[0]}, and the {count} labels name the numbers 0 to "
-                f"{count - 1}: each number needs a label (config.yaml: predictor: labels)"
+                f"the model outputs class number {without[0]}, but the {count} labels name the numbers 0 to "
+                f"{count - 1}; give each number a label (config.yaml: predictor: labels)"
             )
 
     def _labelled(self, values: np.ndarray) -> np.ndarray:
         if values.ndim != 2 or values.shape[1] == 1:
             raise PredictorError(
-                f"argmax needs one value a class, and the model gives {values.shape[1:]} for a patch: reduce "
-                "maps first (config.yaml: predictor: argmax, reduce)"
+                f"argmax needs one value per class, but the model outputs {values.shape[1:]} for a patch; "
+                "reduce maps first (config.yaml: predictor: argmax, reduce)"
             )
         if np.isnan(values).any():
             raise PredictorError(
-                "the model outputs NaN for a patch, so that no class is the largest: if "
+                "the model outputs NaN for a patch, so that no class is the largest; if "
                 "the pixels are nodata, skip the patch (config.yaml: predictor: argmax, skip)"
             )
         classes = values.argmax(axis=1)

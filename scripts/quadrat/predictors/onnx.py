@@ -54,7 +54,7 @@ class OnnxSession:
         if len(taken) != 1 or len(taken[0].shape) != 4 or taken[0].type not in DTYPES:
             inputs = ", ".join(f"{one.name} {one.type} {one.shape}" for one in taken)
             raise PredictorError(
-                f"{path}: takes {inputs}: must be one array (n, channel, height, width) of numbers"
+                f"{path} takes {inputs}; it must take one array (n, channel, height, width) of numbers"
             )
         axes = tuple(length if isinstance(length, int) else None for length in taken[0].shape)
         self.shape = ModelShape(axes, np.dtype(DTYPES[taken[0].type]))
@@ -81,8 +81,8 @@ def _load(path: str, device: str) -> onnxruntime.InferenceSession:
     available = onnxruntime.get_available_providers()
     if device == "cuda" and PROVIDERS["cuda"] not in available:
         raise PredictorError(
-            f"device cuda: onnxruntime {onnxruntime.__version__} is built without CUDA: pip install "
-            "onnxruntime-gpu, or device: cpu (config.yaml: predictor: device)"
+            f"device cuda: onnxruntime {onnxruntime.__version__} is built without CUDA; pip install "
+            "onnxruntime-gpu, or set device: cpu (config.yaml: predictor: device)"
         )
     wanted = ["cpu"] if device == "cpu" else ["cuda", "cpu"]
     options = onnxruntime.SessionOptions()
@@ -105,7 +105,7 @@ def _output_name(names: list[str], output: str | int | None, path: str) -> str:
         return output
     wanted = "no output is chosen" if output is None else f"has no output {output}"
     raise PredictorError(
-        f"{path}: {wanted}: must be one of {', '.join(names)} (config.yaml: predictor: output)"
+        f"{path}: {wanted}; choose one of {', '.join(names)} (config.yaml: predictor: output)"
     )
 
 

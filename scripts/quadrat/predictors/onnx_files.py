@@ -42,12 +42,12 @@ def external_data(path: str) -> list[str]:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             locations = sorted(set(_locations(content, 0, len(content), "model")))
     except (ValueError, IndexError, RecursionError):
-        raise ConfigError(f"{path}: must be an ONNX model (config.yaml: predictor: path)") from None
+        raise ConfigError(f"{path} is no ONNX model; name one (config.yaml: predictor: path)") from None
     folder, paths = os.path.dirname(path), []
     for location in locations:
         if os.path.isabs(location) or os.path.normpath(location).startswith(".."):
             raise ConfigError(
-                f"{path}: keeps weights in {location}: must be in the model's folder "
+                f"{path} keeps weights in {location}; move them into the model's folder "
                 "(config.yaml: predictor: path)"
             )
         paths.append(os.path.join(folder, location))

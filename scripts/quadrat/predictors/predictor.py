@@ -1,4 +1,4 @@
-"""What every predictor is."""
+"""The protocol of all predictors."""
 
 from typing import Any, Protocol
 
@@ -72,5 +72,5 @@ class Predictor(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return what the footer tells of the predictor, in JSON's types."""
+        """Return the description of the predictor for the footer, in JSON's types."""
         ...

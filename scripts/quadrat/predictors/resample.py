@@ -7,14 +7,14 @@ import numpy as np
 
 
 class Taps(NamedTuple):
-    """What the pixels of one axis are made from: `taps` neighbours each.
+    """The sources of the pixels of one axis: `taps` neighbours each.
 
     Attributes
     ----------
     indices : (taps, length) int array
         Pixels of the axis as it was.
     weights : (taps, length) float32 array
-        Their shares; those of a pixel add up to 1.
+        Their shares, which add up to 1 for each pixel.
     """
 
     indices: np.ndarray

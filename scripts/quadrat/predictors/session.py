@@ -1,4 +1,4 @@
-"""What runs a model: a session, one for each library that does."""
+"""Sessions, which run models: one class for each library."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What a model says of its input.
+    """The input of a model, as it declares it.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ class StatisticsPredictor:
     of : str or list of str
         `mean`, `std`, `min`, `max`, percentiles such as `p5`, `p50` or `p99.9`, and `histogram`.
     per_channel : bool
-        Whether each channel has statistics of its own; else they are over all pixels of all channels.
+        Whether each channel has statistics of its own; otherwise they are over all pixels of all channels.
     bins : int, optional
         Number of bins of the histogram, which are equally wide.
     range : list of 2 numbers, optional
@@ -53,12 +53,12 @@ class StatisticsPredictor:
         Returns
         -------
         (n,) or (n, k) float64 array
-            A number where there is one and not `per_channel`. Else the values in the order of `of`, a
+            A number where there is one and not `per_channel`. Otherwise the values in the order of `of`, a
             histogram as the counts of its bins; with `per_channel` all of the first channel come first.
         """
         values = means(patches, self._per_channel)
         if self._of != ["mean"]:
-            # Infinite pixels make a deviation NaN; the counts of the result tell it.
+            # Infinite pixels make a deviation NaN; the counts of the result show it.
             with np.errstate(invalid="ignore"):
                 values = np.array(
                     [self._of_patch(patch, of_patch) for patch, of_patch in zip(patches, values, strict=True)]

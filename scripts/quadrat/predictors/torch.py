@@ -36,7 +36,7 @@ class TorchSession:
         has_cuda = torch.cuda.is_available()
         if device == "cuda" and not has_cuda:
             raise PredictorError(
-                f"device cuda: torch {torch.__version__} finds no GPU here: must be cpu or auto, or "
+                f"device cuda: torch {torch.__version__} finds no GPU here; use cpu or auto, or "
                 "install a torch with CUDA (config.yaml: predictor: device)"
             )
         self.device = "cuda" if has_cuda and device != "cpu" else "cpu"
@@ -48,7 +48,9 @@ class TorchSession:
         except Exception as error:
             raise PredictorError(f"{path}: cannot be loaded: {_last_line(error)}") from error
         if len(axes) != AXES:
-            raise PredictorError(f"{path}: takes {len(axes)} axes: must be four (n, channel, height, width)")
+            raise PredictorError(
+                f"{path} takes {len(axes)} axes; it must take four (n, channel, height, width)"
+            )
         # numpy has no bfloat16.
         as_numpy = torch.float32 if self._dtype == torch.bfloat16 else self._dtype
         self.shape = ModelShape(axes, torch.zeros((), dtype=as_numpy).numpy().dtype)
@@ -68,7 +70,7 @@ class TorchSession:
 
 
 def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, ...], torch.dtype]:
-    """Load a model, and give it with what it says of its input: length of each axis, and type."""
+    """Return a model with its input as it declares it: length of each axis, and type."""
     form = torch_format(path)
     if form is not TorchFormat.SCRIPT and not trust:
         raise PermissionError(f"{form.value}, which is not trusted")
@@ -80,7 +82,7 @@ def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, .
         model = torch.load(path, map_location=device, weights_only=False)
         if not isinstance(model, torch.nn.Module):
             raise TypeError(
-                f"holds {type(model).__name__}: must hold a model: export it with torch.export.save"
+                f"holds {type(model).__name__} instead of a model; export it with torch.export.save"
             )
     model.eval()
     types = [weights.dtype for weights in model.parameters() if weights.is_floating_point()]
@@ -94,7 +96,7 @@ def _load_program(path: str, device: str) -> tuple[Any, tuple[int | None, ...], 
         node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
     ]
     if len(taken) != 1:
-        raise TypeError(f"takes {len(taken)} arrays: must take one")
+        raise TypeError(f"takes {len(taken)} arrays; it must take one")
     if device != "cpu":  # pragma: no cover  takes a GPU
         from torch.export.passes import move_to_device_pass
 
@@ -117,7 +119,7 @@ def _chosen_output(outputs: Any, output: str | int | None) -> torch.Tensor:
         return list(named.values())[output - 1]
     wanted = "no output is chosen" if output is None else f"it has no output {output}"
     names = ", ".join(map(str, named))
-    raise PredictorError(f"{wanted}: must be one of {names} (config.yaml: predictor: output)")
+    raise PredictorError(f"{wanted}; choose one of {names} (config.yaml: predictor: output)")
 
 
 def _last_line(error: Exception) -> str:
