@@ -32,7 +32,7 @@ def _geo(crs: str | None) -> dict:
     References
     ----------
     GeoParquet 1.1.0, "Metadata": the file's key `geo`; the coordinate reference system is PROJJSON, and
-    null where it is not known.
+    null if it is not known.
     """
     from rasterio.crs import CRS
 

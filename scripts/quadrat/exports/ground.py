@@ -23,7 +23,7 @@ class Ground(NamedTuple):
         Affine transform (a, b, c, d, e, f) of level-0 pixel corners: x = a * column + b * row + c and
         y = d * column + e * row + f.
     crs : str or None
-        'EPSG:n' or WKT; None where the image has no place on Earth.
+        'EPSG:n' or WKT; None if the image has no place on Earth.
     """
 
     transform: tuple[float, ...]

@@ -51,7 +51,7 @@ def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None)
     Parameters
     ----------
     path : path
-        File to make or replace. Its folder is made where it is missing.
+        File to make or replace. Its folder is created if missing.
     results : path, optional
         The results folder that it is in: no link below that is followed. Default: the folder of `path`.
 

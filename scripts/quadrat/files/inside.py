@@ -78,7 +78,7 @@ def open_parent(
 def open_file(
     path: str | os.PathLike, results: str | os.PathLike | None, flags: int, make: bool = False
 ) -> int:
-    """Open a regular file of the results folder to write to it where it is; made where it is missing.
+    """Open a regular file of the results folder to write to it where it is; created if missing.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def open_file(
     flags : int
         Flags of `os.open`, such as ``os.O_RDWR | os.O_APPEND``.
     make : bool
-        Whether its folder is made where it is missing.
+        Whether its folder is created if missing.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def rename(old: str, new: str, results: str) -> None:
 
 
 def walk(folder: str, results: str) -> Iterator[tuple[str, int, list[os.DirEntry]]]:
-    """Yield a folder of the results folder and those beneath it, the deepest first; none where it is missing.
+    """Yield a folder of the results folder and those beneath it, the deepest first; none if it is missing.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ class RunLock:
     Parameters
     ----------
     path : path
-        The lock file, in a folder of the results folder; made where it is missing.
+        The lock file, in a folder of the results folder; created if missing.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def merging_alone(path: str, log: Callable[[str], None]) -> Iterator[None]:
     Parameters
     ----------
     path : str
-        The lock file, in a folder of the results folder; made where it is missing.
+        The lock file, in a folder of the results folder; created if missing.
     log : callable
         Takes the line that a person should read while another merge is running.
     """

@@ -12,7 +12,7 @@ from quadrat.errors import ImageError
 VRT_ENDING, MRXS_ENDING = ".vrt", ".mrxs"
 # A mosaic of 100,000 scenes; a larger file is no VRT.
 MOST_VRT_BYTES = 200_000_000
-MOST_SHOWN = 100  # characters of an element, in a message
+LONGEST_TAG = 100  # characters of an element, in a message
 # A VRT of VRTs of VRTs.
 MOST_LEVELS = 8
 
@@ -65,7 +65,7 @@ class Sources(NamedTuple):
     files : dict of str to os.stat_result
         Path and status of each source that is a file, sources of sources included; without the image.
     problem : str
-        Why the image cannot be read from these; empty where it can.
+        Why the image cannot be read from these; empty if it can.
     """
 
     files: dict[str, os.stat_result]
@@ -179,7 +179,7 @@ def _sources_named_in(path: str) -> list[tuple[str, str]]:
         ):
             shown = " ".join([tag, *(f'{name}="{value}"' for name, value in attributes.items())])
             raise ImageError(
-                f"a VRT with <{shown[:MOST_SHOWN]}>, which may name files that are not watched: not read"
+                f"a VRT with <{shown[:LONGEST_TAG]}>, which may name files that are not watched: not read"
             )
         if text is not None:
             raise ImageError(f"a VRT with <{tag}> in the name of a file: not read")

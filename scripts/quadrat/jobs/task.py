@@ -28,7 +28,7 @@ class ImageTask:
         when its version was found. Files of an image without shards need not be known: one job reads it, and
         sees it change.
     regions : dict or None
-        Where patches are predicted: the `path` of a file of polygons, its content `hash`, empty where it is
+        Where patches are predicted: the `path` of a file of polygons, its content `hash`, empty if it is
         missing, and whether they are `in_pixels` of level 0 or in a CRS. None for everywhere.
     rows : list of int or None
         First and last grid row of a shard; None for the whole image.
@@ -39,7 +39,7 @@ class ImageTask:
     threads : int
         Threads of the job.
     memory_mb : int or None
-        Memory of the job in MB; None where it has no bound.
+        Memory of the job in MB; None if it has no bound.
     """
 
     filename: str

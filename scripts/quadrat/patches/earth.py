@@ -76,7 +76,7 @@ def _lonlat(crs: CRS) -> CRS | None:
 
 
 def turn_of(crs: CRS) -> float:
-    """Return the distance in x after which a reference system comes round; 0 where it does not."""
+    """Return the distance in x after which a reference system comes round; 0 if it does not."""
     lonlat = _lonlat(crs)
     if lonlat is None:
         return 0

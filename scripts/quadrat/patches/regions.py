@@ -94,7 +94,7 @@ def _polygons(geometries: np.ndarray) -> np.ndarray:
 
 
 def _in_pixels(regions: dict[str, Any]) -> np.ndarray:
-    """Read the polygons of one image; none where it has no file."""
+    """Read the polygons of one image; none if it has no file."""
     path, content = regions["path"], b"[]"
     try:
         with open(path, "rb") as file:

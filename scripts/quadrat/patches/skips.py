@@ -55,7 +55,7 @@ class Skips:
         self._reasons[row, col] = REASONS.index(reason) + 1
 
     def reasons(self, cells: range) -> list[str | None]:
-        """Return why each of some patches, counted in row-major order, is skipped; None where it is not."""
+        """Return why each of some patches, counted in row-major order, is skipped; None if it is not."""
         found = self._reasons.reshape(-1)[cells.start : cells.stop]
         return [REASONS[reason - 1] if reason else None for reason in found.tolist()]
 
@@ -78,7 +78,7 @@ class PatchRules:
     info : ImageInfo
         Of what the predictor gets.
     validity : int or None
-        The channel of a patch, counted from 0, that is 0 where a pixel is no data; None where there is none.
+        The channel of a patch, counted from 0, that is 0 where a pixel is no data; None if there is none.
     """
 
     def __init__(self, skip: dict[str, Any], info: ImageInfo, validity: int | None):
@@ -88,7 +88,7 @@ class PatchRules:
         self._info, self._validity = info, validity
 
     def reason(self, patch: np.ndarray) -> str | None:
-        """Return why a patch is skipped; None where it is not.
+        """Return why a patch is skipped; None if it is not.
 
         Parameters
         ----------

@@ -101,7 +101,7 @@ def otsu_threshold(values: np.ndarray) -> int:
     Returns
     -------
     int
-        From 0 to 255; the largest of the values where all are equal, 0 where there are none.
+        From 0 to 255; the largest of the values where all are equal, 0 if there are none.
 
     References
     ----------

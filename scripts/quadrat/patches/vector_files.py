@@ -41,7 +41,7 @@ class Vectors(NamedTuple):
     Attributes
     ----------
     crs : str or None
-        Coordinate reference system, as 'AUTHORITY:code' or WKT; None where the file has none.
+        Coordinate reference system, as 'AUTHORITY:code' or WKT; None if the file has none.
     geometries : list of shapely.Geometry
         May hold None.
     """
@@ -59,7 +59,7 @@ class Vectors(NamedTuple):
 
 
 def split_layer(name: str) -> tuple[str, str | None]:
-    """Split `FILE:LAYER` into the path of the file and the layer; None where no layer is named."""
+    """Split `FILE:LAYER` into the path of the file and the layer; None if no layer is named."""
     ends = (index for index, character in enumerate(name) if character == ":")
     end = None if os.path.exists(name) else next((end for end in ends if os.path.isfile(name[:end])), None)
     return (name, None) if end is None else (name[:end], name[end + 1 :])

@@ -210,7 +210,7 @@ def _batches(images: list[Changed]) -> Iterator[list[Changed]]:
 def _content_id(
     image: Changed, results_of: Callable[[str], list[str]], merged: list[str] | None
 ) -> str | None:
-    """Hash an image and look for the hash among its results; None where the file cannot be read."""
+    """Hash an image and look for the hash among its results; None if the file cannot be read."""
     try:
         content_hash = join_hashes([hash_file(path) for path in image.files])
     except OSError:

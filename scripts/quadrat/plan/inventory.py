@@ -42,7 +42,7 @@ class FoundImage:
     path : str
         Path to open it by.
     files : dict of str to os.stat_result
-        Path and status of each file that it is read from, its own first; empty where it has a problem.
+        Path and status of each file that it is read from, its own first; empty if it has a problem.
     problem, hint : str
         Why it cannot be predicted although it is listed, and a way out; empty if it can.
     columns : dict of str to str

@@ -55,7 +55,7 @@ class RegionFiles:
         return os.path.join(self._path, f"{filename}.geojson") if self._is_folder else self._path
 
     def hash_each(self, filenames: Iterable[str], hash_path: Callable[[str], str]) -> dict[str, str]:
-        """Return the hash of the regions of each image, empty where it has none.
+        """Return the hash of the regions of each image, empty if it has none.
 
         That of a vector file is of the geometries that were read: programs that save them write to more
         files than one, or to bytes that hold no geometry.

@@ -79,7 +79,7 @@ class ShardPlan:
 
 
 def read_shard_plan(path: str) -> ShardPlan:
-    """Read what the main process planned last; empty where no image ever had shards.
+    """Read what the main process planned last; empty if no image ever had shards.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def cut_rows(grid: PatchGrid, seek_height: int, shard_pixels: int) -> list[range
 
 
 def answer(question: dict[str, Any]) -> dict[str, int] | None:
-    """Return the size of an image and the height of its parts, from its header; None where it is broken."""
+    """Return the size of an image and the height of its parts, from its header; None if it is broken."""
     # A run without large images does not pay for the readers.
     from quadrat.images.open import open_image
     from quadrat.images.reading import configured_reader
@@ -197,7 +197,7 @@ def _may_hold(image: PlannedImage, pixels: int) -> bool:
 def _shapes(
     images: list[PlannedImage], known: dict[str, Shape | None], settings: Settings
 ) -> dict[str, Shape | None]:
-    """Return the shape of each image; None where a reader fails: its job meets the same, and records it."""
+    """Return the shape of each image; None if a reader fails: its job meets the same, and records it."""
     reading = settings.reading
     chosen = [reading.level, reading.plane, reading.mpp, reading.gsd, reading.default_mpp]
     looked_at = {image.filename: [image.content_id, *chosen] for image in images}
@@ -219,7 +219,7 @@ def _cut(
     settings: Settings,
     shard_pixels: int,
 ) -> Shards:
-    """Return the shards of an image; one or none where a job predicts it whole."""
+    """Return the shards of an image; one or none if a job predicts it whole."""
     folder = ResultsFolder(settings.results)
     grid = settings.reading.grid(shape.height, shape.width)
     parts = cut_rows(grid, shape.seek_height, shard_pixels)

@@ -45,7 +45,7 @@ class Predictor(Protocol):
         Returns
         -------
         int or None
-            None where each patch is predicted by itself, so that any number does, and a view of patches
+            None if each patch is predicted by itself, so that any number does, and a view of patches
             that overlap or are not contiguous does too. Never made from threads or memory, since
             predictions may differ with it.
         """

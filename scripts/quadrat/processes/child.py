@@ -80,7 +80,7 @@ def run_in_child(
     Returns
     -------
     Ending or None
-        None where the work was done.
+        None if the work was done.
     """
     receiver, sender = os.pipe()
     sys.stdout.flush()

@@ -47,7 +47,7 @@ def write_run_record(
 
 
 def _commit(project: str) -> str | None:
-    """Return the commit of a checkout, with a plus where files differ from it; None where there is none."""
+    """Return the commit of a checkout, with a plus where files differ from it; None if there is none."""
     try:
         described = subprocess.run(
             ["git", "-C", project, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],

@@ -26,11 +26,11 @@ class Distribution:
     Attributes
     ----------
     edges : (BINS + 1,) float array
-        Of the bins of all histograms; empty where predictions are labels.
+        Of the bins of all histograms; empty if predictions are labels.
     counts : (k, BINS) int array
         Finite values in each bin, for each of the first numbers of a prediction.
     labels : tuple of (str, int)
-        The most frequent labels with their counts; empty where predictions are numbers.
+        The most frequent labels with their counts; empty if predictions are numbers.
     """
 
     edges: np.ndarray

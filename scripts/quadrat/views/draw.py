@@ -52,7 +52,7 @@ def draw_images(
             raise
 
     while missing() and (ending := run_in_child(work, memory_mb=memory_mb)):
-        for at_work in missing()[:1]:  # none where it ended after the last
+        for at_work in missing()[:1]:  # none if it ended after the last
             if at_work in problems or ending.kind == WriteError.kind:
                 raise ResultsError(f"{images[at_work]}: cannot be drawn: {ending.message}")
             endings[at_work] += 1
@@ -85,7 +85,7 @@ def draw_image(
     threads : int
         Threads that decode.
     memory_mb : int or None
-        Memory of the job in MB; None where it has no bound.
+        Memory of the job in MB; None if it has no bound.
     log : JobLog
         Takes the lines that a person should read.
     problem : str, optional

@@ -27,7 +27,7 @@ class Drawing(NamedTuple):
     Attributes
     ----------
     key, filename : str
-        Of the image; the filename is empty where it is not known.
+        Of the image; the filename is empty if it is not known.
     map : str
         Path of the PNG.
     page : str

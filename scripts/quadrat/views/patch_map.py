@@ -35,7 +35,7 @@ class PatchMap:
     is_labels : bool
         Whether predictions are labels.
     skipped : (rows, cols) object array
-        Why a patch has no prediction; empty where it has one.
+        Why a patch has no prediction; empty if it has one.
     """
 
     filename: str
@@ -89,7 +89,7 @@ class PatchMap:
 
 
 def read_patch_map(path: str) -> PatchMap | None:
-    """Read the map of a versioned result; None where the image failed or has no patch.
+    """Read the map of a versioned result; None if the image failed or has no patch.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class Thumbnail:
     steps : tuple of 2 float
         Level-0 pixels per pixel of the picture along y and x.
     problem : str
-        Why the image could not be read; empty where it could.
+        Why the image could not be read; empty if it could.
     """
 
     pixels: np.ndarray
