@@ -26,7 +26,7 @@ def test_job_takes_a_gpu_where_its_model_may_run_on_one(predictor, there, wanted
 def test_torch_where_it_is_not_installed_is_refused_with_the_way_to_install_it(monkeypatch):
     monkeypatch.setattr(config, "find_spec", lambda name: None)
     with pytest.raises(
-        ConfigError, match=r"kind torch: PyTorch is not installed here: pip install torch"
+        ConfigError, match=r"kind torch needs PyTorch, which is not installed here; pip install torch"
     ) as caught:
         refuse_contradictions({"kind": "torch", "path": "model.pt"})
     assert "\n" not in str(caught.value)
