@@ -82,9 +82,7 @@ def _quadrat_runs(path: str, threads: int) -> Iterator:
     from quadrat.grid import PatchGrid
     from quadrat.images.open import open_image
     from quadrat.patches.stream import stream_patches
-    from quadrat.processes.child import own_process
 
-    own_process()
     with open_image(path) as image:
         grid = PatchGrid(image.info.height, image.info.width, PATCH, PATCH)
         yield from stream_patches(image.reader(), grid, threads)
@@ -99,10 +97,8 @@ def predict_stored(path: str, threads: int, predictor: dict[str, Any]) -> Iterat
     """Run the job of an image with a predictor, and give the predictions that it stored."""
     from quadrat.jobs.predict import predict_image
     from quadrat.jobs.task import ImageTask
-    from quadrat.processes.child import own_process
     from quadrat.settings import ReadSettings
 
-    own_process()
     folder = tempfile.TemporaryDirectory()
     output = os.path.join(folder.name, "predictions.parquet")
     predict_image(

@@ -1,15 +1,19 @@
 """The public library against numpy and against the results of the workflow's jobs."""
 
 import doctest
+import gc
 import json
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
+import pyvips
 import tifffile
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -18,6 +22,7 @@ import quadrat
 from documents import blocks, cell_values
 from quadrat import PatchGrid, QuadratError, iter_patches, library, predict_image
 from quadrat.files.hashing import hash_file
+from quadrat.images import open as images_open
 from quadrat.jobs import predict as jobs
 from quadrat.results.merge import merge_predictions
 
@@ -177,33 +182,18 @@ def test_threads_of_torch_are_those_of_before(write_kind, write_tiff):
         torch.set_num_threads(before)
 
 
-SWITCHES = """
-import os, sys, warnings
-import numpy, pyarrow, pyvips
-from quadrat import predict_image
-from quadrat.processes.child import run_in_child
-
 def switches():
     umask = os.umask(0)
     os.umask(umask)
-    return [pyvips.cache_get_max(), umask, sys.path, dict(os.environ), warnings.filters]
-
-def predict():
-    predict_image(sys.argv[1], patch_size=32)
-
-before = switches()
-run_in_child(lambda: (predict(), print(pyvips.cache_get_max(), flush=True)))
-predict()
-print(switches() == before)
-"""
+    return umask, pyvips.cache_get_max(), [*sys.path], dict(os.environ), [*warnings.filters]
 
 
-def test_switches_of_the_process_are_set_by_a_job_and_never_in_a_notebook(images, noise):
+def test_switches_of_the_process_are_those_of_before(images, noise, write_kind):
     Image.fromarray(noise(40, 40)).save(images / "a.png")
-    path = {"PYTHONPATH": str(Path(quadrat.__file__).parents[1])}
-    command = [sys.executable, "-c", SWITCHES, str(images / "a.png")]
-    shown = subprocess.run(command, env=path, capture_output=True, text=True, check=True).stdout
-    assert shown == "0\nTrue\n"
+    before = switches()
+    assert before[1] > 0
+    predict_image(images / "a.png", write_kind("predict_patch"), **SMALL)
+    assert switches() == before
 
 
 # iter_patches
@@ -265,14 +255,20 @@ def test_larger_pixels_are_means_of_those_that_they_cover(images, noise):
     np.testing.assert_allclose(patch.pixels, pixels.reshape(32, 2, 32, 2).mean(axis=(1, 3)), rtol=1e-6)
 
 
-def test_image_is_closed_when_the_rest_is_not_asked_for(write_tiff):
-    path = write_tiff("a.tif", tile=(16, 16), compression="zlib").path
-    patches = iter_patches(path, **SMALL)
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_image_is_closed_when_the_rest_is_not_asked_for(name, images, noise):
+    Image.fromarray(noise(100, 100)).save(images / name)
+
+    def is_open():
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        return any(link.samefile(images / name) for link in links)
+
+    patches = iter_patches(images / name, **SMALL)
     next(patches)
-    held = [link for link in Path("/proc/self/fd").iterdir() if link.exists() and link.samefile(path)]
+    assert is_open()
     patches.close()
-    assert held
-    assert not [link for link in Path("/proc/self/fd").iterdir() if link.exists() and link.samefile(path)]
+    gc.collect()
+    assert not is_open()
 
 
 # bad input
@@ -335,7 +331,7 @@ def cut(pixels, size):
 
 def test_page_shows_predictions_and_patches_as_numpy_gives_them(monkeypatch):
     monkeypatch.chdir(PROJECT)
-    predicted, by_functions, patches, _ = blocks("python", PAGE)
+    predicted, by_functions, patches, opened, _ = blocks("python", PAGE)
     fields, elevation = pixels_of("fields.png"), pixels_of("survey/elevation.tif")
 
     listed, table = cell_values(predicted)
@@ -350,6 +346,11 @@ def test_page_shows_predictions_and_patches_as_numpy_gives_them(monkeypatch):
     assert count == len(rough) < 24
     assert place[:2] == divmod(rough[-1], 6)
     assert mean == cut(elevation, 256)[rough[-1]].mean()
+
+    known, (shape, mean), coarse = cell_values(opened)
+    assert known == ("EPSG:32612", 1)
+    assert (shape, mean) == ((512, 512, 1), elevation[:512, 1024:].mean())
+    assert coarse == (1024 // 4, 1536 // 4, 1)
 
 
 def test_page_shows_how_results_are_read(write_result, make_settings, tmp_path, monkeypatch):
@@ -374,7 +375,7 @@ def test_all_names_of_the_package_are_there():
         quadrat.open_picture  # noqa: B018
 
 
-@pytest.mark.parametrize("module", [quadrat, library], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [quadrat, library, images_open], ids=lambda module: module.__name__)
 def test_examples_of_docstrings_show_what_they_give(module, monkeypatch):
     monkeypatch.chdir(PROJECT)
     assert doctest.testmod(module).attempted

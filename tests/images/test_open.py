@@ -189,6 +189,7 @@ def test_window_that_holds_no_pixel_of_the_image_is_refused(pyramid, window):
         image.read(window)
 
 
+@pytest.mark.filterwarnings("error::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp"])
 def test_readers_of_an_image_share_its_file_and_do_not_disturb_each_other(tmp_path, name):
     options = {"compression": "tiff_lzw"} if name == "a.tif" else {"lossless": True}

@@ -1,8 +1,10 @@
 """Drivers: which of GDAL's formats are read, and from which files."""
 
 import os
+import warnings
 
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
 from quadrat.errors import ImageError
@@ -58,7 +60,8 @@ def open_local(path: str, **options: int) -> DatasetReader:
         If it is of none of these formats, or broken.
     """
     drivers = _drivers(path)
-    with rasterio.Env():
+    with rasterio.Env(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most images are not
         # rasterio.open takes one driver.
         dataset = DatasetReader(path, driver=drivers)
         # Asked for overviews or a mask, GDAL would open the file that this item names, on any disk or server.

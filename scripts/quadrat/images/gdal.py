@@ -1,7 +1,6 @@
 """GDAL reader: JPEG 2000, VRT and the other formats of `quadrat.images.drivers`, by rasterio."""
 
 import os
-import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
@@ -49,8 +48,7 @@ class GdalImage(ImageFile):
     ----------
     path : str
         Absolute.
-    full : rasterio.io.DatasetReader
-        At full resolution.
+    level_count : int
     block_height, block_bytes : int
         Height in pixels of the tallest block of the image and its sources, and size of the largest.
 
@@ -66,9 +64,9 @@ class GdalImage(ImageFile):
             raise ImageError("GDAL opens only files whose name is UTF-8", "rename it")
         with ExitStack() as held:
             with self._opening():
-                self.full, self.block_height, self.block_bytes = _open_checked(self.path, held)
-                self._level_count = 1 + len(self.full.overviews(1) if self.full.count else ())
-            self._datasets = {0: self.full}
+                full, self.block_height, self.block_bytes = _open_checked(self.path, held)
+                self.level_count = 1 + len(full.overviews(1) if full.count else ())
+            self._datasets = {0: full}
             self._held = held.pop_all()
 
     @contextmanager
@@ -79,10 +77,12 @@ class GdalImage(ImageFile):
     @property
     def levels(self) -> tuple[Level, ...]:
         """Full resolution, and the file's overviews."""
-        shapes = [self._dataset(level).shape for level in range(self._level_count)]
+        shapes = [self.dataset(level).shape for level in range(self.level_count)]
         return tuple(Level(i, shape, downsample_of(shapes[0], shape)) for i, shape in enumerate(shapes))
 
-    def _dataset(self, level: int) -> DatasetReader:
+    def dataset(self, level: int) -> DatasetReader:
+        """Return the open dataset of a level."""
+        check_level(level, self.level_count)
         if level not in self._datasets:
             with self._opening():
                 opened = open_local(self.path, overview_level=level - 1)
@@ -91,8 +91,7 @@ class GdalImage(ImageFile):
 
     def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
         """Return a reader of a level; see `ImageFile.reader`. It needs memory for a row of stored blocks."""
-        check_level(level, self._level_count)
-        return GdalReader(self, self._dataset(level), level, self._level_count, channels, memory_mb)
+        return GdalReader(self, level, channels, memory_mb)
 
 
 class GdalReader:
@@ -101,9 +100,7 @@ class GdalReader:
     Parameters
     ----------
     image : GdalImage
-    dataset : rasterio.io.DatasetReader
-        Of the level.
-    level, level_count : int
+    level : int
     channels : tuple of int or None
         Counted from 1; None for all.
     memory_mb : float or None
@@ -112,29 +109,24 @@ class GdalReader:
     Raises
     ------
     ImageError
-        If the image lacks a wanted channel.
+        If the image lacks the level or a wanted channel.
     MemoryBudgetError
         If a row of stored blocks does not fit the memory.
     """
 
     def __init__(
-        self,
-        image: GdalImage,
-        dataset: DatasetReader,
-        level: int,
-        level_count: int,
-        channels: tuple[int, ...] | None,
-        memory_mb: float | None,
+        self, image: GdalImage, level: int, channels: tuple[int, ...] | None, memory_mb: float | None
     ):
-        self._image, self._dataset, self._memory_mb = image, dataset, memory_mb
-        self._palette = _palette(dataset)
-        available = dataset.count if self._palette is None else self._palette.shape[1]
+        self._image, self._full, self._memory_mb = image, image.dataset(0), memory_mb
+        self._dataset = image.dataset(level)
+        self._palette = _palette(self._dataset)
+        available = self._dataset.count if self._palette is None else self._palette.shape[1]
         self._channels = channel_indices(channels, available)
-        self.info = self._describe(level, level_count)
+        self.info = self._describe(level)
         require_memory(self._cache_bytes(), memory_mb, "a row of the file's blocks")
 
-    def _describe(self, level: int, level_count: int) -> ImageInfo:
-        dataset, full_size, transform = self._dataset, self._image.full.shape, self._image.full.transform
+    def _describe(self, level: int) -> ImageInfo:
+        dataset, full_size, transform = self._dataset, self._full.shape, self._full.transform
         block_height, block_width = dataset.block_shapes[0]
         crs = dataset.crs
         return ImageInfo(
@@ -147,7 +139,7 @@ class GdalReader:
             segment_width=block_width,
             seek_height=self._image.block_height,
             level=level,
-            level_count=level_count,
+            level_count=self._image.level_count,
             downsample=downsample_of(full_size, dataset.shape),
             full_size=full_size,
             compression=dataset.compression.name.lower() if dataset.compression else "",
@@ -163,7 +155,7 @@ class GdalReader:
 
     def _scaling(self) -> dict[str, Any]:
         """Return scales and offsets; GDAL gives 1 and 0 where the file tells none."""
-        scales, offsets = self._image.full.scales, self._image.full.offsets
+        scales, offsets = self._full.scales, self._full.offsets
         is_told = set(scales) != {1.0} or set(offsets) != {0.0}
         if self._palette is not None or not is_told:
             return {}
@@ -293,20 +285,14 @@ def _open_checked(path: str, held: ExitStack) -> tuple[DatasetReader, int, int]:
 @contextmanager
 def _gdal_errors(doing: str, path: str) -> Iterator[None]:
     """Turn what GDAL raises on broken data into an ImageError that does not name the file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most images are not
-        try:
-            yield
-        except RasterioError as error:
-            # rasterio's own message only points to the one of GDAL
-            reason = (
-                str(error.__cause__ or error).splitlines()[0].replace(f"'{path}'", "it").replace(path, "it")
-            )
-            if "not recognized" in reason:
-                raise ImageError(
-                    f"{doing}: its format is none of those in docs/formats.md", CONVERT
-                ) from error
-            raise ImageError(f"{doing}: {reason.rstrip('.')}") from error
+    try:
+        yield
+    except RasterioError as error:
+        # rasterio's own message only points to the one of GDAL
+        reason = str(error.__cause__ or error).splitlines()[0].replace(f"'{path}'", "it").replace(path, "it")
+        if "not recognized" in reason:
+            raise ImageError(f"{doing}: its format is none of those in docs/formats.md", CONVERT) from error
+        raise ImageError(f"{doing}: {reason.rstrip('.')}") from error
 
 
 def _palette(dataset) -> np.ndarray | None:

@@ -1,7 +1,6 @@
 """Mask: the channel within a file that tells which of its pixels are data, read by GDAL."""
 
 import os
-import warnings
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -9,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
@@ -65,8 +64,7 @@ def open_mask(path: str) -> MaskFile | None:
 
 
 def _open(path: str, **overview: int) -> DatasetReader:
-    with warnings.catch_warnings(), rasterio.Env(**OPTIONS):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with rasterio.Env(**OPTIONS):
         return open_local(os.path.abspath(path), **overview)
 
 

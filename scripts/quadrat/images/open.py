@@ -66,9 +66,14 @@ def open_image(
 
     Examples
     --------
-    >>> with open_image("slide.tif") as image:
-    ...     thumbnail = image.read(level=image.levels[-1])
-    ...     patch = image.read((2048, 4096, 512, 512), level=image.level_for(mpp=0.5))
+    >>> from quadrat import open_image
+    >>> with open_image("examples/first_run/images/survey/elevation.tif") as image:
+    ...     print(image.info.crs, len(image.levels))
+    ...     print(image.read((0, 1024, 512, 512)).shape)
+    ...     print(image.read((0, 0, 100, 100), level=image.level_for(gsd=40)).shape)
+    EPSG:32612 1
+    (512, 512, 1)
+    (100, 100, 1)
     """
     path = os.fspath(path)
     return Image(path, _open_file(path, plane), memory_mb)

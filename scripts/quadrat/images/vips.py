@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
+from threading import Lock
 
 import numpy as np
 import pyvips
@@ -16,7 +17,6 @@ from quadrat.images.file_headers import FileHeader, read_header
 from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level
-from quadrat.processes.child import is_own_process
 
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 # Measured: beside the two stripes of the pipeline, libvips and pyvips hold the newest rows three times.
@@ -24,9 +24,7 @@ VIPS_STRIPES, VIPS_BYTES = 3, 10 * MB
 # libvips decodes strips of 16 rows and forgets a strip that was read in part.
 STRIP_ROWS = 16
 
-if is_own_process():
-    # libvips remembers results in case they are asked for again, which no job does.
-    pyvips.cache_set_max(0)
+_FORGETTING = Lock()
 
 
 class VipsImage(ImageFile):
@@ -127,6 +125,8 @@ class _Rows:
             pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
         except pyvips.Error as error:
             raise _broken(error, f"rows {top:,} to {bottom:,}") from error
+        finally:
+            _forget()
         return pixels.reshape(bottom - top, right - left, self.bands)
 
     def _picked(self, pixels: np.ndarray) -> np.ndarray:
@@ -144,6 +144,15 @@ def _open(path: str) -> pyvips.Image:
         raise _broken(error, "the header") from error
     finally:
         os.close(fd)
+
+
+def _forget() -> None:
+    """Have libvips drop operations that it keeps in case they are asked for again, with files and memory."""
+    with _FORGETTING:
+        most = pyvips.cache_get_max()
+        pyvips.cache_set_max(0)
+        # A notebook may use libvips for other images.
+        pyvips.cache_set_max(most)
 
 
 def _broken(error: pyvips.Error, where: str) -> ImageError:

@@ -31,21 +31,6 @@ SECONDS_BETWEEN_LOOKS = 0.02
 HELD = re.compile(r"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
 
 
-# Whether switches of the whole process are ours to set.
-_is_own = False
-
-
-def own_process() -> None:
-    """Let quadrat set switches of the whole process: each forked job calls this, and a notebook never."""
-    global _is_own
-    _is_own = True
-
-
-def is_own_process() -> bool:
-    """Return whether quadrat may set switches of the whole process."""
-    return _is_own
-
-
 class Ending(NamedTuple):
     """How the work ended without success."""
 
@@ -130,7 +115,6 @@ def _work(work: Callable[[], None], log: str | None, results: str | None, sender
                 file = open_file(log, results, os.O_WRONLY | os.O_TRUNC)
             os.dup2(file, 1)
             os.dup2(file, 2)
-        own_process()
         work()
         status = 0
     except BaseException as error:  # noqa: BLE001  the child ends here whatever comes, and the parent gets the message
