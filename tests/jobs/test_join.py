@@ -133,6 +133,19 @@ def test_predictions_of_any_type_are_joined_to_the_bytes_of_the_whole_image(
     assert whole == joined
 
 
+def test_types_are_joined_in_the_order_of_the_image(write_large, tasks_of, both, user_code, noise):
+    path, _ = write_large()
+    first, *_ = tasks_of(path)[0]
+    pixels = noise(HEIGHT, WIDTH, 3)
+    pixels[: (first.rows[1] + 1) * SIZE] = 0
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(48, 48), compression="zlib")
+    # numpy joins these three types to float64 in this order, and to float32 if the last two are joined first.
+    bright = "np.uint16(60_000) if patch[0, 0, 0] % 2 else np.float32(0.5)"
+    source = f"def predict_patch(patch):\n    return np.int16(-1) if patch.max() == 0 else {bright}\n"
+    whole, joined = both(path, predictor=user_code(source, batch_size=1))
+    assert whole == joined
+
+
 @pytest.mark.parametrize(
     "prediction", ["0 if patch[0, 0, 0] < 10 or patch.mean() < 50 else 0.5", "[1, 2] if {} else [1, 0.5]"]
 )
@@ -251,6 +264,21 @@ def test_types_that_cannot_be_joined_are_refused_as_in_the_whole_image(
         predict_and_join(parts, joined)
     assert str(of_shards.value) == str(of_whole.value)
     assert not Path(joined.output).exists()
+
+
+def test_shards_of_text_and_of_numbers_are_refused(write_large, tasks_of, user_code, tmp_path):
+    mark = tmp_path / "mark"
+    source = f"import os\ndef predict_patch(patch):\n    return 'a' if os.path.exists({str(mark)!r}) else 1\n"
+    parts, joined = tasks_of(write_large()[0], predictor=user_code(source))
+    for part in parts:
+        predict_image(part)
+        mark.touch()
+    row = parts[1].rows[0]
+    line = (
+        f"patch row {row}, col 0: prediction is text, those before are int64: all of an image must be alike"
+    )
+    with pytest.raises(PredictorError, match=line):
+        join_shards(joined)
 
 
 def test_every_shard_notices_that_the_file_was_written_to_since_it_was_planned(write_large, tasks_of):

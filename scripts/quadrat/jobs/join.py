@@ -1,7 +1,10 @@
 """The join: the shards of one image as the one result that the job of the whole image would have written."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
+
+import numpy as np
 
 from quadrat.errors import ImageError, ResultsError
 from quadrat.files.records import COUNT, fits
@@ -12,13 +15,16 @@ from quadrat.results.result import Result
 from quadrat.results.schema import read_footer
 from quadrat.results.writer import PredictionWriter, write_failure
 
-# What the footer tells of each shard alone; all else is that of the image.
-_OF_SHARD = ("rows", "grid_rows", "prediction_shape", "counts", "content_hash")
+# Keys of a footer whose values differ between the shards of an image.
+_OF_SHARD = ("rows", "grid_rows", "dtypes", "prediction_shape", "counts", "content_hash")
+
+_NUMBERS = {np.dtype(code).name for code in "bhilqBHILQefd"}
 
 _FOOTERS = (
     {"failure": {"kind": str, "message": str, "hint": str}},
     {
         "grid_rows": [COUNT, COUNT],
+        "dtypes": [str],
         "grid": dict,
         "failure": ...,
         "counts": {str: float},
@@ -56,24 +62,29 @@ def join_shards(task: ImageTask) -> None:
         write_failure(task.writer(), task.identity() | {"content_hash": content_hash}, failure)
         return
     _refuse_others(task, footers)
+    dtype = _joined_dtype([name for footer in footers for name in footer["dtypes"]])
     with task.writer() as writer:
         for path, footer, schema in zip(task.shards, footers, schemas, strict=True):
             kind, shape = schema.field("prediction").type, tuple(footer["prediction_shape"])
-            _copy_rows(Result(task.filename, path, "ok", prediction_type=kind, shape=shape), writer)
+            _copy_rows(Result(task.filename, path, "ok", prediction_type=kind, shape=shape), dtype, writer)
         counts = _joined_counts([footer["counts"] for footer in footers])
         known = {"counts": counts, "content_hash": footers[0]["content_hash"]}
         writer.finish(_of_image(footers[0]) | known)
 
 
-def _copy_rows(shard: Result, writer: PredictionWriter) -> None:
+def _copy_rows(shard: Result, dtype: np.dtype | None, writer: PredictionWriter) -> None:
     """Write the rows of a shard as its job wrote them, some at a time."""
     for batch in shard.batches():
         cells = zip(batch.rows.tolist(), batch.cols.tolist(), batch.windows.tolist(), strict=True)
         positions = [(row, col, Window(*window)) for row, col, window in cells]
         predictions = to_array(batch.columns["prediction"].drop_null(), shard.shape)
         reasons = batch.columns["skipped"].to_pylist()
+        if shard.is_text:
+            predictions = predictions.astype(str)
+        elif dtype:
+            predictions = predictions.astype(dtype)
         if len(predictions):
-            writer.append(positions, predictions.astype(str) if shard.is_text else predictions, reasons)
+            writer.append(positions, predictions, reasons)
         else:
             writer.skip(positions, reasons)
 
@@ -100,6 +111,13 @@ def _refuse_others(task: ImageTask, footers: Sequence[dict[str, Any]]) -> None:
 
 def _of_image(footer: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in footer.items() if key not in _OF_SHARD}
+
+
+def _joined_dtype(names: list[str]) -> np.dtype | None:
+    """Return what numpy makes of the dtypes of an image in their order; None if it has no numbers."""
+    if not names or not set(names) <= _NUMBERS:
+        return None
+    return reduce(np.promote_types, map(np.dtype, names))
 
 
 def _joined_counts(counts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class PredictionWriter:
         self._writer: Any = None
         # Empty, of the dtype and shape of all predictions so far.
         self._like: np.ndarray | None = None
+        # Dtypes of numbers in the order in which they came.
+        self._dtypes: dict[str, None] = {}
 
     def __enter__(self) -> "PredictionWriter":
         self._temporary = self._replacing.__enter__()
@@ -89,6 +91,8 @@ class PredictionWriter:
                 f"patch row {row}, col {col}: prediction is {_described(predictions)}, "
                 f"those before are {_described(self._like)}: all of an image must be alike"
             )
+        if predictions.dtype.kind != "U":
+            self._dtypes[predictions.dtype.name] = None
         is_wider = joined.dtype.kind != "U" and joined.dtype != self._like.dtype
         self._like = joined
         if is_wider and self._writer is not None:
@@ -124,6 +128,8 @@ class PredictionWriter:
         if self._rows or self._writer is None:
             self._flush(len(self._rows))
         shape = () if self._like is None else self._like.shape[1:]
+        if "grid_rows" in footer:
+            footer = footer | {"dtypes": [*self._dtypes]}
         text = json.dumps(footer | {"prediction_shape": shape}, sort_keys=True)
         self._writer.add_key_value_metadata({FOOTER_KEY: text.encode()})
 
