@@ -16,7 +16,7 @@ from quadrat.files.atomic import replace_file, replacing
 from quadrat.results.columns import flat_values, nested
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.result import Result
-from quadrat.results.schema import FOOTER_KEY, GRID, GRID_COLUMNS, PIXEL_COLUMNS
+from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS
 
 # Images share a row group up to so many bytes of their rows: what reading one of them takes at least.
 GROUP_BYTES = 1 << 20
@@ -132,7 +132,7 @@ class _ParquetDictionary:
             "row_group": self._groups,
             "first_row": self._group_rows,
             "rows": len(table),
-            "grid": {name: result.grid[name] for name in GRID},
+            "grid": result.grid,
             "downsample": result.image["downsample"],
         }
         self._group.append(table)

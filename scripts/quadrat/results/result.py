@@ -13,7 +13,7 @@ from quadrat.errors import ResultsError
 from quadrat.files import keys
 from quadrat.results.columns import flat_values, to_array, value_type
 from quadrat.results.folder import split_version_path
-from quadrat.results.schema import PIXEL_COLUMNS, ROW_GROUP_ROWS, read_footer
+from quadrat.results.schema import GRID, IMAGE, PIXEL_COLUMNS, ROW_GROUP_ROWS, read_footer
 
 # Predicted values of a batch: the memory that a reader of batches takes does not grow with the image.
 BATCH_VALUES = 1 << 20
@@ -177,8 +177,9 @@ def read_result(path: str) -> Result:
         counts=counts,
         failure=failure,
         software=tuple(footer.get("software", {}).items()),
-        image=image,
-        grid=grid,
+        # Results of a whole run share the keys; those of JSON would take twice the memory.
+        image={name: image[name] for name in IMAGE if image},
+        grid={name: grid[name] for name in GRID if grid},
         plane=footer.get("plane"),
         labels=tuple(map(str, footer.get("predictor", {}).get("labels") or ())),
     )

@@ -15,6 +15,16 @@ ROW_GROUP_ROWS = 1 << 16
 
 FOOTER_KEY = b"quadrat"
 _MAYBE = (..., COUNT)
+IMAGE = {
+    "height": COUNT,
+    "width": COUNT,
+    "full_size": [SIZE, SIZE],
+    "crs": (str, None),
+    "downsample": [float, float],
+    "mpp": (None, [float, float]),
+    "transform": (None, [float] * 6),
+    "bounds": (None, [float] * 4),
+}
 GRID = dict.fromkeys(("rows", "cols"), COUNT) | dict.fromkeys(("patch_size", "stride"), SIZE)
 _FOOTER = {
     "filename": str,
@@ -30,19 +40,7 @@ _FOOTER = {
     # The first and the last grid row of a shard.
     "grid_rows": (..., [COUNT, COUNT]),
     "grid": (..., GRID),
-    "image": (
-        ...,
-        {
-            "height": COUNT,
-            "width": COUNT,
-            "full_size": [SIZE, SIZE],
-            "crs": (str, None),
-            "downsample": [float, float],
-            "mpp": (None, [float, float]),
-            "transform": (None, [float] * 6),
-            "bounds": (None, [float] * 4),
-        },
-    ),
+    "image": (..., IMAGE),
     "plane": (..., None, {str: COUNT}),
     "predictor": (..., {"labels": (..., None, [str])}),
     "software": (..., {str: str}),
