@@ -17,14 +17,14 @@ def page(tmp_path):
     """Return a function from a grid of values to the text of the page of its image."""
 
     def write(values, thumbnail=PICTURE, skipped="", labels=()):
-        rows, cols = np.shape(values)
+        rows, cols = np.shape(values)[:2]
         patch_map = PatchMap(
             *("north/a.tif", rows * 10, cols * 10, None, None),
             ys=np.arange(rows) * 10,
             heights=np.full(rows, 10),
             xs=np.arange(cols) * 10,
             widths=np.full(cols, 10),
-            values=np.asarray(values, float)[..., None],
+            values=np.reshape(values, (rows, cols, -1)).astype(float),
             names=labels or ("prediction",),
             is_labels=bool(labels),
             skipped=np.full((rows, cols), skipped, object),
@@ -72,3 +72,9 @@ def test_page_of_labels_names_that_of_each_patch_and_its_colour(page):
     assert re.search(r'"label",\["land",".{1,20}water.{1,20}",".{1,20}water.{1,20}",""\]', text)
     assert '"name":"ColorBar"' not in text
     assert '"name":"ColorBar"' in page([[0, 1]])
+
+
+def test_page_of_several_labels_for_each_patch_names_all_of_them(page):
+    assert '"label",["land, water, land","land, land, land"]' in page(
+        [[[0, 1, 0], [0, 0, 0]]], labels=("land", "water")
+    )

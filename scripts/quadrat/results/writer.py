@@ -42,7 +42,7 @@ class PredictionWriter:
         self._writer: Any = None
         # Empty, of the dtype and shape of all predictions so far.
         self._like: np.ndarray | None = None
-        # Dtypes of numbers in the order in which they came.
+        # Dtypes of numbers in the order in which they came, which decides what numpy joins them to.
         self._dtypes: dict[str, None] = {}
 
     def __enter__(self) -> "PredictionWriter":
@@ -99,7 +99,7 @@ class PredictionWriter:
             self._write_anew()
         # A copy, since a predictor may return a view of the batch it was given.
         self._predictions.append(predictions.copy())
-        self.skip(positions, reasons or [None] * len(positions))
+        self._add(positions, reasons or [None] * len(positions))
 
     def skip(self, positions: "list[tuple[int, int, Window]]", reasons: "Sequence[str | None]") -> None:
         """Add patches that have no prediction.
@@ -111,6 +111,9 @@ class PredictionWriter:
         reasons : sequence of str
             Why each is skipped.
         """
+        self._add(positions, reasons)
+
+    def _add(self, positions: "list[tuple[int, int, Window]]", reasons: "Sequence[str | None]") -> None:
         self._rows += [(row, col, *window) for row, col, window in positions]
         self._reasons += reasons
         # What predictions are is not known before the first.
@@ -128,7 +131,7 @@ class PredictionWriter:
         if self._rows or self._writer is None:
             self._flush(len(self._rows))
         shape = () if self._like is None else self._like.shape[1:]
-        if "grid_rows" in footer:
+        if "grid_rows" in footer:  # of a shard
             footer = footer | {"dtypes": [*self._dtypes]}
         text = json.dumps(footer | {"prediction_shape": shape}, sort_keys=True)
         self._writer.add_key_value_metadata({FOOTER_KEY: text.encode()})

@@ -173,14 +173,16 @@ def _add_patches(plot: figure, patch_map: PatchMap, shown: list[int]) -> None:
         )
         plot.add_tools(HoverTool(renderers=[hatched], tooltips=[*places, ("skipped", "@reason")]))
     columns = {f"p{place}": numbers[~is_skipped, place] for place in shown}
-    names = [(patch_map.names[place], f"@p{place}{{%.6g}}") for place in shown]
     low, high = _limits(patch_map)
     mapper = LinearColorMapper(palette=Viridis256, low=low, high=high, nan_color="rgba(0, 0, 0, 0)")
     if patch_map.is_labels:
         labels = np.array([*patch_map.names, ""], object)
-        codes = np.nan_to_num(numbers[~is_skipped, 0], nan=-1).astype(int)
-        columns["label"], names = labels[codes].tolist(), [("prediction", "@label")]
+        codes = np.nan_to_num(numbers[~is_skipped], nan=-1).astype(int)
+        columns["label"] = [", ".join(found) for found in labels[codes].tolist()]
+        names = [("prediction", "@label")]
         mapper.palette = class_colours(len(patch_map.names))
+    else:
+        names = [(patch_map.names[place], f"@p{place}{{%.6g}}") for place in shown]
     drawn = plot.quad(
         **edges,
         source=ColumnDataSource(_rows_of(cells, ~is_skipped) | columns),
