@@ -91,7 +91,7 @@ SHOWN = (
     ),
     Shown(
         r"snakemake --workflow-profile profiles/slurm --configfile my\.yaml --dry-run",
-        (f"{COMMANDS}::test_rehearsal_tells_what_a_cluster_would_be_given",),
+        (f"{COMMANDS}::test_rehearsal_shows_what_a_cluster_would_be_given",),
     ),
     Shown(
         r"snakemake --workflow-profile profiles/slurm --configfile my\.yaml --config 'include=.*",
@@ -138,7 +138,7 @@ SHOWN = (
         r"snakemake --cores all --configfile examples/tissue/config\.yaml",
         (
             OPTIONS,
-            f"{EXAMPLES}::test_patches_of_glass_are_skipped_and_the_others_tell_stroma_as_the_readme_shows",
+            f"{EXAMPLES}::test_patches_of_glass_are_skipped_and_the_others_show_stroma_as_in_the_readme",
         ),
         "its one job is run without Snakemake",
     ),

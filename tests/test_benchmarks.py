@@ -27,7 +27,7 @@ def test_benchmark_of_one_small_layout_writes_its_tables(output):
     assert "## Beside the limit" in (output / "bench.md").read_text()
 
 
-def test_benchmark_of_a_network_tells_what_it_takes_beside_its_limits(output):
+def test_benchmark_of_a_network_shows_what_it_takes_beside_its_limits(output):
     command = [sys.executable, str(BENCHMARKS / "model.py"), "--size", "600", "--rounds", "1"]
     done = subprocess.run([*command, "--output", str(output)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -35,7 +35,7 @@ def test_benchmark_of_a_network_tells_what_it_takes_beside_its_limits(output):
 
 
 @pytest.mark.long
-def test_benchmark_of_runs_and_reruns_tells_what_each_costs():
+def test_benchmark_of_runs_and_reruns_shows_what_each_costs():
     command = [sys.executable, str(BENCHMARKS / "workflow.py")]
     small = ["--computed", "3", "--images", "3", "--side", "16", "--rounds", "1"]
     done = subprocess.run([*command, *small], capture_output=True, text=True, check=False)

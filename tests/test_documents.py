@@ -227,7 +227,7 @@ def test_messages_name_keys_and_targets_that_there_are():
     assert targets <= set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)", rules, re.MULTILINE))
 
 
-def test_report_shows_as_many_images_as_is_told():
+def test_report_shows_as_many_images_as_documented():
     (most,) = re.findall(r"^REPORTED = (\d+)$", text_of("workflow/rules/drawings.smk"), re.MULTILINE)
     assert f"maps and pages of the first {most} images" in text_of("README.md")
 
@@ -259,7 +259,7 @@ def test_profile_is_complete_in_itself(name):
     assert {key: profile.get(key) for key in wanted} == wanted
 
 
-def test_lines_to_take_the_comment_off_put_as_many_images_into_a_job_as_is_told():
+def test_lines_to_take_the_comment_off_put_as_many_images_into_a_job_as_documented():
     paragraphs = text_of("profiles/slurm/config.yaml").split("\n\n")
     (lines,) = [paragraph for paragraph in paragraphs if "from these four lines" in paragraph]
     keys = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines.splitlines()[-4:]))

@@ -269,7 +269,7 @@ def test_images_of_mixed_formats_are_as_its_page_shows():
 TISSUE = EXAMPLES / "tissue"
 
 
-def test_patches_of_glass_are_skipped_and_the_others_tell_stroma_as_the_readme_shows(predict_example):
+def test_patches_of_glass_are_skipped_and_the_others_show_stroma_as_in_the_readme(predict_example):
     rows = predict_example("tissue", "cmu_small_region.svs")
     shares = [row["prediction"] for row in rows]
     np.testing.assert_allclose([sum(share) for share in shares if share], 1)
@@ -349,7 +349,7 @@ def test_drawing_is_a_picture_with_the_scene_and_the_fractions(tmp_path, overlap
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 100
 
 
-def test_shown_dictionary_is_short_and_tells_what_it_leaves_out():
+def test_shown_dictionary_is_short_and_shows_what_it_leaves_out():
     predictions = {f"{number}.tif": [number / 3] * 40 for number in range(9)}
     lines = list(module_at(EXAMPLES / "show.py").dictionary_lines(predictions))
     assert lines[0] == "{"

@@ -350,7 +350,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_message_of_the_page_is_the_one_that_users_are_told(fault, predict):
+def test_message_of_the_page_is_the_one_that_users_see(fault, predict):
     config, source = FAULTS[fault]
     if config["kind"] == "torch" and importlib.util.find_spec("torch") is None:
         pytest.skip("PyTorch is not installed")

@@ -80,7 +80,7 @@ def test_pointing_at_a_patch_in_the_report_shows_its_prediction(browser, reporte
     assert browser.hover(80, 48, place) == ["2, 1", "64, 32 px", f"{means(pixels)[9]:.6g}"]
 
 
-def test_overview_tells_what_failed_and_escapes_names(browser, reported):
+def test_overview_shows_what_failed_and_escapes_names(browser, reported):
     report, _ = reported
     open_result(browser, report, "Overview")
     open_page(browser)

@@ -63,7 +63,7 @@ def test_only_ctime_changes_when_a_file_is_linked_or_made_executable(path, tmp_p
     assert stat_token(os.stat(path))[:2] != before[:2]
 
 
-def test_hash_is_told_from_size_and_time(path):
+def test_size_and_time_are_no_hash(path):
     assert is_hash(hash_file(path))
     assert not is_hash(f"6-{os.stat(path).st_mtime_ns}")
     assert not is_hash("")
@@ -86,7 +86,7 @@ def test_stat_token_of_several_files_tells_when_one_of_them_is_replaced_or_touch
     assert stat_token(os.stat(path), os.stat(other)) != before
 
 
-def test_joint_hash_tells_content_and_order_of_files():
+def test_joint_hash_shows_content_and_order_of_files():
     one, other = "1" * 32, "2" * 32
     assert join_hashes([one]) == one
     assert is_hash(join_hashes([one, other]))

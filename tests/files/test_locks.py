@@ -37,7 +37,7 @@ def test_two_results_folders_can_be_written_at_once(tmp_path):
     assert len(locks) == 2
 
 
-def test_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+def test_folder_that_cannot_be_made_is_reported_in_one_line(tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(WriteError, match=r"^.*/results/.quadrat/lock: cannot be written: Not a directory$"):
         RunLock(tmp_path / "results/.quadrat/lock")

@@ -350,7 +350,7 @@ def test_shard_that_other_software_made_is_refused(predicted, monkeypatch):
         join_shards(joined)
 
 
-def test_failure_that_may_pass_tells_no_content(predicted):
+def test_failure_that_may_pass_shows_no_content(predicted):
     parts, joined = predicted
     failure = {"kind": "crash", "message": "the worker was ended by SIGKILL", "hint": ""}
     write_failure(parts[1].writer(), parts[1].identity() | {"content_hash": None}, failure)

@@ -123,7 +123,7 @@ def test_channels_of_the_configuration_are_read_in_their_order(write_tiff, run, 
     assert footer["image"]["channels"] == 2
 
 
-def test_plane_of_the_configuration_is_read_and_told(images, run, noise):
+def test_plane_of_the_configuration_is_read_and_reported(images, run, noise):
     stack = noise(3, 100, 140)
     tifffile.imwrite(images / "a.tif", stack, photometric="minisblack", compression="zlib")
     table, footer = run(images / "a.tif", plane={"z": 2})
@@ -169,7 +169,7 @@ def test_source_of_a_vrt_that_is_written_to_meanwhile_stores_nothing(
     assert not Path(task.output).exists()
 
 
-def test_footer_tells_what_the_result_was_made_from(write_tiff, run):
+def test_footer_shows_what_the_result_was_made_from(write_tiff, run):
     image = write_tiff("a.tif")
     _, footer = run(image.path, filename="north/ü.tif")
     assert (footer["filename"], footer["version"], footer["content_id"]) == (
@@ -186,7 +186,7 @@ def test_footer_tells_what_the_result_was_made_from(write_tiff, run):
     assert footer["counts"]["patches"] == footer["rows"] == 12
 
 
-def test_windows_of_a_pyramid_level_are_told_in_pixels_of_level_0(
+def test_windows_of_a_pyramid_level_are_reported_in_pixels_of_level_0(
     make_task, run, array_reader, monkeypatch, write_tiff
 ):
     image = write_tiff("a.tif")
@@ -220,7 +220,7 @@ def test_rows_of_a_level_of_a_narrow_image_lie_where_its_pixels_come_from(images
     assert footer["image"]["full_size"] == [height, width]
 
 
-def test_windows_of_resampled_pixels_are_told_in_pixels_of_level_0(write_tiff, run):
+def test_windows_of_resampled_pixels_are_reported_in_pixels_of_level_0(write_tiff, run):
     resolution = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}  # 0.5 micrometres
     image = write_tiff("a.tif", height=130, width=200, **resolution)
     table, footer = run(image.path, mpp=1.0, edge="shift")
@@ -383,13 +383,13 @@ def refused(make_task):
     return predict_in_vain
 
 
-def test_predictor_that_raises_on_a_patch_tells_its_row_and_column(write_tiff, refused, user_code):
+def test_predictor_that_raises_on_a_patch_shows_its_row_and_column(write_tiff, refused, user_code):
     source = "seen = []\ndef predict_patch(patch):\n    seen.append(0)\n    return [1 / (len(seen) != 7)]\n"
     line = refused(write_tiff("a.tif").path, PredictorError, predictor=user_code(source, batch_size=4))
     assert line == "patch row 1, col 2: ZeroDivisionError: division by zero"
 
 
-def test_predictor_that_raises_on_a_batch_tells_its_first_and_last_patch(write_tiff, refused, user_code):
+def test_predictor_that_raises_on_a_batch_shows_its_first_and_last_patch(write_tiff, refused, user_code):
     source = "def predict_batch(patches):\n    raise RuntimeError('no memory')\n"
     model = user_code(source, "predict_batch", batch_size=6)
     line = refused(write_tiff("a.tif").path, PredictorError, predictor=model)

@@ -92,27 +92,27 @@ def test_work_that_is_done_ends_without_a_word(ending, log):
         ("OSError(28, 'No space left on device')", "error", "OSError: [Errno 28] No space left on device"),
     ],
 )
-def test_error_is_told_with_its_kind_and_traceback(ending, log, raised, kind, message):
+def test_error_is_reported_with_its_kind_and_traceback(ending, log, raised, kind, message):
     assert ending(f"raise {raised}")[:2] == (kind, message)
     assert log.read_text().startswith("Traceback")
 
 
 @pytest.mark.parametrize("error", ["ValueError", "ImageError"])
-def test_password_of_a_url_is_neither_told_nor_logged(ending, log, error):
+def test_password_of_a_url_is_not_shown_and_not_logged(ending, log, error):
     message = ending(f"raise {error}('s3://key:se/cret@bucket/a.tif: gone')")[1]
     assert message.endswith("s3://***@bucket/a.tif: gone")
     assert log.read_text().startswith("Traceback")
     assert "s3://***@bucket" in log.read_text()
 
 
-def test_hint_of_an_error_is_told(ending):
+def test_hint_of_an_error_is_reported(ending):
     assert ending("raise ImageError('truncated', 'copy it again')") == ("data", "truncated", "copy it again")
 
 
 @pytest.mark.parametrize(
     ("name", "hint"), [("SIGKILL", "; perhaps it ran out of memory"), ("SIGSEGV", ""), ("SIGABRT", "")]
 )
-def test_signal_that_ends_the_worker_is_told(ending, name, hint):
+def test_signal_that_ends_the_worker_is_reported(ending, name, hint):
     assert ending(f"os.kill(os.getpid(), signal.{name})")[:2] == (
         "crash",
         f"the worker was ended by {name}{hint}",
@@ -141,11 +141,11 @@ time.sleep(0.1)
     assert ending(source) is None
 
 
-def test_worker_that_is_refused_memory_tells_so(ending):
+def test_worker_that_is_refused_memory_reports_it(ending):
     assert ending("b'x' * (1 << 62)")[:2] == ("memory", "MemoryError: ")
 
 
-def test_worker_that_leaves_without_a_word_is_told(ending):
+def test_worker_that_ends_without_a_message_is_reported(ending):
     assert ending("os._exit(3)")[:2] == ("crash", "the worker ended without a message")
 
 
@@ -322,7 +322,7 @@ def test_shard_that_fails_on_the_last_attempt_is_recorded_in_its_place_and_then_
     }
 
 
-def test_shard_that_does_not_fit_the_memory_tells_which_job_to_give_more(
+def test_shard_that_does_not_fit_the_memory_shows_which_job_to_give_more(
     make_task, write_one_strip, log, tmp_path
 ):
     path = write_one_strip("a.tif")
@@ -353,7 +353,7 @@ def test_disk_that_is_full_is_not_recorded_as_the_failure_of_an_image(record):
     assert not os.path.exists(task.output)
 
 
-def test_failure_that_cannot_be_recorded_is_told_in_one_line(record, tmp_path):
+def test_failure_that_cannot_be_recorded_is_reported_in_one_line(record, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results/versions").write_text("a file")
     _, task, done = record("def predict_patch(patch):\n    return 1\n")
@@ -362,7 +362,7 @@ def test_failure_that_cannot_be_recorded_is_told_in_one_line(record, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_log_that_cannot_be_written_is_told_in_one_line(make_task, write_tiff, tmp_path):
+def test_log_that_cannot_be_written_is_reported_in_one_line(make_task, write_tiff, tmp_path):
     task = make_task(write_tiff("a.tif").path)
     done = python(RECORDED, repr(task), tmp_path / "nowhere/a.log", "last")
     assert done.returncode == 1

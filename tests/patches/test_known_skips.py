@@ -8,7 +8,7 @@ from quadrat.images.open import open_image
 from quadrat.patches.skips import known_skips
 
 
-def test_what_is_outside_is_told_before_what_is_background(images, make_task, tmp_path):
+def test_what_is_outside_is_reported_before_what_is_background(images, make_task, tmp_path):
     path, drawn = images / "slide.tif", tmp_path / "regions.geojson"
     pixels = np.full((256, 256, 3), 240, np.uint8)
     pixels[:128] = (170, 60, 140)

@@ -61,7 +61,7 @@ def test_patches_are_yielded_without_those_that_a_rule_skips():
     assert skips.wanted.tolist() == [[True, True, False, True, False, False]]
 
 
-def test_first_reason_of_a_patch_is_told_and_counted():
+def test_first_reason_of_a_patch_is_reported_and_counted():
     skips = Skips(PatchGrid(20, 20, 10, 10))
     skips.add("outside", np.array([[True, False], [False, False]]))
     skips.add("background", np.array([[True, True], [False, False]]))

@@ -327,7 +327,7 @@ def changed(put, ids):
     return [touched(put(image.filename, b"other pixels"), ns=1) for image in images]
 
 
-def test_images_that_are_hashed_in_several_batches_are_told_of_once(changed, ids, monkeypatch):
+def test_images_that_are_hashed_in_several_batches_are_reported_once(changed, ids, monkeypatch):
     monkeypatch.setattr(content_ids, "BATCH_BYTES", 1)
     lines = []
     found = ids(*changed, announce=lines.append)

@@ -114,7 +114,7 @@ def test_star_of_a_glob_also_matches_a_slash(put, filenames):
     assert filenames(include=["north/*"]) == ["north/far/a.tif"]
 
 
-def test_globs_tell_upper_from_lower_case(put, filenames):
+def test_globs_distinguish_upper_from_lower_case(put, filenames):
     put("a.tif", "A.tif")
     assert filenames(exclude=["A*"]) == ["a.tif"]
 
@@ -490,7 +490,7 @@ def test_missing_folder_stops_with_what_to_do(find, tmp_path):
     )
 
 
-def test_key_of_a_storage_that_is_given_for_a_folder_is_not_told(find):
+def test_key_of_a_storage_that_is_given_for_a_folder_is_not_reported(find):
     with pytest.raises(ConfigError, match=r"^images s3://\*\*\*@bucket: no such folder"):
         find(images="s3://key:secret@bucket")
 

@@ -230,7 +230,7 @@ def test_restored_image_finds_its_earlier_result(finished):
     assert finished.run() == ([], True)
 
 
-def test_image_touched_before_it_was_replaced_is_told_apart(finished):
+def test_image_touched_before_it_was_replaced_is_predicted_again(finished):
     _touch(finished)
     finished.run()
     _replace_alike(finished)
@@ -502,7 +502,7 @@ def test_changed_regions_rerun_their_image_alone(drawn):
     assert study.run() == ([], True)  # as they were: the results of then are there
 
 
-def test_images_without_regions_are_told(drawn):
+def test_images_without_regions_are_reported(drawn):
     study, folder = drawn
     study.plan()
     assert f"regions {folder}: 2 images have no file there, such as b.tif.geojson: " in "\n".join(study.lines)

@@ -189,7 +189,7 @@ def test_file_that_cannot_be_read_is_left_to_its_job(images, plan):
     assert (shards, len(made.missing)) == ({}, 1)
 
 
-def test_shards_of_an_earlier_run_are_told_and_not_computed_again(write_large, plan):
+def test_shards_of_an_earlier_run_are_reported_and_not_computed_again(write_large, plan):
     write_large("a.tif")
     shards, made = plan()
     first, *others = shards["a.tif"].paths

@@ -203,11 +203,11 @@ def test_state_does_not_depend_on_the_order_of_images():
     ],
     ids=["removed", "changed", "renamed", "other value", "other column", "other problem"],
 )
-def test_state_tells_all_that_the_merged_files_show(rows):
+def test_state_shows_all_that_the_merged_files_show(rows):
     assert state(rows, 10) != state(ROWS, 10)
 
 
-def test_state_tells_whether_the_json_is_wanted():
+def test_state_shows_whether_the_json_is_wanted():
     assert state(ROWS, 10) != state(ROWS, 0)
 
 

@@ -46,7 +46,7 @@ def test_missing_file_is_refused_with_its_key(kind):
         ([], TorchFormat.CHECKPOINT),
     ],
 )
-def test_format_of_pytorch_is_told_by_the_names_in_its_archive(write_archive, names, form):
+def test_format_of_pytorch_is_reported_by_the_names_in_its_archive(write_archive, names, form):
     assert torch_format(write_archive(*names)) is form
 
 

@@ -129,7 +129,7 @@ def test_model_that_fails_on_everything_is_refused_with_its_own_words(write_onnx
         assert "\n" not in str(caught.value)
 
 
-def test_error_tells_which_patch_of_the_batch_it_was(write_onnx, predict):
+def test_error_shows_which_patch_of_the_batch_it_was(write_onnx, predict):
     # The first pixel of a patch is an index into an array of one element.
     nodes = [
         helper.make_node("Constant", [], ["first"], value=numpy_helper.from_array(np.array([0], np.int64))),
@@ -148,7 +148,7 @@ def test_error_tells_which_patch_of_the_batch_it_was(write_onnx, predict):
     assert caught.value.patch == 7
 
 
-def test_description_tells_the_contract_device_and_library_and_no_path(network):
+def test_description_shows_the_contract_device_and_library_and_no_path(network):
     predictor = load_predictor({"kind": "onnx", "path": network, "scale": 0.5, "labels": ["a", "b"]})
     assert predictor.describe() == {
         "kind": "onnx",

@@ -196,7 +196,7 @@ def test_class_that_cannot_be_made_is_refused_with_the_reason(load):
         load(source, "Model", options={"gain": 1})
 
 
-def test_exception_tells_which_patch_of_the_batch_it_was(load):
+def test_exception_shows_which_patch_of_the_batch_it_was(load):
     predictor = load("def predict_patch(patch):\n    return 1 / (patch[0, 0, 0] != 77)\n")
     patches = np.zeros((5, 2, 2, 3), np.uint8)
     patches[3] = 77

@@ -224,7 +224,7 @@ def test_mean_is_the_default():
     np.testing.assert_array_equal(by_name.predict(patches), numpy_means(patches))
 
 
-def test_description_tells_the_statistics_and_the_bins():
+def test_description_shows_the_statistics_and_the_bins():
     predictor = load_predictor(
         {"kind": "statistics", "of": ["mean", "histogram"], "bins": 4, "range": [0, 256]}
     )

@@ -83,7 +83,7 @@ def test_model_that_was_saved_in_training_does_not_train(tmp_path):
     np.testing.assert_allclose(session.run(BATCH), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_program_tells_its_shape_and_script_does_not(saved):
+def test_program_shows_its_shape_and_script_does_not(saved):
     assert TorchSession(saved["program"], trust=True).shape.axes == (None, 3, 24, 32)
     assert TorchSession(saved["script"]).shape.axes == (None,) * 4
 

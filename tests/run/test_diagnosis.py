@@ -18,7 +18,7 @@ def plan(make_settings, write_tiff):
     )
 
 
-def test_nothing_is_told_where_nothing_is_in_the_way(plan, tmp_path):
+def test_nothing_is_reported_if_nothing_is_in_the_way(plan, tmp_path):
     assert diagnose(plan, [str(tmp_path)]) == []
     assert os.listdir(tmp_path) == ["images"]
 
@@ -30,7 +30,7 @@ def test_images_that_are_gone_are_counted(plan, tmp_path):
     assert line.endswith(f"such as {plan.images[1].path}; is a disk not mounted?")
 
 
-def test_folder_that_cannot_be_written_to_is_told_with_why(plan, tmp_path):
+def test_folder_that_cannot_be_written_to_is_reported_with_why(plan, tmp_path):
     (tmp_path / "file").touch()
     assert diagnose(plan, [str(tmp_path), f"{tmp_path}/file", f"{tmp_path}/gone"]) == [
         f"{tmp_path}/file: cannot be written to: Not a directory",

@@ -38,7 +38,7 @@ def inspect(make_settings, results):
     return run
 
 
-def test_header_of_a_geotiff_is_told(inspect, images, noise):
+def test_header_of_a_geotiff_is_reported(inspect, images, noise):
     profile = {"driver": "GTiff", "height": 100, "width": 140, "count": 3, "dtype": "uint16"}
     layout = {"tiled": True, "blockxsize": 64, "blockysize": 32, "compress": "zstd"}
     transform = Affine(10, 0, 0, 0, -10, 0)
@@ -67,7 +67,7 @@ def test_header_of_a_geotiff_is_told(inspect, images, noise):
         assert shown in line
 
 
-def test_slide_tells_its_levels_and_micrometres(inspect, images, noise):
+def test_slide_shows_its_levels_and_micrometres(inspect, images, noise):
     with tifffile.TiffWriter(images / "slide.tif") as writer:
         options = {"photometric": "rgb", "resolutionunit": "CENTIMETER"}
         writer.write(noise(128, 128, 3), subifds=2, resolution=(20_000, 20_000), **options)
@@ -182,7 +182,7 @@ def test_image_that_no_job_can_be_given_is_shown_with_its_hint(inspect, write_ti
     assert shown.startswith(rf"a\nb.tif: {problem} (rename the file: ")
 
 
-def test_image_that_the_disk_does_not_give_is_told(inspect, write_tiff, monkeypatch):
+def test_image_that_the_disk_does_not_give_is_reported(inspect, write_tiff, monkeypatch):
     write_tiff("a.tif")
 
     def fail(*_, **__):

@@ -40,11 +40,11 @@ def job(number, start, end, rule="predict_image"):
     return [(start, "job_info", number, rule), (end, "job_finished", number, rule)]
 
 
-def test_line_tells_images_done_of_all_and_the_time_left(run):
+def test_line_shows_images_done_of_all_and_the_time_left(run):
     assert run(10, job(1, 0, 30)) == ["1 of 10 images done, about 4 min 30 s left"]
 
 
-def test_last_line_tells_no_time_left(run):
+def test_last_line_shows_no_time_left(run):
     assert run(1, job(1, 0, 30)) == ["1 of 1 images done"]
 
 
@@ -81,11 +81,11 @@ def test_image_that_is_tried_again_is_counted_once(run):
 @pytest.mark.parametrize(
     ("seconds", "time_left"), [(59, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7260, "2 h 1 min")]
 )
-def test_time_left_is_told_in_two_units(run, seconds, time_left):
+def test_time_left_is_reported_in_two_units(run, seconds, time_left):
     assert run(2, job(1, 0, seconds)) == [f"1 of 2 images done, about {time_left} left"]
 
 
-def test_job_that_its_cluster_ended_is_told_with_its_reason_and_logs():
+def test_job_that_its_cluster_ended_is_reported_with_its_reason_and_logs():
     stream = io.StringIO()
     handler = ProgressHandler({"predict_image": 3}, stream)
     reason = "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason unavailable."

@@ -68,7 +68,7 @@ def test_skipped_patches_are_counted_where_there_are_some(write_result, finish):
 
 
 @pytest.mark.parametrize(("edge", "hint"), [("drop", " (edge: pad keeps them)"), ("shift", "")])
-def test_share_of_dropped_pixels_is_told_with_the_edge_that_keeps_them(write_result, finish, edge, hint):
+def test_share_of_dropped_pixels_is_reported_with_the_edge_that_keeps_them(write_result, finish, edge, hint):
     counts = {"patches": 1, "dropped": 0.125}
     lines = finish(write_result("a.tif", [1.0], counts=counts), edge=edge)
     assert f"12.5% of the pixels dropped at the edges{hint}" in lines
@@ -104,7 +104,7 @@ def test_long_list_of_failures_is_cut_but_all_are_in_the_line_that_leaves_them_o
     assert yaml.safe_load(lines[-1]) == {"exclude": names}
 
 
-def test_run_without_failures_tells_none(write_result, finish, results):
+def test_run_without_failures_lists_none(write_result, finish, results):
     lines = finish(write_result("a.tif", [1.0]))
     assert failure_lines(results.images) == []
     assert not any("failed:" in line for line in lines)
@@ -131,7 +131,7 @@ def test_line_that_leaves_a_failure_out_leaves_in_every_other_image(failed_table
     assert is_chosen(other, chosen) == (other != name)
 
 
-def test_run_that_was_not_merged_tells_what_waits_and_how_to_go_on(write_result, make_settings, results):
+def test_run_that_was_not_merged_shows_what_waits_and_how_to_go_on(write_result, make_settings, results):
     done = write_result("a.tif", [1.0])
     waiting = [results.version_path(f"{index:02d}.tif", "0123456789ab") for index in range(22)]
     lines = summarise(plan_of(make_settings(), [done, *waiting]), 5)
@@ -143,7 +143,7 @@ def test_run_that_was_not_merged_tells_what_waits_and_how_to_go_on(write_result,
     assert f"{results.path}/logs" in lines[-1]
 
 
-def test_shards_that_are_there_are_told_of_an_image_that_waits(make_settings, results, write_result):
+def test_shards_that_exist_are_counted_for_an_image_that_waits(make_settings, results, write_result):
     plan = plan_of(make_settings(), [results.version_path("a.tif", "0123456789ab")])
     paths = [results.shard_path("a.tif", "0123456789ab", rows) for rows in ("0-9", "10-19", "20-24")]
     plan = replace(plan, shards={plan.results[0]: Shards(paths, {})})
@@ -164,12 +164,12 @@ def test_shards_of_a_result_that_no_run_wants_are_superseded(write_result, finis
     assert any(line.startswith("1 superseded results:") for line in finish(write_result("a.tif", [1.0])))
 
 
-def test_run_that_is_stopped_before_anything_is_told_in_one_line(make_settings, results):
+def test_run_that_is_stopped_before_anything_is_reported_in_one_line(make_settings, results):
     assert not Path(results.path).exists()
     assert len(summarise(plan_of(make_settings(), []), 5)) == 1
 
 
-def test_run_that_did_not_merge_is_not_told_as_the_one_before(write_result, finish, make_settings, results):
+def test_run_that_did_not_merge_is_not_shown_as_the_one_before(write_result, finish, make_settings, results):
     before = write_result("a.tif", [1.0])
     finish(before)
     waiting = results.version_path("b.tif", "0123456789ab")

@@ -57,11 +57,11 @@ def test_page_of_too_many_patches_says_so(page):
     assert len(text) < 2_000_000
 
 
-def test_page_of_skipped_patches_alone_tells_why(page):
+def test_page_of_skipped_patches_alone_shows_why(page):
     assert "background" in page([[np.nan, np.nan]], skipped="background")
 
 
-def test_page_without_a_picture_tells_why(page):
+def test_page_without_a_picture_shows_why(page):
     assert "the disk is gone" in page([[0, 1]], blank_thumbnail(10, 20, "the disk is gone"))
 
 

@@ -90,7 +90,7 @@ def test_image_of_one_tall_strip_is_read_in_parts(images, noise):
     np.testing.assert_allclose(thumbnail.pixels, means_of_squares(pixels, 5), atol=0.5)
 
 
-def test_sixteen_bits_are_spread_over_what_eyes_can_tell(images):
+def test_sixteen_bits_are_spread_over_what_eyes_can_see(images):
     pixels = np.linspace(1000, 1400, 10_000).reshape(100, 100).astype(np.uint16)
     tifffile.imwrite(images / "a.tif", pixels)
     shown = read_thumbnail(images / "a.tif", None, None, 1, None).pixels

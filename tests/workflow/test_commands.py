@@ -173,11 +173,11 @@ def test_images_of_ones_own_are_predicted_and_read_in_a_notebook(tmp_path, monke
     assert axes.get_title() == filename
 
 
-def test_rehearsal_tells_what_a_cluster_would_be_given(tmp_path):
+def test_rehearsal_shows_what_a_cluster_would_be_given(tmp_path):
     copy = Copy(tmp_path / "quadrat")
     for name in ("north/a.tif", "south/a.tif", "south/b.tif"):
         write_image(copy.images / name, 1)
     (copy.path / "my.yaml").write_text("{images: images, patch_size: 32}")
-    shown = copy.type_all("test_rehearsal_tells_what_a_cluster_would_be_given")
+    shown = copy.type_all("test_rehearsal_shows_what_a_cluster_would_be_given")
     assert set(re.findall(r"^predict_image +(\d+)$", shown, re.MULTILINE)) == {"3"}
     assert copy.versions() == []

@@ -103,7 +103,7 @@ def last_line(run):
     return run.output.strip().splitlines()[-1]
 
 
-def test_images_that_vanish_in_the_middle_are_told_and_predicted_once_they_are_back(study, pixels):
+def test_images_that_vanish_in_the_middle_are_reported_and_predicted_once_they_are_back(study, pixels):
     run = run_held(study, lambda: study.images.rename(study.path / "away"))
     assert run.code == 1
     gone = "3 of the 3 images are gone since the run began, such as images/0.tif; is a disk not mounted?"
@@ -128,7 +128,7 @@ def test_images_that_are_gone_do_not_empty_the_dictionary(finished):
     assert finished.run().nothing_to_be_done
 
 
-def test_results_that_become_read_only_are_told_and_go_on_once_they_are_not(study, pixels, read_only):
+def test_results_that_become_read_only_are_reported_and_go_on_once_they_are_not(study, pixels, read_only):
     run = run_held(study, lambda: read_only(study.results))
     assert run.code == 1
     assert last_line(run) == "results: cannot be written to: Read-only file system"
@@ -141,7 +141,7 @@ def test_results_that_become_read_only_are_told_and_go_on_once_they_are_not(stud
     assert study.dictionary == {name: means(pixels[name]) for name in pixels}
 
 
-def test_disk_that_is_full_is_told_and_nothing_half_written_is_taken_for_a_result(study, pixels, small_disk):
+def test_disk_that_is_full_is_reported_and_nothing_half_written_counts_as_a_result(study, pixels, small_disk):
     study.configure(results=str(small_disk / "results"), retries=0)
     study.results = small_disk / "results"
     fill(small_disk, but=20_000)
@@ -179,7 +179,7 @@ def test_disk_that_is_full_at_the_merge_leaves_the_dictionary_as_it_was(study, s
 
 
 @pytest.mark.long
-def test_disk_of_snakemakes_own_records_that_fills_is_told(study, pixels, small_disk):
+def test_disk_of_snakemakes_own_records_that_fills_is_reported(study, pixels, small_disk):
     study.configure(images=str(study.images), results=str(study.results))
     (small_disk / "config.yaml").write_bytes((study.path / "config.yaml").read_bytes())
     study.path = small_disk
@@ -193,7 +193,7 @@ def test_disk_of_snakemakes_own_records_that_fills_is_told(study, pixels, small_
 
 
 @pytest.mark.long
-def test_disk_that_is_full_when_maps_are_drawn_is_told_and_the_next_run_draws_them(study, pixels, small_disk):
+def test_disk_that_is_full_at_the_maps_is_reported_and_the_next_run_draws_them(study, pixels, small_disk):
     assert study.run().code == 0
     shutil.move(study.results, small_disk / "results")
     study.configure(results=str(small_disk / "results"), maps=True, retries=0)

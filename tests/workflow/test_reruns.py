@@ -315,7 +315,7 @@ def test_a_second_run_at_once_stops_with_one_line_and_a_dry_run_does_not(finishe
 
 
 @pytest.mark.parametrize("force", [["--forceall"], ["--forcerun", "predict_image"]])
-def test_images_are_predicted_again_where_snakemake_is_told_to(finished, force):
+def test_images_are_predicted_again_if_snakemake_is_asked_to(finished, force):
     before = finished.merged_bytes()
     run = finished.run(*force)
     assert (run.code, run.predicted) == (0, 4), run.output
