@@ -73,9 +73,9 @@ def test_a_folder_that_cannot_be_written_to_ends_the_process_with_one_line(make_
 
 
 def test_a_snakemake_without_an_attribute_that_is_used_is_named_in_one_line(make_workflow):
+    assert SnakemakeRun(make_workflow(), {}).cores == 3
     workflow = make_workflow()
     run = SnakemakeRun(workflow, {})
-    assert run.cores == 3
     del workflow.resource_settings
     with pytest.raises(SystemExit) as ended:
         _ = run.cores

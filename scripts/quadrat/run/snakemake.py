@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -117,12 +118,12 @@ class SnakemakeRun:
         """Whether jobs are executed although their outputs exist."""
         return bool(self._ask("dag_settings.forceall") or self._ask("dag_settings.forcerun"))
 
-    @property
+    @cached_property  # asked for every job
     def shares_cores(self) -> bool:
         """Whether jobs share `cores`: not on a cluster, where a job is given the cores of its node."""
         return self.is_main_process and self._ask("local_exec")
 
-    @property
+    @cached_property
     def cores(self) -> int:
         """Number of cores that the run may use."""
         return self._ask("resource_settings.cores") or 1
