@@ -177,7 +177,7 @@ def read_result(path: str) -> Result:
         counts=counts,
         failure=failure,
         software=tuple(footer.get("software", {}).items()),
-        # Results of a whole run share the keys; those of JSON would take twice the memory.
+        # Results of a whole run share the keys; new keys from JSON would take twice the memory.
         image={name: image[name] for name in IMAGE if image},
         grid={name: grid[name] for name in GRID if grid},
         plane=footer.get("plane"),
