@@ -161,7 +161,7 @@ def exchanged(value):
     """Yield a value of JSON's types as text, with each value in it in turn exchanged for some others."""
     for number, marked in enumerate(marks(value)):
         text = json.dumps(marked)
-        for other in VALUES[number % 5 :: 5]:
+        for other in VALUES[number % 10 :: 10]:
             yield text.replace(f'"{HERE}"', other)
 
 
