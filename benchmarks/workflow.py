@@ -101,11 +101,14 @@ def make_results() -> None:
 
     settings = load_settings({})
     plan = make_plan(settings, lambda line: None)
-    positions = [(0, col, window) for col, window in enumerate(PatchGrid(512, 51200).windows())]
+    grid = PatchGrid(512, 51200)
+    positions = [(0, col, window) for col, window in enumerate(grid.windows())]
     counts = {"patches": len(positions), "skipped": 0, "nan": 0, "infinite": 0, "dropped": 0.0}
     footer = {
         "counts": counts,
-        "image": {"height": 512, "width": 51200},
+        "image": dict.fromkeys(("crs", "mpp", "transform", "bounds"))
+        | {"height": 512, "width": 51200, "full_size": [512, 51200], "downsample": [1, 1]},
+        "grid": {"rows": grid.rows, "cols": grid.cols, "patch_size": 512, "stride": 512},
         "content_hash": hash_file("image.tif"),
     }
     for image, path in zip(plan.images, plan.results, strict=True):
