@@ -15,6 +15,7 @@ def output(tmp_path_factory):
     return tmp_path_factory.mktemp("benchmarks")
 
 
+@pytest.mark.long
 def test_benchmark_of_one_small_layout_writes_its_tables(output):
     command = [sys.executable, str(BENCHMARKS / "run.py"), "--size", "600", "--rounds", "1"]
     done = subprocess.run(
@@ -27,6 +28,7 @@ def test_benchmark_of_one_small_layout_writes_its_tables(output):
     assert "## Beside the limit" in (output / "bench.md").read_text()
 
 
+@pytest.mark.long
 def test_benchmark_of_a_network_shows_what_it_takes_beside_its_limits(output):
     command = [sys.executable, str(BENCHMARKS / "model.py"), "--size", "600", "--rounds", "1"]
     done = subprocess.run([*command, "--output", str(output)], capture_output=True, text=True, check=False)

@@ -99,8 +99,13 @@ def test_image_restored_to_its_earlier_bytes(finished):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"patch_size": 48}, {"stride": 16}, {"edge": "pad"}, {"channels": [3, 1]}],
-    ids=lambda changed: next(iter(changed)),
+    [
+        {"patch_size": 48},
+        pytest.param({"stride": 16}, marks=pytest.mark.long),
+        pytest.param({"edge": "pad"}, marks=pytest.mark.long),
+        pytest.param({"channels": [3, 1]}, marks=pytest.mark.long),
+    ],
+    ids=["patch_size", "stride", "edge", "channels"],
 )
 def test_configuration_changed_and_set_back(finished, changed):
     before = finished.merged_bytes()
