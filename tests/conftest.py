@@ -1,5 +1,6 @@
 """Fixtures that the tests of several modules share."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile("quadrat", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("quadrat")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Run one more worker than cores, except for long tests: whole runs wait for a quarter of their time."""
+    return os.cpu_count() + (config.getoption("markexpr") != "long")
 
 
 def pytest_collection_modifyitems(items):
