@@ -57,7 +57,7 @@ class ImageInfo:
     mpp : tuple of 2 float or None
         Micrometres per level-0 pixel along y and x.
     scales, offsets : tuple of float or None
-        Of each channel that is read: value = sample * scale + offset. None where the file tells neither.
+        Of each channel that is read: value = sample * scale + offset. None where the file has neither.
     decoders : dict of str to str
         Versions of the libraries that decode the pixels.
     bounds : Window or None
@@ -171,14 +171,28 @@ class Reader(Protocol):
         ...
 
 
-class ImageFile(ABC):
+class HeldFiles:
+    """Open files, until they are closed; a context manager."""
+
+    _held: ExitStack
+
+    def close(self) -> None:
+        """Close the file."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+
+class ImageFile(HeldFiles, ABC):
     """An open file, which the readers of its levels share.
 
     A subclass opens it in an `ExitStack`, which closes it where the image turns out not to be readable,
     and moves it to `_held` when all went well.
     """
-
-    _held: ExitStack
 
     @property
     @abstractmethod
@@ -205,13 +219,3 @@ class ImageFile(ABC):
         MemoryBudgetError
             If what must be decoded at once does not fit the memory.
         """
-
-    def close(self) -> None:
-        """Close the file."""
-        self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()

@@ -1,4 +1,4 @@
-"""Mask: the channel within a file that tells which of its pixels are data, read by GDAL."""
+"""Mask: the channel within a file that shows which of its pixels are data, read by GDAL."""
 
 import os
 from collections.abc import Generator, Iterable
@@ -17,11 +17,11 @@ from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.drivers import open_local
 from quadrat.images.gdal import MIN_CACHE_BYTES, OPTIONS
-from quadrat.images.image import ImageInfo, Reader
+from quadrat.images.image import HeldFiles, ImageInfo, Reader
 from quadrat.images.rows import StripePipeline
 
 
-class MaskFile:
+class MaskFile(HeldFiles):
     """The mask of a file at its levels.
 
     Parameters
@@ -41,10 +41,6 @@ class MaskFile:
         if not level:
             return MaskReader(self._image)
         return MaskReader(self._held.enter_context(_open(self._path, overview_level=level - 1)))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._held.close()
 
 
 def open_mask(path: str) -> MaskFile | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from quadrat.errors import ImageError, MissingReaderError
 from quadrat.files.sources import MRXS_ENDING
 from quadrat.grid import Window
 from quadrat.images.budget import MB
-from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
+from quadrat.images.image import HeldFiles, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.resampled import ResampledReader
 from quadrat.images.resolution import level_of_size
 from quadrat.images.selection import refuse_planes
@@ -79,7 +79,7 @@ def open_image(
     return Image(path, _open_file(path, plane), memory_mb)
 
 
-class Image:
+class Image(HeldFiles):
     """An open image: its levels, and the pixels of each. It is made by `open_image`.
 
     It is used by one thread at a time.
@@ -96,7 +96,7 @@ class Image:
     def __init__(self, path: str, file: ImageFile, memory_mb: float | None = None):
         self.path, self.memory_mb = path, memory_mb
         self._file, self._held = file, ExitStack()
-        self._held.enter_context(closing(file))
+        self._held.callback(file.close)
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
@@ -131,7 +131,7 @@ class Image:
         from quadrat.images.mask import open_mask
 
         mask = open_mask(self.path)
-        return mask and self._held.enter_context(closing(mask))
+        return mask and self._held.enter_context(mask)
 
     def level_for(
         self, *, mpp: float | None = None, gsd: float | None = None, default_mpp: float | None = None
@@ -266,16 +266,6 @@ class Image:
             raise ValueError(f"{wanted} is empty or begins outside the level, which is {size}")
         with closing(reader.read_blocks([wanted], threads)) as blocks:
             return next(blocks).copy()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()
 
 
 def _open_file(path: str, plane: dict[str, int] | None) -> ImageFile:
