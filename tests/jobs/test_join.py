@@ -80,17 +80,6 @@ def both(tasks_of, make_task):
     return predict
 
 
-@pytest.fixture
-def user_code(write_model):
-    """Return a function from a user's source to the configuration of its predictor."""
-
-    def configure(source, name="predict_patch", **changes):
-        source = f"import numpy as np\n{source}"
-        return {"kind": "python", "path": write_model(source), "name": name} | changes
-
-    return configure
-
-
 @pytest.mark.parametrize("edge", ["drop", "pad", "partial", "shift"])
 @pytest.mark.parametrize("stride", [20, 32, 45])
 def test_joined_result_is_that_of_the_whole_image_byte_for_byte(write_large, both, edge, stride):

@@ -35,17 +35,6 @@ def run(make_task):
     return predict_and_read
 
 
-@pytest.fixture
-def user_code(write_model):
-    """Return a function from a user's source to the configuration of its predictor."""
-
-    def configure(source, name="predict_patch", **changes):
-        source = f"import numpy as np\n{source}"
-        return {"kind": "python", "path": write_model(source), "name": name} | changes
-
-    return configure
-
-
 def full_patches(pixels):
     height, width = pixels.shape[:2]
     return [

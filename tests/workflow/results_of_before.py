@@ -13,13 +13,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pyarrow.parquet as pq
 import tifffile
 import yaml
-from onnx import TensorProto, helper, numpy_helper
 
-from studies import Study
+from studies import Study, write_network
 
 ARCHIVE = Path(__file__).with_suffix(".tar.xz")
 RECORD = Path(__file__).with_suffix(".json")
@@ -69,7 +67,7 @@ def slides(study):
     dict
         What the study holds once it is finished.
     """
-    write_network(study.path / "network.onnx")
+    write_network(study.path / "network.onnx", [1, 0.5, 0.25])
     study.configure(
         patch_size=8,
         predictor={"kind": "onnx", "path": "network.onnx", "scale": 0.5},
@@ -149,23 +147,6 @@ def write_vrt(path, sources):
         for band, name in enumerate(sources, start=1)
     )
     path.write_text(f'<VRTDataset rasterXSize="128" rasterYSize="128">{"".join(bands)}</VRTDataset>')
-
-
-def write_network(path):
-    """Write a network that weighs the means of three channels, with its weights in a file beside it.
-
-    Its predictions can be added up in any order: no version of onnxruntime rounds them.
-    """
-    weights = numpy_helper.from_array(np.array([[1], [0.5], [0.25]], np.float32), "weights")
-    nodes = [
-        helper.make_node("ReduceMean", ["x"], ["means"], axes=[2, 3], keepdims=0),
-        helper.make_node("MatMul", ["means", "weights"], ["y"]),
-    ]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, None, None])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])]
-    graph = helper.make_graph(nodes, "network", inputs, outputs, [weights])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(made, path, save_as_external_data=True, location="weights.data", size_threshold=0)
 
 
 def write_regions(path, left):

@@ -2,27 +2,10 @@
 
 import csv
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from quadrat import predict_image
-from studies import write_image
-
-
-def write_network(path, weight):
-    """Write a network that weighs the means of three channels, with its weights in a file beside it."""
-    weights = numpy_helper.from_array(np.full((3, 1), weight, np.float32), "weights")
-    nodes = [
-        helper.make_node("ReduceMean", ["x"], ["means"], axes=[2, 3], keepdims=0),
-        helper.make_node("MatMul", ["means", "weights"], ["y"]),
-    ]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, None, None])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])]
-    graph = helper.make_graph(nodes, "network", inputs, outputs, [weights])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(made, path, save_as_external_data=True, location="weights.data", size_threshold=0)
+from studies import write_image, write_network
 
 
 def expected(pixels, weight):
@@ -37,7 +20,7 @@ def test_images_are_predicted_again_when_the_weights_of_their_model_change(study
     pixels = write_image(study.images / "a.tif", 1)
     model = {"kind": "onnx", "path": "network.onnx"}
     study.configure(predictor=model, retries=0)
-    write_network(study.path / "network.onnx", 0.5)
+    write_network(study.path / "network.onnx", [0.5] * 3)
     first = study.run()
     assert (first.code, first.predicted) == (0, 1), first.output
     assert study.dictionary["a.tif"] == pytest.approx(expected(pixels, 0.5), rel=1e-5)
@@ -48,7 +31,7 @@ def test_images_are_predicted_again_when_the_weights_of_their_model_change(study
     whole = (study.path / "network.onnx").read_bytes()
 
     (study.path / "weights.data").unlink()  # onnx appends to it
-    write_network(study.path / "network.onnx", 0.25)
+    write_network(study.path / "network.onnx", [0.25] * 3)
     assert (study.path / "network.onnx").read_bytes() == whole
     second = study.run()
     assert (second.code, second.predicted) == (0, 1), second.output
@@ -58,7 +41,7 @@ def test_images_are_predicted_again_when_the_weights_of_their_model_change(study
 def test_gpu_that_is_asked_for_and_missing_is_the_failure_of_each_image(study):
     write_image(study.images / "a.tif", 1)
     study.configure(predictor={"kind": "onnx", "path": "network.onnx", "device": "cuda"}, retries=0)
-    write_network(study.path / "network.onnx", 0.5)
+    write_network(study.path / "network.onnx", [0.5] * 3)
     run = study.run("--quiet", "host")
     assert run.code == 1
     assert "gpu=1" in run.output
