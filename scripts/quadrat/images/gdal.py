@@ -146,7 +146,7 @@ class GdalReader:
             nodata=self._nodata(),
             alpha=self._alpha(),
             crs=crs.to_string() if crs else None,
-            # GDAL reads the world file of a BMP whatever it is told, and that is not watched.
+            # GDAL reads the world file of a BMP whatever its options are, and that is not watched.
             transform=None if transform.is_identity or dataset.driver == "BMP" else tuple(transform)[:6],
             **self._scaling(),
             decoders={"gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
@@ -154,7 +154,7 @@ class GdalReader:
         )
 
     def _scaling(self) -> dict[str, Any]:
-        """Return scales and offsets; GDAL gives 1 and 0 where the file tells none."""
+        """Return scales and offsets; GDAL gives 1 and 0 where the file has none."""
         scales, offsets = self._full.scales, self._full.offsets
         is_told = set(scales) != {1.0} or set(offsets) != {0.0}
         if self._palette is not None or not is_told:

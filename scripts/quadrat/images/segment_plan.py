@@ -131,7 +131,7 @@ class SegmentPlan:
 
 
 def _touched(segments: Segments, windows: Iterable[Window]) -> np.ndarray:
-    """Tell for each (row, col) of the segments whether it holds pixels of a window."""
+    """Return for each (row, col) of the segments whether it holds pixels of a window."""
     touched = np.zeros((len(segments.rows), len(segments.cols)), bool)
     for y, x, height, width in windows:
         rows, cols = segments.rows.touching(y, y + height), segments.cols.touching(x, x + width)

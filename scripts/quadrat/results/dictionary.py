@@ -64,11 +64,11 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
         if as_json:
             as_json.finish()
     if values > json_max_values:
-        told = (
+        note = (
             f"{values:,} values are more than json_max_values {json_max_values:,}: "
             f"use quadrat.open_predictions({folder.path!r})"
         )
-        replace_file(folder.json, orjson.dumps(told) + b"\n", folder.path)
+        replace_file(folder.json, orjson.dumps(note) + b"\n", folder.path)
     return schema.field("prediction").type
 
 

@@ -69,7 +69,7 @@ class ResultsFolder:
 
     @property
     def inspected(self) -> str:
-        """The table of what the images' headers tell."""
+        """The table of what the headers of the images contain."""
         return f"{self.path}/inspect.tsv"
 
     @property
@@ -256,8 +256,8 @@ class ResultsFolder:
         others = [path for path in places if os.stat(path).st_uid != os.geteuid()]
         if others and os.geteuid() != 0:  # root in a container works on the files of somebody else
             lines.append(f"warning: {others[0]}: belongs to another user")
-        told = "; who may write to the results can change them: share them only with users whom you trust"
-        return [line + told for line in lines]
+        advice = "; who may write to the results can change them: share them only with users whom you trust"
+        return [line + advice for line in lines]
 
     def remove_leftovers(self) -> None:
         """Remove what killed jobs left half-written; such a job that is still at work fails at its end.

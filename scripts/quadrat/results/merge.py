@@ -29,7 +29,7 @@ def merge_predictions(
     images: list[PlannedImage],
     settings: dict[str, Any],
     recipe: dict[str, Any],
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> str:
     """Merge the results of all images.
 
@@ -46,7 +46,7 @@ def merge_predictions(
         The effective configuration.
     recipe : dict
         What the versions were made from.
-    tell : callable
+    log : callable
         Takes the lines that a person should read.
 
     Returns
@@ -68,7 +68,7 @@ def merge_predictions(
         with writing(path), suppress(FileNotFoundError):
             remove(path, folder.path)
     for line in _warnings(results):
-        tell(line)
+        log(line)
     ok = [result for result in results if result.status == "ok"]
     prediction_type = write_dictionary(ok, folder, settings["json_max_values"])
     replace_file(folder.images, _image_table(results, columns), folder.path)

@@ -33,7 +33,7 @@ class Scratch:
 
 DEFLATE = (8, 32946, 50013)
 
-# And ZSTD (the number of old files too) and LZMA: they write into given memory, and tell how much.
+# And ZSTD (the number of old files too) and LZMA: they write into given memory, and report how much.
 BYTE_CODECS = (*DEFLATE, 34926, 50000, 34925)
 SAMPLE_FORMATS = (1, 2, 3)  # unsigned, signed, floating point
 
@@ -56,7 +56,7 @@ class ByteDecoder:
 
     @staticmethod
     def can_decode(page: tifffile.TiffPage) -> bool:
-        """Tell whether the bytes that the codec of a page gives are its samples, or differences of them."""
+        """Return whether the bytes that the codec of a page gives are its samples, or differences of them."""
         return (
             page.compression in BYTE_CODECS
             and page.predictor in (1, 2)
@@ -116,7 +116,7 @@ class LzwDecoder:
 
     @staticmethod
     def can_decode(page: tifffile.TiffPage) -> bool:
-        """Tell whether the segments of a page are LZW of samples that libtiff gives as numpy has them."""
+        """Return whether the segments of a page are LZW of samples that libtiff gives as numpy has them."""
         return (
             page.compression == LZW
             and page.predictor in (1, 2, 3)

@@ -108,7 +108,7 @@ def alpha_of(page: TiffPage) -> int | None:
 
 
 def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, Any]:
-    """Return the scales and offsets of channels, counted from 0; empty where the file tells neither.
+    """Return the scales and offsets of channels, counted from 0; empty where the file has neither.
 
     References
     ----------
@@ -117,14 +117,14 @@ def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, Any]:
     """
     try:
         items = ElementTree.fromstring(page.tags.valueof(42112) or "<none/>").iter("Item")
-        told = {(item.get("role"), int(item.get("sample", 0))): item.text for item in items}
+        stored = {(item.get("role"), int(item.get("sample", 0))): item.text for item in items}
         scales, offsets = (
-            tuple(float(told.get((role, channel)) or default) for channel in channels)
+            tuple(float(stored.get((role, channel)) or default) for channel in channels)
             for role, default in (("scale", 1), ("offset", 0))
         )
     except (ElementTree.ParseError, ValueError):
         return {}
-    if page.photometric == PALETTE or not {"scale", "offset"} & {role for role, _ in told}:
+    if page.photometric == PALETTE or not {"scale", "offset"} & {role for role, _ in stored}:
         return {}
     return {"scales": scales, "offsets": offsets}
 
