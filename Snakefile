@@ -25,7 +25,7 @@ rule all:
     input:
         results.merge_mark,
         results.checked if settings.on_failure == "fail" else [],
-        [results.overview, wanted_drawings] if settings.maps else [],
+        results.overview if settings.maps else [],
 
 
 onstart:
@@ -33,10 +33,10 @@ onstart:
 
 
 onsuccess:
-    drawings.forget_batches()
+    drawings.forget_parts()
     this_run.on_success()
 
 
 onerror:
-    drawings.forget_batches()
+    drawings.forget_parts()
     this_run.on_error()

@@ -99,6 +99,7 @@ GOOD = [
     ("channels", None, None),
     ("level", 2, 2),
     ("maps", "false", False),
+    ("maps", "auto", "auto"),
     ("maps", "{channels: [3, 2, 1]}", {"channels": [3, 2, 1]}),
     ("maps", {"channels": [1]}, {"channels": [1]}),
     ("plane", None, None),

@@ -78,7 +78,7 @@ class Settings:
     retries: int
     allow_removed: bool
     json_max_values: int
-    maps: bool | dict[str, list[int]]
+    maps: bool | str | dict[str, list[int]]
     verify: str
 
     @property

@@ -8,10 +8,10 @@ from PIL import Image
 
 from quadrat.files.keys import encode
 from quadrat.grid import PatchGrid
+from quadrat.images.thumbnail import Thumbnail
 from quadrat.results.writer import PredictionWriter
 from quadrat.views.page import write_page
 from quadrat.views.patch_map import read_patch_map
-from quadrat.views.thumbnail import Thumbnail
 
 NASTY = "<script>document.title='bad'</script><img src=x onerror=\"document.title='bad'\">"
 

@@ -26,7 +26,7 @@ from quadrat.processes.child import run_in_child
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.links import link_results
 from quadrat.results.merge import merge_predictions
-from quadrat.results.tables import write_manifest
+from quadrat.results.tables import PlannedImage, write_manifest
 from quadrat.results.writer import PredictionWriter
 from quadrat.run.inspection import answer, inspect_images
 from quadrat.run.record import write_run_record
@@ -39,13 +39,14 @@ IMAGE, BROKEN, VOID = "north/a.tif", "north/broken.tif", "north/void.tif"
 FOLDER = ResultsFolder("results")
 DRAWINGS = DrawingsFolder("results", True)
 DRAWING = DRAWINGS.at(IMAGE, VERSION, IMAGE)
+PLANNED = PlannedImage(IMAGE, IMAGE, VERSION, "1-2", f"images/{IMAGE}", 1)
 RESULT, VOID_RESULT = (FOLDER.version_path(name, VERSION) for name in (IMAGE, VOID))
 BROKEN_RESULT = FOLDER.version_path(BROKEN, VERSION)
 OLD_NAME, NEW_NAME = (FOLDER.version_path(f"north/my{mark}20a.tif", VERSION) for mark in "%+")
 LOG = FOLDER.log("predict_image", f"{IMAGE}.{VERSION}")
 SHARD = FOLDER.shard_path(IMAGE, VERSION, "0-9")
 LEFT = f"{FOLDER.versions}/north/.left.tmp"
-MARK = DRAWINGS.batch_path(0, 0, "ab")
+MARK = DRAWINGS.part_path("0-0.new", "ab")
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def merge(study):
 
 
 def draw(study):
-    draw_image(RESULT, study.image, DRAWING, DRAWINGS, 1, 1000, print)
+    draw_image(PLANNED, DRAWINGS, 1, 1000, print)
 
 
 def overview(study):
@@ -181,7 +182,7 @@ REMOVES = {
     "shard of a merge": (drop_shard, SHARD),
     "leftover": (lambda study: FOLDER.remove_leftovers(), LEFT),
     "link of another image": (merge, f"{FOLDER.links}/gone/b.tif.parquet"),
-    "mark of a batch": (lambda study: DRAWINGS.forget_batches(), MARK),
+    "mark of a part": (lambda study: DRAWINGS.forget_parts(), MARK),
     "export of a run before": (partial(no_export, "wsinfer"), f"results/wsinfer/{IMAGE}.csv"),
 }
 
@@ -263,7 +264,7 @@ def test_operation_does_its_work_where_nothing_is_planted(study, name):
     prepare(name, path)
     if name in MAKES and path not in (RESULT, FOLDER.content_log):
         Path(path).unlink(missing_ok=True)
-    if name == "mark of a batch":
+    if name == "mark of a part":
         make_file(path)
     assert attempt(do, study) is None
     assert os.path.lexists(path) == (name in MAKES)

@@ -10,10 +10,14 @@ from PIL import Image
 
 from quadrat.errors import ResultsError
 from quadrat.files.log import job_log
+from quadrat.files.text import table_bytes
+from quadrat.images import thumbnail
+from quadrat.images.thumbnail import load_thumbnail, read_thumbnail
 from quadrat.jobs.predict import predict_image
-from quadrat.views import thumbnail
+from quadrat.results.folder import TABLE_COLUMNS
+from quadrat.results.tables import PlannedImage
 from quadrat.views.draw import draw_image, draw_images
-from quadrat.views.drawings import Drawing, DrawingsFolder
+from quadrat.views.drawings import DrawingsFolder
 
 MARK = "PATIENT-4711"
 VERSION = "0123456789ab"
@@ -23,19 +27,36 @@ MEMORY_MB = 4000
 
 
 @pytest.fixture
-def draw(make_task, results, tmp_path):
+def folder(results):
+    return DrawingsFolder(results.path, True)
+
+
+@pytest.fixture
+def predict(make_task, results):
+    """Return a function that predicts an image, lists it in images.tsv, and returns it as it was planned."""
+    rows = []
+
+    def predicted(path, **fields):
+        predict_image(make_task(path, output=results.version_path(path.name, VERSION), **fields))
+        rows.append([path.name, "ok", 1, *[""] * (len(TABLE_COLUMNS) - 3)])
+        Path(results.images).write_bytes(table_bytes(TABLE_COLUMNS, rows))
+        return PlannedImage(path.name, path.name, VERSION, "1-2", str(path), 1)
+
+    return predicted
+
+
+@pytest.fixture
+def draw(predict, folder):
     """Return a function that predicts and draws an image, and returns its map and page."""
 
     def drawn(path, between=lambda: None):
-        task = make_task(path, output=results.version_path(path.name, VERSION))
-        predict_image(task)
+        image = predict(path)
         between()
         lines = []
-        folder = DrawingsFolder(str(tmp_path), True)
-        drawing = Drawing("", "", str(tmp_path / "map.png"), str(tmp_path / "page.html"))
-        draw_image(task.output, str(path), drawing, folder, 1, MEMORY_MB, lines.append)
+        draw_image(image, folder, 1, MEMORY_MB, lines.append)
+        drawing = folder.at(image.key, image.version)
         picture = np.asarray(Image.open(drawing.map).convert("RGB"))
-        return picture, (tmp_path / "page.html").read_bytes(), lines
+        return picture, Path(drawing.page).read_bytes(), lines
 
     return drawn
 
@@ -58,22 +79,18 @@ def test_image_that_cannot_be_read_any_more_is_drawn_on_grey(draw, write_tiff):
     ],
 )
 def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_as_they_are(
-    make_task, write_tiff, results, tmp_path, monkeypatch, ends, why
+    predict, write_tiff, folder, tmp_path, monkeypatch, ends, why
 ):
-    images, open_image = {}, thumbnail.open_image
-    for name in ("a.tif", "b.tif", "c.tif"):
-        task = make_task(write_tiff(name).path, output=results.version_path(name, VERSION))
-        predict_image(task)
-        images[task.output] = task.path
+    images = [predict(write_tiff(name).path) for name in ("a.tif", "b.tif", "c.tif")]
+    open_image = thumbnail.open_image
 
     def open_or_end(path, *chosen):
         return ends() if path.endswith("b.tif") else open_image(path, *chosen)
 
     monkeypatch.setattr(thumbnail, "open_image", open_or_end)
-    folder = DrawingsFolder(results.path, True)
     with job_log(tmp_path / "log") as log:
-        draw_images(images, folder, 1, MEMORY_MB, log)
-    pages = [Path(folder.of_result(path).page).read_text() for path in images]
+        draw_images(images, folder, True, 1, MEMORY_MB, log)
+    pages = [Path(folder.at(image.key, image.version).page).read_text() for image in images]
     assert [why in page for page in pages] == [False, True, False]
     log = (tmp_path / "log").read_text()
     assert log.splitlines()[-1].startswith("b.tif: drawn without its picture: ")
@@ -82,10 +99,9 @@ def test_image_that_ends_the_process_that_draws_is_drawn_on_grey_and_all_others_
 
 
 def test_image_whose_process_is_ended_once_is_drawn_as_it_is(
-    make_task, write_tiff, results, tmp_path, monkeypatch
+    predict, write_tiff, folder, tmp_path, monkeypatch
 ):
-    task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", VERSION))
-    predict_image(task)
+    image = predict(write_tiff("a.tif").path)
     open_image, struck = thumbnail.open_image, tmp_path / "struck"
 
     def strike_once(path, *chosen):
@@ -95,23 +111,37 @@ def test_image_whose_process_is_ended_once_is_drawn_as_it_is(
         return open_image(path, *chosen)
 
     monkeypatch.setattr(thumbnail, "open_image", strike_once)
-    folder = DrawingsFolder(results.path, True)
     with job_log(tmp_path / "log") as log:
-        draw_images({task.output: task.path}, folder, 1, MEMORY_MB, log)
+        draw_images([image], folder, True, 1, MEMORY_MB, log)
     assert "without its picture" not in (tmp_path / "log").read_text()
-    page = Path(folder.of_result(task.output).page).read_text()
+    page = Path(folder.at(image.key, image.version).page).read_text()
     assert "ended by SIGKILL" not in page
 
 
-def test_drawing_that_cannot_be_written_is_one_line(make_task, write_tiff, results, tmp_path):
-    task = make_task(write_tiff("a.tif").path, output=results.version_path("a.tif", VERSION))
-    predict_image(task)
-    folder = DrawingsFolder(results.path, True)
+def test_drawing_that_cannot_be_written_is_one_line(predict, write_tiff, folder, tmp_path):
+    image = predict(write_tiff("a.tif").path)
     Path(folder.path).parent.mkdir(parents=True)
     Path(folder.path).write_text("in the way")
     refused = pytest.raises(ResultsError, match=r"a\.tif: cannot be drawn: .* cannot be written: ")
     with job_log(tmp_path / "log") as log, refused:
-        draw_images({task.output: task.path}, folder, 1, MEMORY_MB, log)
+        draw_images([image], folder, True, 1, MEMORY_MB, log)
+
+
+def test_picture_that_a_prediction_saved_is_drawn_without_a_look_at_the_image(
+    predict, write_tiff, folder, tmp_path
+):
+    image = write_tiff("a.tif")
+    saved = folder.thumbnail("a.tif", VERSION)
+    thumbnail = {"path": saved, "channels": None, "shards": []}
+    planned = predict(image.path, thumbnail=thumbnail, results=folder.results)
+    before = read_thumbnail(image.path, None, None, 1, None)
+    np.testing.assert_array_equal(load_thumbnail(saved).pixels, before.pixels)
+    image.path.write_bytes(b"gone")
+    with job_log(tmp_path / "log") as log:
+        draw_images([planned], folder, True, 1, MEMORY_MB, log)
+    assert "without its picture" not in (tmp_path / "log").read_text()
+    assert folder.at("a.tif", VERSION).is_there
+    assert not Path(saved).exists()
 
 
 def test_text_label_and_overview_of_a_slide_reach_neither_map_nor_page(draw, images):

@@ -6,7 +6,7 @@ from quadrat.files.text import table_bytes
 from quadrat.results.folder import TABLE_COLUMNS
 from quadrat.results.merge import merge_predictions
 from quadrat.results.tables import PlannedImage
-from quadrat.views.drawings import BATCH_BYTES, DrawingsFolder
+from quadrat.views.drawings import FEWEST, MOST, MOST_BYTES, DrawingsFolder, parts
 
 A, B = (
     PlannedImage(name, name, "0123456789ab", "1-2", f"images/{name}", 1) for name in ("a.tif", "north/b.tif")
@@ -32,24 +32,40 @@ def draw(drawing):
     Path(drawing.page).touch()
 
 
-def test_images_with_predictions_are_drawn(folder):
-    (drawing,) = folder.current([A, B])
-    assert drawing.filename == "north/b.tif"
-    assert not drawing.is_there
-    draw(drawing)
-    assert drawing.is_there
+def save_thumbnail(folder, image):
+    path = Path(folder.thumbnail(image.key, image.version))
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
+def test_images_with_predictions_are_drawn_and_shown_once_they_are(folder):
+    assert folder.undrawn([A, B], is_all=True) == [B]
+    assert folder.current([A, B]) == []
+    draw(folder.at(B.key, B.version))
+    assert folder.undrawn([A, B], is_all=True) == []
+    assert [drawing.filename for drawing in folder.current([A, B])] == ["north/b.tif"]
+
+
+def test_only_images_that_a_run_predicts_or_left_undrawn_are_drawn_unless_all_are(folder):
+    assert folder.undrawn([A, B], is_all=False) == []
+    assert folder.undrawn([A, B], is_all=False, predicted={"a.tif"}) == [A]
+    save_thumbnail(folder, B)
+    assert folder.undrawn([A, B], is_all=False) == [B]
+
+
+def test_nothing_is_known_of_a_folder_without_results(results):
+    assert DrawingsFolder(results.path, True).undrawn([A, B], is_all=True) == []
 
 
 def test_image_whose_name_looks_like_a_formula_is_drawn(write_result, make_settings):
     image = PlannedImage("-1.tif", "-1.tif", "0123456789ab", "1-2", "images/-1.tif", 1)
     settings = make_settings()
     merge_predictions([write_result("-1.tif", [0.5])], [image], settings.as_dict(), {}, lambda line: None)
-    (drawing,) = DrawingsFolder(settings.results, True).current([image])
-    assert drawing.filename == "-1.tif"
+    assert DrawingsFolder(settings.results, True).undrawn([image], is_all=True) == [image]
 
 
-def test_nothing_is_drawn_when_maps_are_off(folder):
-    assert DrawingsFolder(folder.results, False).current([A, B]) == []
+def test_maps_that_are_drawn_with_auto_are_those_of_true(folder):
+    assert DrawingsFolder(folder.results, "auto").at("a.tif", "1") == folder.at("a.tif", "1")
 
 
 def test_other_versions_and_other_channels_are_drawn_elsewhere(folder):
@@ -73,29 +89,33 @@ def test_drawings_of_other_images_versions_and_channels_are_superseded(folder):
     assert DrawingsFolder(folder.results, False).superseded([A, B]) == sorted([*old[2:], *current[2:]])
 
 
-def test_small_images_are_drawn_together_and_large_ones_alone(folder):
-    sizes = {"a.tif": 10, "b.tif": 10, "c.tif": BATCH_BYTES, "d.tif": 10, "e.tif": 10}
+def test_large_images_are_drawn_alone_and_small_ones_by_all_cores():
+    sizes = {"a.tif": 10, "b.tif": 10, "c.tif": MOST_BYTES, "d.tif": 10, "e.tif": 10}
     planned = [PlannedImage(name, name, "0123456789ab", "1-2", name, size) for name, size in sizes.items()]
-    write_table(folder.results, {name: "failed" if name == "d.tif" else "ok" for name in sizes})
-    batches = [folder.batch_path(*places, "1f") for places in [(0, 1), (2, 2), (4, 4)]]
-    assert folder.missing_batches(planned, "1f") == batches
-    draw(folder.at("b.tif", "0123456789ab"))
-    draw(folder.at("c.tif", "0123456789ab"))
-    assert folder.missing_batches(planned, "1f") == [folder.batch_path(0, 4, "1f")]
+    undrawn = [image for image in planned if image.filename != "d.tif"]
+    assert parts(planned, undrawn, 1) == ["0-1", "2-2", "4-4"]
+    assert parts(planned, planned[3:4], 1) == ["3-3"]
+    small = [PlannedImage(str(place), str(place), "0", "1-2", "", 10) for place in range(80)]
+    assert parts(small, small, 1) == [f"0-{MOST - 1}", f"{MOST}-79"]
+    assert parts(small, small, 2) == ["0-39", "40-79"]
+    assert len(parts(small, small, 64)) == 80 // FEWEST
 
 
-def test_marks_of_batches_are_forgotten_and_drawings_kept(folder):
+def test_marks_of_parts_are_forgotten_and_drawings_kept(folder):
     drawing = folder.at("a.tif", "0123456789ab")
     draw(drawing)
-    Path(folder.batch_path(0, 1, "1f")).touch()
-    folder.forget_batches()
+    mark = Path(folder.part_path("0-1.new", "1f"))
+    mark.touch()
+    folder.forget_parts()
     assert drawing.is_there
-    assert not Path(folder.batch_path(0, 1, "1f")).exists()
+    assert not mark.exists()
 
 
-def test_drawings_are_found_from_a_result(folder, results):
-    drawing = folder.at("north/a.tif", "0123456789ab")
-    assert folder.of_result(results.version_path("north/a.tif", "0123456789ab")) == drawing
+def test_thumbnails_of_other_versions_are_superseded(folder):
+    for image in (A, B):
+        (path := Path(folder.thumbnail(image.key, image.version))).parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert folder.superseded([B]) == [folder.thumbnail(A.key, A.version)]
 
 
 def test_report_shows_map_and_page(folder):
@@ -103,6 +123,14 @@ def test_report_shows_map_and_page(folder):
     assert dict(drawing.views) == {drawing.map: "map", drawing.page: "patch by patch"}
 
 
-@pytest.mark.parametrize(("maps", "channels"), [(True, None), ({"channels": [3, 2, 1]}, [3, 2, 1])])
-def test_pictures_show_the_channels_of_the_configuration(maps, channels):
-    assert DrawingsFolder("results", maps).channels == channels
+@pytest.mark.parametrize(
+    ("maps", "channels", "shown"),
+    [
+        ("auto", None, None),
+        ({"channels": [3, 2, 1]}, [4], [3, 2, 1]),
+        (True, [4, 3, 2, 8], [4, 3, 2]),
+        (True, [8, 4], [8]),
+    ],
+)
+def test_pictures_show_the_channels_of_the_configuration_or_the_first_that_are_read(maps, channels, shown):
+    assert DrawingsFolder("results", maps, channels).shown == shown

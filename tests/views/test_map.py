@@ -3,10 +3,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from quadrat.images.thumbnail import Thumbnail, blank_thumbnail
 from quadrat.results.display import CLASS_COLOURS, OTHER_COLOUR, class_colours
 from quadrat.views.map import MOST_PANELS, draw_map, panels
 from quadrat.views.patch_map import PatchMap
-from quadrat.views.thumbnail import Thumbnail, blank_thumbnail
 
 GREY = Thumbnail(np.full((200, 300, 3), 128, np.uint8), (2.0, 2.0))
 

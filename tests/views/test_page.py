@@ -4,10 +4,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from quadrat.images.thumbnail import Thumbnail, blank_thumbnail
 from quadrat.results.display import class_colours
 from quadrat.views.page import MOST_PATCHES, write_page
 from quadrat.views.patch_map import PatchMap
-from quadrat.views.thumbnail import Thumbnail, blank_thumbnail
 
 PICTURE = Thumbnail(np.full((50, 50, 3), 128, np.uint8), (4.0, 4.0))
 

@@ -20,7 +20,7 @@ def _drawn(tmp_path_factory):
     (study.images / "broken.tif").write_bytes(b"II*\0" + bytes(100))
     run = study.run()
     assert run.code == 0, run.output
-    assert run.jobs("draw_maps") == 1, run.output
+    assert (run.jobs("draw_maps"), run.jobs("write_overview")) == (0, 1), run.output
     return study
 
 
@@ -72,6 +72,7 @@ def test_what_is_drawn_stays_and_is_reported_whatever_snakemake_remembers(drawn)
 
 
 def test_only_added_images_and_deleted_maps_are_drawn(drawn):
+    drawn.configure(maps=True)
     write_image(drawn.images / "c.tif", 4)
     (drawn.images / "b.tif").unlink()
     deleted = (drawn.results / "maps/north/a.tif.png").resolve()
@@ -85,3 +86,48 @@ def test_only_added_images_and_deleted_maps_are_drawn(drawn):
     kept = {path for path in before if "b.tif" in path.parent.name}
     assert len(kept) == 2
     assert all(drawings(drawn)[path] == before[path] for path in kept)
+
+
+def test_maps_that_a_person_asked_for_stay_and_belong_to_the_results(drawn):
+    before = drawings(drawn)
+    shutil.rmtree(drawn.results / ".quadrat/drawings")
+    assert drawn.run().nothing_to_be_done  # an earlier run has predicted and drawn them
+    asked = drawn.run("maps")
+    assert (asked.code, asked.predicted, asked.jobs("maps")) == (0, 0, 1), asked.output
+    assert drawings(drawn).keys() == before.keys()
+    write_image(drawn.images / "c.tif", 4)
+    run = drawn.run()
+    assert (run.code, run.predicted) == (0, 1), run.output
+    assert shown(drawn) == names("b.tif", "c.tif", "north/a.tif")
+    assert "0 superseded results removed" in drawn.run("prune").output
+    assert shown(drawn) == names("b.tif", "c.tif", "north/a.tif")
+
+
+def test_run_of_more_than_a_hundred_images_draws_none(tmp_path):
+    study = Study(tmp_path / "study")
+    study.images.mkdir(parents=True)
+    study.configure(patch_size=PATCH_SIZE)
+    for seed in range(100):
+        write_image(study.images / f"{seed:03}.tif", seed, height=8, width=8)
+    assert "draw_maps" in study.run("--dry-run").output
+    write_image(study.images / "100.tif", 100, height=8, width=8)
+    planned = study.run("--dry-run")
+    assert (planned.code, "draw_maps" in planned.output) == (0, False), planned.output
+    study.configure(maps=True)
+    assert "draw_maps" in study.run("--dry-run").output
+
+
+@pytest.mark.parametrize("shard_pixels", [None, 150 * 200])
+def test_picture_is_made_of_the_pixels_that_are_predicted_and_kept_until_it_is_drawn(tmp_path, shard_pixels):
+    study = Study(tmp_path / "study")
+    study.images.mkdir(parents=True)
+    study.configure(patch_size=PATCH_SIZE, shard_pixels=shard_pixels)
+    pixels = write_image(study.images / "a.tif", 1, height=410, width=210, tile=(16, 16))
+    run = study.run("--until", "merge_predictions")
+    assert run.code == 0, run.output
+    (saved,) = study.results.rglob(".quadrat/thumbnails/*/*.npz")
+    np.testing.assert_array_equal(np.load(saved)["pixels"], pixels)
+    again = study.run()
+    assert (again.code, again.predicted) == (0, 0), again.output
+    assert shown(study) == names("a.tif")
+    assert not list(study.results.rglob("*.npz"))

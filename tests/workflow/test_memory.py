@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 import tifffile
 from PIL import Image
 
+from quadrat.files.text import table_bytes
 from quadrat.grid import PatchGrid
+from quadrat.results.folder import TABLE_COLUMNS, ResultsFolder
+from quadrat.results.tables import PlannedImage, write_manifest
 from quadrat.results.writer import PredictionWriter
 from studies import PROJECT
 
@@ -109,15 +113,24 @@ def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_p
     grid = PatchGrid(18_000, 36_000)
     positions = [(i // grid.cols, i % grid.cols, window) for i, window in enumerate(grid.windows())]
     known = {"filename": "large.tif", "version": "0123456789ab", "content_id": "1-2", "content_hash": None}
-    result = tmp_path / "versions/large.tif.0123456789ab.parquet"
+    planned = PlannedImage("large.tif", "large.tif", "0123456789ab", "1-2", str(image), 1)
+    results = ResultsFolder(str(tmp_path))
+    write_manifest(results.manifest, [planned], results.path)
+    cells = ["large.tif", "ok", len(grid), *[""] * (len(TABLE_COLUMNS) - 3)]
+    Path(results.images).write_bytes(table_bytes(TABLE_COLUMNS, [cells]))
+    result = results.version_path("large.tif", "0123456789ab")
     with PredictionWriter(result) as writer:
         writer.append(positions, np.arange(float(len(grid))))
         writer.finish(described(grid) | known | {"counts": {"patches": len(grid)}})
     job = {
-        "input": {"results": [str(result)]},
+        "input": {},
         "output": [str(tmp_path / "drawn")],
         "log": [str(tmp_path / "job.log")],
-        "params": {"drawings": {"results": str(tmp_path), "maps": True}, "images": [str(image)]},
+        "params": {
+            "drawings": {"results": str(tmp_path), "maps": True, "channels": None},
+            "is_all": True,
+            "part": "0-0",
+        },
         "resources": {"mem_mb": 1000},
     }
     code, megabytes = run_job("draw_maps.py", job)

@@ -12,7 +12,7 @@ import yaml
 from studies import PATCH_SIZE, PROJECT, Study
 
 RULES = """
-    all check_failures draw_maps geopackage geoparquet geotiff inspect merge_predictions predict_image
+    all check_failures draw_maps geopackage geoparquet geotiff inspect maps merge_predictions predict_image
     predict_shard prune qupath superseded write_overview wsinfer
 """
 
@@ -42,7 +42,7 @@ DEFAULTS = {
     "retries": 2,
     "allow_removed": False,
     "json_max_values": 10_000_000,
-    "maps": True,
+    "maps": "auto",
     "verify": "content",
 }
 
@@ -60,7 +60,6 @@ FILES = """
     images.tsv
     inspect.tsv
     logs/check_failures.log
-    logs/draw_maps/0-0.N.log
     logs/inspect.log
     logs/merge_predictions.log
     logs/predict_image/a.tif.V.log

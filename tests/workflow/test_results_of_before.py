@@ -45,4 +45,4 @@ def test_finished_study_is_taken_as_it_is(tmp_path):
 
 def test_interrupted_study_computes_only_the_image_whose_shards_another_version_wrote(tmp_path):
     # Its four shards, since two of them are .npz files; their join; and the drawings of their image.
-    run_again(tmp_path, "slides", predict_shard=4, predict_image=1, draw_maps=1)
+    run_again(tmp_path, "slides", predict_shard=4, predict_image=1, write_overview=1)

@@ -3,12 +3,14 @@
 Required: `config`. Defines `this_run`, `settings`, `results` and `plan()`.
 """
 
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from quadrat.run.snakemake import SnakemakeRun, asked_once
+from quadrat.run.summary import is_merged
 from quadrat.settings import gpus
 
 this_run = SnakemakeRun(workflow, config)
@@ -49,10 +51,28 @@ def image_task(wildcards):
         "predictor": settings.predictor,
         "predictor_files": plan().predictor_files,
         "regions": plan().regions_of(image),
+        "thumbnail": thumbnail(image, shards, rows),
         "image_files": shards.files if shards else {},
         "rows": [int(row) for row in rows.split("-")] if rows else None,
         "shards": shards_to_join(wildcards),
         "results": settings.results,
+    }
+
+
+def thumbnail(image, shards, rows):
+    """Return where a job saves the thumbnail for the map of its image, and what it shows; None without a map."""
+    if not plan().is_drawn:
+        return None
+
+    def path(*rows):
+        return drawings.thumbnail(image.key, image.version, *rows)
+
+    return {
+        "path": path(rows or ""),
+        "channels": drawings.shown,
+        "shards": (
+            [path(shard.split(".")[-2]) for shard in shards.paths] if shards else []
+        ),
     }
 
 
@@ -89,6 +109,19 @@ def plan_of_rehearsal(wildcards):
     """
     plan()
     return [] if this_run.is_run else [results.manifest, results.plan]
+
+
+def is_merging():
+    """Return whether this run merges, or would in a rehearsal."""
+    made = plan()
+    return not (os.path.exists(results.merge_mark) and is_merged(made)) or bool(
+        made.missing
+    )
+
+
+def merged_mark(wildcards):
+    """Return the mark of the merge, whose date counts only if this run merges: clocks and copies change it."""
+    return results.merge_mark if is_merging() else ancient(results.merge_mark)
 
 
 def awaited_results(wildcards):

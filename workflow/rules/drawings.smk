@@ -1,12 +1,13 @@
 """The drawings that a run has to make, and the drawings in a report.
 
-Required: `settings` and `plan()`. Defines `drawings`, and the input and params functions of the rules that draw or remove.
+Required: `this_run`, `settings`, `results` and `plan()`. Defines `drawings`, and the input and params functions of
+the rules that draw or remove.
 """
 
 import re
 import time
 
-from quadrat.views.drawings import DrawingsFolder
+from quadrat.views.drawings import DrawingsFolder, parts
 
 # A report of more images could not be sent to anyone: each takes some 3 MB. It holds the first of them.
 REPORTED = 50
@@ -16,31 +17,59 @@ RUN = f"{time.time_ns():x}"
 
 CAPTIONS = workflow.current_basedir.join("../report")
 
-drawings = DrawingsFolder(settings.results, settings.maps)
+drawings = DrawingsFolder(settings.results, settings.maps, settings.channels)
 
 
-def wanted_drawings(wildcards):
-    """Return the marks of the drawings that a run has yet to make; for a report, the drawings in it."""
-    checkpoints.merge_predictions.get()
+def parts_to_draw(is_all):
+    """Return the marks of the jobs that draw what is to be drawn; none if the last job can draw it all."""
+    made = plan()
+    predicted = set()
+    if is_all or made.is_drawn:
+        predicted = {
+            image.filename
+            for image in made.images
+            if results.version_path(image.key, image.version) in made.missing
+        }
+    undrawn = drawings.undrawn(made.images, is_all, predicted)
+    cut = parts(made.images, undrawn, this_run.cores)
+    is_last_certain = is_all or is_merging() or not os.path.exists(results.overview)
+    if len(cut) == 1 and is_last_certain:
+        return []
+    scope = "all" if is_all else "new"
+    return [drawings.part_path(f"{part}.{scope}", RUN) for part in cut]
+
+
+def drawn_parts(wildcards):
+    """Return the marks of the jobs that draw what this run is to draw."""
+    return parts_to_draw(drawings.draws_all) if this_run.is_executed else []
+
+
+def all_drawn_parts(wildcards):
+    """Return the marks of the jobs that draw all images that are not drawn."""
+    return parts_to_draw(True)
+
+
+def reported_drawings(wildcards):
+    """Return the drawings that a report shows."""
     if this_run.is_executed:
-        return drawings.missing_batches(plan().images, RUN)
-    there = [one for one in drawings.current(plan().images) if one.is_there]
+        return []
     return [
         reported(path, one, view)
-        for one in there[:REPORTED]
+        for one in drawings.current(plan().images)[:REPORTED]
         for path, view in one.views
     ]
+
+
+def reported_tables(wildcards):
+    """Return the tables of the last merge, as a report shows them."""
+    if this_run.is_executed:
+        return []
+    return [reported_table(path) for path in (results.images, results.run)]
 
 
 def superseded_paths(wildcards):
     """Return the paths of results, shards and drawings that do not belong to the current plan."""
     return plan().superseded + drawings.superseded(plan().images)
-
-
-def merged_tables(wildcards):
-    """Return the tables of the last merge, as a report shows them."""
-    checkpoints.merge_predictions.get()
-    return [reported_table(path) for path in (results.images, results.run)]
 
 
 def reported_table(path):
@@ -65,13 +94,6 @@ def reported(path, drawing, view):
         category="Images",
         subcategory="top folder" if top else filename.parent.as_posix(),
         labels={"image": filename.name, "view": view},
-    )
-
-
-def images_of_batch(wildcards):
-    """Return the images of a batch that are not drawn."""
-    return drawings.missing(
-        plan().images[int(wildcards.first) : int(wildcards.last) + 1]
     )
 
 

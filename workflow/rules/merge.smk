@@ -8,8 +8,7 @@ next one replaces it.
 """
 
 
-# A checkpoint: after the merge, images with predictions are known, and only they are drawn.
-checkpoint merge_predictions:
+rule merge_predictions:
     input:
         plan_of_rehearsal,
         results=ancient(awaited_results),
@@ -34,7 +33,7 @@ checkpoint merge_predictions:
 
 rule check_failures:
     input:
-        ancient(results.merge_mark),
+        merged_mark,
     output:
         results.checked,
     log:

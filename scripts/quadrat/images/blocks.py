@@ -72,5 +72,14 @@ class BlockGrid:
             *(Spans(tuple(a for a, _ in axis), tuple(a + n for a, n in axis)) for axis in (rows, cols))
         )
 
+    def windows(self) -> list[Window]:
+        """Return the windows of all blocks."""
+        rows, cols = self.rows, self.cols
+        return [
+            Window(y, x, bottom - y, right - x)
+            for y, bottom in zip(rows.starts, rows.stops, strict=True)
+            for x, right in zip(cols.starts, cols.stops, strict=True)
+        ]
+
     def __len__(self) -> int:
         return len(self.rows) * len(self.cols)

@@ -6,7 +6,7 @@ Only of a slide in a folder the file itself says nothing: its name does.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import cached_property
@@ -169,6 +169,7 @@ class Image(HeldFiles):
         *,
         with_mask: bool = False,
         patch_size: int = 512,
+        watch: Callable[[Reader, tuple[int, ...] | None], Reader] | None = None,
     ) -> Reader:
         """Return a reader of a level, which shares the open file and reads until the image is closed.
 
@@ -182,6 +183,8 @@ class Image(HeldFiles):
             Whether a channel follows that is 1 where a pixel is data by the file's mask, and 0 elsewhere.
         patch_size : int, optional
             Height in pixels of the blocks that will be read, for which the memory of averaging is reckoned.
+        watch : callable, optional
+            Takes the reader of the stored level and its channels, and returns a reader to use in its place.
 
         Returns
         -------
@@ -199,7 +202,8 @@ class Image(HeldFiles):
         memory_mb = self.memory_mb
         if with_mask and memory_mb is not None:
             memory_mb -= MASK_MB
-        reader = self._averaged(index, ratio, tuple(channels) if channels else None, memory_mb, patch_size)
+        chosen = tuple(channels) if channels else None
+        reader = self._averaged(index, ratio, chosen, memory_mb, patch_size, watch)
         if not with_mask:
             return reader
         if self._mask is None:
@@ -216,13 +220,15 @@ class Image(HeldFiles):
         channels: tuple[int, ...] | None,
         memory_mb: float | None,
         patch_size: int,
+        watch: Callable[[Reader, tuple[int, ...] | None], Reader] | None,
     ) -> Reader:
-        if ratio == 1:
-            return self._file.reader(index, channels, memory_mb)
-        if memory_mb is not None:
+        if ratio != 1 and memory_mb is not None:
             info = self._file.reader(index, channels, None).info
             memory_mb -= ResampledReader.memory_bytes(info, ratio, patch_size) / MB
-        return ResampledReader(self._file.reader(index, channels, memory_mb), ratio)
+        reader = self._file.reader(index, channels, memory_mb)
+        if watch is not None:
+            reader = watch(reader, channels)
+        return reader if ratio == 1 else ResampledReader(reader, ratio)
 
     def read(
         self,

@@ -1,5 +1,6 @@
 """Readers of what the configuration chooses of an open image, and the channel that shows where data are."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -27,7 +28,12 @@ class ReaderWithValidity(NamedTuple):
     validity: int | None = None
 
 
-def configured_reader(image: Image, reading: ReadSettings, with_mask: bool = False) -> Reader:
+def configured_reader(
+    image: Image,
+    reading: ReadSettings,
+    with_mask: bool = False,
+    watch: Callable[[Reader, tuple[int, ...] | None], Reader] | None = None,
+) -> Reader:
     """Return a reader of what the configuration reads of an image.
 
     Parameters
@@ -36,6 +42,8 @@ def configured_reader(image: Image, reading: ReadSettings, with_mask: bool = Fal
     reading : ReadSettings
     with_mask : bool, optional
         Whether a channel of the mask follows; see `Image.reader`.
+    watch : callable, optional
+        See `Image.reader`.
 
     Returns
     -------
@@ -51,16 +59,23 @@ def configured_reader(image: Image, reading: ReadSettings, with_mask: bool = Fal
     level: int | Level = reading.level
     if reading.mpp is not None or reading.gsd is not None:
         level = image.level_for(mpp=reading.mpp, gsd=reading.gsd, default_mpp=reading.default_mpp)
-    return image.reader(level, reading.channels, with_mask=with_mask, patch_size=reading.patch_size)
+    size = reading.patch_size
+    return image.reader(level, reading.channels, with_mask=with_mask, patch_size=size, watch=watch)
 
 
-def reader_with_validity(image: Image, reading: ReadSettings) -> ReaderWithValidity:
+def reader_with_validity(
+    image: Image,
+    reading: ReadSettings,
+    watch: Callable[[Reader, tuple[int, ...] | None], Reader] | None = None,
+) -> ReaderWithValidity:
     """Return a reader that reads the image's alpha or mask too, where `skip: nodata` asks for it.
 
     Parameters
     ----------
     image : Image
     reading : ReadSettings
+    watch : callable, optional
+        See `Image.reader`.
 
     Returns
     -------
@@ -75,15 +90,15 @@ def reader_with_validity(image: Image, reading: ReadSettings) -> ReaderWithValid
     if reading.skip is not None and "nodata" in reading.skip:
         alpha, has_mask = image.alpha, image.mask
     if alpha is None and not has_mask:
-        reader = configured_reader(image, reading)
+        reader = configured_reader(image, reading, watch=watch)
         return ReaderWithValidity(reader, reader.info)
     if alpha is not None:
         channels = reading.channels or [*range(1, image.info.channels + 1)]
         if alpha in channels:
-            reader = configured_reader(image, reading)
+            reader = configured_reader(image, reading, watch=watch)
             return ReaderWithValidity(reader, reader.info, channels.index(alpha))
         reading = replace(reading, channels=[*channels, alpha])
-    reader = configured_reader(image, reading, has_mask)
+    reader = configured_reader(image, reading, has_mask, watch)
     info = _without_last(reader.info)
     return ReaderWithValidity(reader, info, info.channels)
 

@@ -10,6 +10,7 @@ from quadrat.errors import ImageError, ResultsError
 from quadrat.files.records import COUNT, fits
 from quadrat.grid import Window
 from quadrat.jobs.task import ImageTask
+from quadrat.jobs.thumbnails import join_thumbnail
 from quadrat.results.columns import to_array
 from quadrat.results.result import Result
 from quadrat.results.schema import read_footer
@@ -68,6 +69,7 @@ def join_shards(task: ImageTask) -> None:
             kind, shape = schema.field("prediction").type, tuple(footer["prediction_shape"])
             _copy_rows(Result(task.filename, path, "ok", prediction_type=kind, shape=shape), dtype, writer)
         counts = _joined_counts([footer["counts"] for footer in footers])
+        join_thumbnail(task)
         known = {"counts": counts, "content_hash": footers[0]["content_hash"]}
         writer.finish(_of_image(footers[0]) | known)
 

@@ -21,6 +21,7 @@ from quadrat.images.open import open_image
 from quadrat.images.reading import ReaderWithValidity, reader_with_validity
 from quadrat.jobs.rows import GridRows
 from quadrat.jobs.task import ImageTask
+from quadrat.jobs.thumbnails import JobThumbnail
 from quadrat.patches.skips import PatchRules, Skips, known_skips
 from quadrat.patches.stream import PatchBatch, require_listable, stream_batches, stream_patches
 from quadrat.predictors import Predictor, load_predictor
@@ -113,6 +114,7 @@ class OpenPatches(NamedTuple):
     opened: ReaderWithValidity
     grid: PatchGrid
     skips: Skips
+    thumbnail: JobThumbnail
 
 
 @contextmanager
@@ -121,17 +123,19 @@ def open_patches(task: ImageTask) -> Iterator[OpenPatches]:
     reading = task.reading
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
     with open_image(task.path, reading.plane, memory_mb) as image:
-        opened = reader_with_validity(image, reading)
+        thumbnail = JobThumbnail(task, image)
+        opened = reader_with_validity(image, reading, thumbnail.watch)
         info = opened.info
         grid = reading.grid(info.height, info.width)
         require_listable(grid, memory_mb)
         skips = known_skips(image, reading, grid, info, regions=task.regions, grid_rows=task.grid_rows)
-        yield OpenPatches(opened, grid, skips)
+        thumbnail.expect(grid, info, skips.wanted)
+        yield OpenPatches(opened, grid, skips, thumbnail)
 
 
 def wanted_patches(image: OpenPatches, task: ImageTask) -> Iterator[PatchBatch]:
     """Yield the patches that are predicted, as they are read; the others are added to the skips."""
-    opened, grid, skips = image
+    opened, grid, skips, _ = image
     batches = stream_patches(opened.reader, grid, task.threads, skips.wanted)
     if task.reading.skip:
         batches = PatchRules(task.reading.skip, opened.info, opened.validity).predicted(batches, skips)
@@ -157,7 +161,7 @@ def write_predictions(
         The part of the footer that describes what was read and predicted.
     """
     with open_patches(task) as image:
-        opened, grid, skips = image
+        opened, grid, skips, thumbnail = image
         info, predictor = opened.info, load()
         predictor.check(info)
         rows = GridRows(writer, grid, info, skips)
@@ -172,6 +176,7 @@ def write_predictions(
                 counts["nan"] += int(np.isnan(by_patch).any(axis=1).sum())
                 counts["infinite"] += int(np.isinf(by_patch).any(axis=1).sum())
         rows.finish()
+        thumbnail.save()
         return {
             "image": _described(info),
             "grid": {

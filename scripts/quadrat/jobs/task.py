@@ -34,6 +34,9 @@ class ImageTask:
         First and last grid row of a shard; None for the whole image.
     shards : list of str
         Paths of the shards that are to be joined, from the top of the image; empty unless it has some.
+    thumbnail : dict or None
+        The `path` to save a thumbnail at, the `channels` that it shows, or None for the first, and the paths
+        that `shards` saved their parts at. None if no map is wanted.
     results : str or None
         The results folder; None for an output that is in none.
     threads : int
@@ -54,6 +57,7 @@ class ImageTask:
     image_files: dict[str, list[int]] = field(default_factory=dict)
     rows: list[int] | None = None
     shards: list[str] = field(default_factory=list)
+    thumbnail: dict[str, Any] | None = None
     results: str | None = None
     threads: int = 1
     memory_mb: int | None = None

@@ -134,10 +134,9 @@ def stream_patches(
         Views of the reader's buffers, valid until the next one.
     """
     blocks = plan_blocks(grid, reader.info, wanted)
+    wanted = np.ones((grid.rows, grid.cols), bool) if wanted is None else wanted
     windows = None
-    if wanted is None or wanted.all():
-        wanted = np.ones((grid.rows, grid.cols), bool)
-    else:
+    if not wanted[wanted.any(axis=1)].all():
         windows = list(compress(grid.windows(), wanted.flat))
     arrays = reader.read_blocks([block.window for block in blocks], threads, windows)
     for block, array in zip(blocks, arrays, strict=True):

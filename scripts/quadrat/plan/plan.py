@@ -27,7 +27,11 @@ from quadrat.results.state import StateRow, state
 from quadrat.results.tables import PlannedImage, read_manifest, write_manifest
 from quadrat.settings import Settings
 
-_WRITTEN = {"state": str, "recipe": dict, "predictor_files": {str: [int]}}
+# Earlier versions did not write whether images are drawn.
+_WRITTEN = {"state": str, "recipe": dict, "predictor_files": {str: [int]}, "is_drawn": (bool, ...)}
+
+# With `maps: auto`, a run that predicts more images draws none.
+MOST_DRAWN = 100
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Plan:
         Paths of the results, of any version, and of the shards when the plan was made.
     shards : dict of str to Shards
         The shards of each image that is computed in several jobs, by the path of its result.
+    is_drawn : bool
+        Whether the images that it computes are drawn.
     """
 
     settings: Settings
@@ -55,6 +61,7 @@ class Plan:
     predictor_files: dict[str, list[int]]
     there: frozenset[str] = frozenset()
     shards: dict[str, Shards] = field(default_factory=dict)
+    is_drawn: bool = False
 
     @cached_property
     def results(self) -> list[str]:
@@ -171,7 +178,11 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     )
     plan = Plan(settings, images, recipe, predictor_files, there)
     files = {image.filename: image.files for image in found}
-    plan = replace(plan, shards=plan_shards(images, files, plan.missing, settings).shards)
+    plan = replace(
+        plan,
+        shards=plan_shards(images, files, plan.missing, settings).shards,
+        is_drawn=bool(settings.maps) and (settings.maps != "auto" or len(plan.missing) <= MOST_DRAWN),
+    )
     for line in _announcement(plan, merged, vanished):
         announce(line)
     if merged.get("state") != plan.state or plan.missing or not _is_written(plan, folder):
@@ -208,7 +219,8 @@ def read_plan(settings: Settings) -> Plan:
     written = read_record(folder.plan, _WRITTEN)
     images = read_manifest(folder.manifest)
     shards = read_shard_plan(folder.shard_plan).shards
-    return Plan(settings, images, written["recipe"], written["predictor_files"], shards=shards)
+    recipe, files, is_drawn = written["recipe"], written["predictor_files"], written.get("is_drawn", False)
+    return Plan(settings, images, recipe, files, shards=shards, is_drawn=is_drawn)
 
 
 def _planned(
@@ -252,6 +264,7 @@ def _write(plan: Plan, folder: ResultsFolder) -> None:
         "state": plan.state,
         "recipe": plan.recipe,
         "predictor_files": plan.predictor_files,
+        "is_drawn": plan.is_drawn,
         # Makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
         "planned_ns": time.time_ns(),
     }

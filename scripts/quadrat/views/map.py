@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from quadrat.files.atomic import replacing
+from quadrat.images.thumbnail import Thumbnail
 from quadrat.results.display import class_colours, class_legend
 from quadrat.views.patch_map import PatchMap
-from quadrat.views.thumbnail import Thumbnail
 
 # Perceptually uniform, and safe for the colour-blind.
 SCALE = "viridis"

@@ -15,10 +15,10 @@ from bokeh.resources import INLINE
 from jinja2 import Environment
 
 from quadrat.files.atomic import replace_file
+from quadrat.images.thumbnail import Thumbnail
 from quadrat.results.display import class_colours
 from quadrat.views.map import panels
 from quadrat.views.patch_map import PatchMap
-from quadrat.views.thumbnail import Thumbnail
 
 # A page of so many takes 3.4 MB. Lines between them hide them when there are many.
 MOST_PATCHES, MOST_OUTLINED = 100_000, 2500

@@ -3,8 +3,33 @@ import pytest
 import tifffile
 from PIL import Image
 
-from quadrat.errors import ImageError
-from quadrat.views.thumbnail import SIDE, blank_thumbnail, box_means, read_thumbnail
+from quadrat.errors import ImageError, MemoryBudgetError, ResultsError
+from quadrat.grid import PatchGrid
+from quadrat.images.thumbnail import (
+    SIDE,
+    AreaMeans,
+    WatchedReader,
+    blank_thumbnail,
+    join_thumbnails,
+    load_thumbnail,
+    read_thumbnail,
+)
+from quadrat.patches.stream import stream_patches
+
+
+def box_means(reader, factor, patch_size, stride=None, completes=True, wanted=None):
+    """Return the means of squares of what is read of an image when its patches are streamed."""
+    info = reader.info
+    shape = (-(-info.height // factor), -(-info.width // factor), info.channels)
+    means = AreaMeans(
+        np.zeros(shape), np.zeros(shape, np.uint32), np.zeros(shape[:2], bool), factor, (1, 1), False
+    )
+    watched = WatchedReader(reader, means, [*range(info.channels)])
+    watched.completes = completes
+    grid = PatchGrid(info.height, info.width, patch_size, stride or patch_size)
+    for _ in stream_patches(watched, grid, 1, wanted):
+        pass
+    return means.means()
 
 
 def means_of_squares(pixels, factor):
@@ -20,16 +45,19 @@ def means_of_squares(pixels, factor):
 
 @pytest.mark.parametrize("segment", [(16, 16), (7, 130), (90, 130), (32, 48)])
 @pytest.mark.parametrize("factor", [1, 3, 36, 200])
-def test_squares_that_cross_blocks_and_the_edge_have_their_mean(array_reader, noise, segment, factor):
+@pytest.mark.parametrize("patch_size", [13, 32, 90])
+def test_squares_that_cross_blocks_and_the_edge_have_their_mean(
+    array_reader, noise, segment, factor, patch_size
+):
     pixels = noise(90, 130, 3)
-    found = box_means(array_reader(pixels, segment), factor, threads=1)
+    found = box_means(array_reader(pixels, segment), factor, patch_size)
     np.testing.assert_allclose(found, means_of_squares(pixels, factor), rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32", "float64"])
 def test_samples_of_any_type_are_averaged(array_reader, noise, dtype):
     pixels = noise(50, 40, 2, dtype=dtype) * 150 - (90 if dtype != "uint16" else 0)
-    found = box_means(array_reader(pixels.astype(dtype)), 8, threads=1)
+    found = box_means(array_reader(pixels.astype(dtype)), 8, 32)
     np.testing.assert_allclose(found, means_of_squares(pixels.astype(dtype), 8), rtol=1e-6)
 
 
@@ -39,8 +67,66 @@ def test_samples_of_any_type_are_averaged(array_reader, noise, dtype):
 def test_nodata_is_left_out_of_means(array_reader, dtype, nodata):
     pixels = np.full((4, 8, 1), 10, dtype)
     pixels[:2, :2] = pixels[:, 4:] = nodata
-    found = box_means(array_reader(pixels, nodata=(nodata,)), 4, threads=1)
+    found = box_means(array_reader(pixels, nodata=(nodata,)), 4, 4)
     np.testing.assert_array_equal(found[..., 0], [[10, np.nan]])
+
+
+def test_patches_that_overlap_are_counted_once(array_reader, noise):
+    pixels = noise(90, 130, 3)
+    found = box_means(array_reader(pixels), 7, 32, stride=12)
+    np.testing.assert_allclose(found, means_of_squares(pixels, 7), rtol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [8, 16, 24])
+def test_of_patches_that_are_not_wanted_nothing_is_counted(array_reader, noise, stride):
+    pixels = noise(64, 96, 1)
+    grid = PatchGrid(64, 96, 16, stride)
+    wanted = np.random.default_rng(5).random((grid.rows, grid.cols)) < 0.4
+    found = box_means(array_reader(pixels), 1, 16, stride, completes=False, wanted=wanted)
+    expected = np.full(pixels.shape, np.nan)
+    for window, is_wanted in zip(grid.windows(), wanted.flat, strict=True):
+        if is_wanted:
+            part = np.s_[window.y : window.y + window.height, window.x : window.x + window.width]
+            expected[part] = pixels[part]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_sums_of_shards_are_those_of_the_image(array_reader, noise, tmp_path):
+    pixels = noise(90, 130, 3)
+    paths = []
+    for rows in (range(40), range(40, 90)):
+        shape = (30, 44, 3)
+        means = AreaMeans(
+            np.zeros(shape), np.zeros(shape, np.uint32), np.zeros(shape[:2], bool), 3, (3, 3), True
+        )
+        watched = WatchedReader(array_reader(pixels), means, [0, 1, 2])
+        watched.rows = rows
+        for _ in stream_patches(watched, PatchGrid(90, 130, 10, 10), 1):
+            pass
+        paths.append(tmp_path / f"{rows.start}.npz")
+        means.save(paths[-1], None)
+    expected = np.rint(means_of_squares(pixels, 3))
+    np.testing.assert_allclose(join_thumbnails(paths).pixels, expected, atol=0.5)
+
+
+def test_blocks_that_leave_no_memory_for_more_are_read_alone(array_reader, noise):
+    class Tight(array_reader):
+        def read_blocks(self, blocks, threads, wanted=None):
+            if max(block.x + block.width for block in blocks) > 128:
+                raise MemoryBudgetError("too much")
+            return super().read_blocks(blocks, threads, wanted)
+
+    pixels = noise(64, 130, 1)
+    found = box_means(Tight(pixels), 1, 64)
+    np.testing.assert_array_equal(found[:, :128], pixels[:, :128])
+    assert np.isnan(found[:, 128:]).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"PK\5\6" + bytes(18)])
+def test_file_that_holds_no_thumbnail_is_refused(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ResultsError, match=r"a\.npz holds no thumbnail"):
+        load_thumbnail(tmp_path / "a.npz")
 
 
 def test_small_image_is_shown_as_it_is(write_tiff):
