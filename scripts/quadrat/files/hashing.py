@@ -3,17 +3,16 @@
 import hashlib
 import json
 import os
-import threading
+from io import BufferedReader, FileIO
 from typing import Any
 
 import xxhash
 
+# Read at a time: before each read the thread may wait for a predictor that does not release the GIL.
 READ_BYTES = 1 << 20
 HASH_DIGITS = 32
 
 StatToken = tuple[int, int, int, int]
-
-_OF_THREAD = threading.local()
 
 
 def stat_token(stat: os.stat_result, *others: os.stat_result) -> StatToken:
@@ -46,7 +45,6 @@ def hash_file(path: str | os.PathLike) -> str:
     Parameters
     ----------
     path : path
-        File to read, in pieces of at most 1 MiB.
 
     Returns
     -------
@@ -58,21 +56,8 @@ def hash_file(path: str | os.PathLike) -> str:
     OSError
         If the file cannot be read.
     """
-    digest, buffer = xxhash.xxh3_128(), _buffer()
-    file = os.open(path, os.O_RDONLY)
-    try:
-        while count := os.readv(file, [buffer]):
-            digest.update(buffer[:count])
-    finally:
-        os.close(file)
-    return digest.hexdigest()
-
-
-def _buffer() -> memoryview:
-    """Return the buffer of this thread: fresh memory for every file would cost as much as hashing it."""
-    if not hasattr(_OF_THREAD, "buffer"):
-        _OF_THREAD.buffer = memoryview(bytearray(READ_BYTES))
-    return _OF_THREAD.buffer
+    with BufferedReader(FileIO(path), READ_BYTES) as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
 
 def digest(value: Any) -> str:
