@@ -51,8 +51,8 @@ class ReadSettings:
         return PatchGrid(height, width, self.patch_size, self.stride, self.edge)
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(ReadSettings):
     """All settings of a run; `config.schema.yaml` describes each key and its default."""
 
     images: str | list[str]
@@ -61,16 +61,6 @@ class Settings:
     extensions: list[str]
     follow_links: bool
     results: str
-    patch_size: int
-    stride: int
-    edge: str
-    channels: list[int] | None
-    level: int
-    plane: dict[str, int] | None
-    mpp: float | None
-    gsd: float | None
-    default_mpp: float | None
-    skip: dict[str, Any] | None
     regions: str | None
     predictor: dict[str, Any]
     on_failure: str
@@ -85,10 +75,6 @@ class Settings:
     def reading(self) -> ReadSettings:
         """The settings by which each image is read."""
         return ReadSettings(**{field.name: getattr(self, field.name) for field in fields(ReadSettings)})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the settings as a mapping of key to value."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 # There where the driver of NVIDIA is.
