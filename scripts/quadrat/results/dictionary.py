@@ -1,7 +1,7 @@
 """The dictionary: the predictions of all images in one Parquet, and as JSON."""
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -46,23 +46,19 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
     schema = _schema(results)
     values = sum(result.counts["patches"] * int(np.prod(result.shape)) for result in results)
     with ExitStack() as stack:
-        parquet = stack.enter_context(
-            _ParquetDictionary(stack.enter_context(replacing(folder.predictions, folder.path)), schema)
-        )
-        as_json = None
+        path = stack.enter_context(replacing(folder.predictions, folder.path))
+        parquet = stack.enter_context(closing(_ParquetDictionary(path, schema)))
+        written: list[_ParquetDictionary | _JsonDictionary] = [parquet]
         if values <= json_max_values:
-            as_json = stack.enter_context(
-                _JsonDictionary(stack.enter_context(replacing(folder.json, folder.path)))
-            )
+            path = stack.enter_context(replacing(folder.json, folder.path))
+            written.append(stack.enter_context(closing(_JsonDictionary(path))))
         for result in results:
             table = result.read()
-            parquet.add(result, table)
-            if as_json:
-                as_json.add(result, table)
+            for dictionary in written:
+                dictionary.add(result, table)
         # Both are whole before either takes the place of the last.
-        parquet.finish()
-        if as_json:
-            as_json.finish()
+        for dictionary in written:
+            dictionary.finish()
     if values > json_max_values:
         note = (
             f"{values:,} values are more than json_max_values {json_max_values:,}: "
@@ -110,9 +106,6 @@ class _ParquetDictionary:
         self._group_rows = self._group_bytes = 0
         self._groups = 0
 
-    def __enter__(self) -> "_ParquetDictionary":
-        return self
-
     def add(self, result: Result, table: pa.Table) -> None:
         filenames = pa.repeat(result.filename, len(table))
         table = table.replace_schema_metadata(None).add_column(0, "filename", filenames)
@@ -152,9 +145,9 @@ class _ParquetDictionary:
         self._write_group()
         footer = json.dumps({"images": self._images})
         self._writer.add_key_value_metadata({FOOTER_KEY: footer.encode()})
-        self._writer.close()
+        self.close()
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._writer.close()
 
 
@@ -164,9 +157,6 @@ class _JsonDictionary:
     def __init__(self, path: Path):
         self._file = path.open("wb")
         self._separator = b"{\n"
-
-    def __enter__(self) -> "_JsonDictionary":
-        return self
 
     def add(self, result: Result, table: pa.Table) -> None:
         predictions = nested(table["prediction"], result.shape)
@@ -178,9 +168,9 @@ class _JsonDictionary:
 
     def finish(self) -> None:
         self._file.write(b"{}\n" if self._separator == b"{\n" else b"\n}\n")
-        self._file.close()
+        self.close()
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._file.close()
 
 
