@@ -42,7 +42,6 @@ DRAWING = DRAWINGS.at(IMAGE, VERSION, IMAGE)
 PLANNED = PlannedImage(IMAGE, IMAGE, VERSION, "1-2", f"images/{IMAGE}", 1)
 RESULT, VOID_RESULT = (FOLDER.version_path(name, VERSION) for name in (IMAGE, VOID))
 BROKEN_RESULT = FOLDER.version_path(BROKEN, VERSION)
-OLD_NAME, NEW_NAME = (FOLDER.version_path(f"north/my{mark}20a.tif", VERSION) for mark in "%+")
 LOG = FOLDER.log("predict_image", f"{IMAGE}.{VERSION}")
 SHARD = FOLDER.shard_path(IMAGE, VERSION, "0-9")
 LEFT = f"{FOLDER.versions}/north/.left.tmp"
@@ -58,8 +57,6 @@ def study(tmp_path, monkeypatch, make_settings, write_tiff, make_task, write_res
     predict_image(task)
     write_result(BROKEN, failure={"kind": "crash", "message": "m", "hint": ""})
     write_result(VOID, [None])
-    write_result("north/my a.tif", [1.0])
-    os.rename(NEW_NAME, OLD_NAME)
     settings = make_settings(images="images", results="results", patch_size=32, allow_removed=True)
     study = SimpleNamespace(task=task, settings=settings, image=image)
     merge(study)
@@ -158,7 +155,6 @@ MAKES = {
     "result": (lambda study: predict_image(study.task), RESULT),
     "shard": (write_shard, SHARD),
     "mark of a rule": (lambda study: replace_file(FOLDER.merge_mark, b"", "results"), FOLDER.merge_mark),
-    "renamed result": (lambda study: FOLDER.rename_results(), NEW_NAME),
     **{path: (merge, path) for path in FOLDER.merged_files() if path != FOLDER.run},
     "link": (merge, f"{FOLDER.links}/{IMAGE}.parquet"),
     "typed copy": (merge, f"{FOLDER.links}/{VOID}.parquet"),

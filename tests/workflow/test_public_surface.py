@@ -55,7 +55,6 @@ FILES = """
     .quadrat/merged.json
     .quadrat/merging
     .quadrat/plan.json
-    .quadrat/renamed
     .quadrat/shards.json
     images.tsv
     inspect.tsv

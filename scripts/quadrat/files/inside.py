@@ -119,12 +119,6 @@ def remove_empty(folder: str, results: str) -> None:
             folder = os.path.dirname(folder)
 
 
-def rename(old: str, new: str, results: str) -> None:
-    """Rename a file or a folder within the results folder."""
-    with open_parent(old, results) as (source, name), open_parent(new, results, make=True) as (target, other):
-        os.replace(name, other, src_dir_fd=source, dst_dir_fd=target)
-
-
 def walk(folder: str, results: str) -> Iterator[tuple[str, int, list[os.DirEntry]]]:
     """Yield a folder of the results folder and those beneath it, the deepest first; none if it is missing.
 

@@ -7,13 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from quadrat.errors import ResultsError
-from quadrat.files.atomic import TEMPORARY, replace_file, writing
+from quadrat.files.atomic import TEMPORARY, writing
 from quadrat.files.hashing import VERSION_DIGITS
-from quadrat.files.inside import is_plain, remove, remove_empty, rename, require, walk
-from quadrat.files.keys import encode
+from quadrat.files.inside import is_plain, remove, remove_empty, require, walk
 from quadrat.files.records import COUNT, read_record
-from quadrat.results.schema import read_footer
 
 _SUFFIX = ".parquet"
 # Earlier versions wrote shards as .npz.
@@ -27,7 +24,6 @@ _MERGED = {
         "dropped": float,
     },
 }
-_KEY_OF_ANY_VERSION = re.compile(r"[A-Za-z0-9._/-]+")
 
 # Columns of images.tsv; those of the user's own table follow them.
 TABLE_COLUMNS = (
@@ -158,11 +154,6 @@ class ResultsFolder:
         return f"{self.path}/.quadrat/merging"
 
     @property
-    def renamed(self) -> str:
-        """Made when all results have the names that keys give them today."""
-        return f"{self.path}/.quadrat/renamed"
-
-    @property
     def checked(self) -> str:
         """Made by the last rule when no image failed."""
         return f"{self.path}/.quadrat/checked"
@@ -241,7 +232,7 @@ class ResultsFolder:
             self.merge_mark,
             self.plan,
         ]
-        files += [self.shard_plan, self.content_log, self.lock, self.merging, self.renamed, self.checked]
+        files += [self.shard_plan, self.content_log, self.lock, self.merging, self.checked]
         folders = [self.links, self.maps, self.pages, *self._own_folders()]
         for paths, expected in [(folders, "a folder"), (files, "a file")]:
             for path in paths:
@@ -284,36 +275,6 @@ class ResultsFolder:
     def _own_folders(self) -> list[str]:
         """List the folders that hold files and folders alone."""
         return [self.records, self.versions, self.shards, self.logs]
-
-    def rename_results(self) -> None:
-        """Rename results and drawings whose keys may hold any character, as they did once.
-
-        Only for whoever holds the lock of the folder. The next merge links them again.
-        """
-        if os.path.exists(self.renamed):
-            return
-        for key, paths in self.list_versions().items():
-            for path in paths if not _KEY_OF_ANY_VERSION.fullmatch(key) else []:
-                _, version = split_version_path(path)
-                try:
-                    filename = read_footer(path)[0]["filename"]
-                except (ResultsError, KeyError):
-                    continue  # what is no whole result stays, as superseded
-                self._rename(key, encode(filename), version)
-        replace_file(self.renamed, b"", self.path)
-
-    def _rename(self, key: str, new_key: str, version: str) -> None:
-        renames = {self.version_path(key, version): self.version_path(new_key, version)}
-        drawings = f"{self.path}/.quadrat/drawings"
-        for look in os.listdir(drawings) if os.path.isdir(drawings) else []:
-            folder = f"{drawings}/{look}"
-            renames[f"{folder}/{key}.{version}"] = f"{folder}/{new_key}.{version}"
-        for old, new in renames.items():
-            if os.path.exists(old):
-                with writing(new), suppress(FileNotFoundError):
-                    remove(self.merge_mark, self.path)
-                with writing(new):
-                    rename(old, new, self.path)
 
     def read_merged(self) -> dict[str, Any]:
         """Read the record of the last merge; empty where there is none."""

@@ -142,7 +142,6 @@ class SnakemakeRun:
         for line in self.results.sharing():
             show(line)
         self.results.remove_leftovers()
-        self.results.rename_results()
         made = make_plan(self.settings, show)
         remove_other_mark(made)
         totals = {"predict_image": len(made.missing), "predict_shard": len(made.missing_shards)}
