@@ -199,11 +199,17 @@ class Image(HeldFiles):
             If it cannot be read within the memory.
         """
         index, ratio = (level.index, level.ratio) if isinstance(level, Level) else (level, Fraction(1))
-        memory_mb = self.memory_mb
-        if with_mask and memory_mb is not None:
+        picked, memory_mb = tuple(channels) if channels else None, self.memory_mb
+        if memory_mb is not None and with_mask:
             memory_mb -= MASK_MB
-        chosen = tuple(channels) if channels else None
-        reader = self._averaged(index, ratio, chosen, memory_mb, patch_size, watch)
+        if memory_mb is not None and ratio != 1:
+            info = self._file.reader(index, picked, None).info
+            memory_mb -= ResampledReader.memory_bytes(info, ratio, patch_size) / MB
+        reader = self._file.reader(index, picked, memory_mb)
+        if watch is not None:
+            reader = watch(reader, picked)
+        if ratio != 1:
+            reader = ResampledReader(reader, ratio)
         if not with_mask:
             return reader
         if self._mask is None:
@@ -212,23 +218,6 @@ class Image(HeldFiles):
 
         mask = self._mask.reader(index)
         return MaskedReader(reader, mask if ratio == 1 else ResampledReader(mask, ratio))
-
-    def _averaged(
-        self,
-        index: int,
-        ratio: Fraction,
-        channels: tuple[int, ...] | None,
-        memory_mb: float | None,
-        patch_size: int,
-        watch: Callable[[Reader, tuple[int, ...] | None], Reader] | None,
-    ) -> Reader:
-        if ratio != 1 and memory_mb is not None:
-            info = self._file.reader(index, channels, None).info
-            memory_mb -= ResampledReader.memory_bytes(info, ratio, patch_size) / MB
-        reader = self._file.reader(index, channels, memory_mb)
-        if watch is not None:
-            reader = watch(reader, channels)
-        return reader if ratio == 1 else ResampledReader(reader, ratio)
 
     def read(
         self,
