@@ -42,6 +42,13 @@ def test_job_imports_no_library_that_it_does_not_need(tmp_path):
     assert not {*SPARED} & {*done.stdout.splitlines()}
 
 
+def test_the_process_that_starts_a_job_stays_small():
+    code = "import sys, quadrat.jobs.worker; print('numpy' in sys.modules or 'pyarrow' in sys.modules)"
+    env = {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_pyarrow_imports_pandas_to_make_an_array():
     code = "import sys, pyarrow; pyarrow.array([1.0]); print('pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,6 @@ from quadrat.errors import MemoryBudgetError, WriteError
 from quadrat.files.text import show, visible
 from quadrat.jobs.task import ImageTask
 from quadrat.processes.child import run_in_child
-from quadrat.results.writer import write_failure
 from quadrat.settings import gpus
 
 # Predictors that come with quadrat, and take no memory of their own.
@@ -60,6 +59,8 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     hint = ending.hint or f"see {log}"
     if ending.kind == MemoryBudgetError.kind and memory_mb and not ending.hint:
         hint = f"give the job more memory: --set-resources {task.rule}:mem_mb={2 * memory_mb}"
+    from quadrat.results.writer import write_failure  # few jobs need it
+
     failure = {"kind": ending.kind, "message": ending.message, "hint": hint}
     try:
         write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)

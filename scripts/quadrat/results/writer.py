@@ -4,20 +4,18 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from quadrat.errors import PredictorError
 from quadrat.files.atomic import replacing
+from quadrat.grid import Window
 from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS, ROW_GROUP_ROWS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    import pyarrow as pa
-
-    from quadrat.grid import Window
 
 
 class PredictionWriter:
@@ -60,9 +58,9 @@ class PredictionWriter:
 
     def append(
         self,
-        positions: "list[tuple[int, int, Window]]",
-        predictions: "np.ndarray",
-        reasons: "Sequence[str | None] | None" = None,
+        positions: list[tuple[int, int, Window]],
+        predictions: np.ndarray,
+        reasons: Sequence[str | None] | None = None,
     ) -> None:
         """Add some patches with their predictions.
 
@@ -101,7 +99,7 @@ class PredictionWriter:
         self._predictions.append(predictions.copy())
         self._add(positions, reasons or [None] * len(positions))
 
-    def skip(self, positions: "list[tuple[int, int, Window]]", reasons: "Sequence[str | None]") -> None:
+    def skip(self, positions: list[tuple[int, int, Window]], reasons: Sequence[str | None]) -> None:
         """Add patches that have no prediction.
 
         Parameters
@@ -113,7 +111,7 @@ class PredictionWriter:
         """
         self._add(positions, reasons)
 
-    def _add(self, positions: "list[tuple[int, int, Window]]", reasons: "Sequence[str | None]") -> None:
+    def _add(self, positions: list[tuple[int, int, Window]], reasons: Sequence[str | None]) -> None:
         self._rows += [(row, col, *window) for row, col, window in positions]
         self._reasons += reasons
         # What predictions are is not known before the first.
@@ -138,8 +136,6 @@ class PredictionWriter:
 
     def _flush(self, count: int) -> None:
         """Write a row group of the first rows."""
-        import numpy as np
-
         rows, self._rows = self._rows[:count], self._rows[count:]
         reasons, self._reasons = self._reasons[:count], self._reasons[count:]
         predictions = []
@@ -151,17 +147,13 @@ class PredictionWriter:
             predictions, self._predictions = [written], [left]
         self._write(_table(rows, predictions, reasons))
 
-    def _write(self, table: "pa.Table") -> None:
-        import pyarrow.parquet as pq
-
+    def _write(self, table: pa.Table) -> None:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._temporary, table.schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
 
     def _write_anew(self) -> None:
         """Write all row groups again, in a type that also holds the predictions that follow."""
-        import pyarrow.parquet as pq
-
         assert self._like is not None
         schema = _table([], [self._like], []).schema
         self._writer.close()
@@ -175,7 +167,7 @@ class PredictionWriter:
                 self._write(narrow.read_row_group(group).cast(schema, safe=False))
 
 
-def _require_storable(predictions: "np.ndarray") -> None:
+def _require_storable(predictions: np.ndarray) -> None:
     if predictions.dtype.kind not in "biufU" or 0 in predictions.shape[1:]:
         raise PredictorError(
             f"predictions are {_described(predictions)}: "
@@ -199,10 +191,7 @@ def write_failure(output: PredictionWriter, footer: dict[str, Any], failure: dic
         writer.finish(footer | {"failure": failure})
 
 
-def _table(rows: list[tuple], predictions: "list[np.ndarray]", reasons: list[str | None]) -> "pa.Table":
-    import numpy as np
-    import pyarrow as pa
-
+def _table(rows: list[tuple], predictions: list[np.ndarray], reasons: list[str | None]) -> pa.Table:
     types = GRID_COLUMNS | PIXEL_COLUMNS
     cells = np.array(rows, np.int64).reshape(-1, len(types)).T
     arrays = {name: _array(cell.astype(types[name])) for name, cell in zip(types, cells, strict=True)}
@@ -216,11 +205,8 @@ def _table(rows: list[tuple], predictions: "list[np.ndarray]", reasons: list[str
     )
 
 
-def _with_nulls(predictions: "pa.Array", reasons: list[str | None]) -> "pa.Array":
+def _with_nulls(predictions: pa.Array, reasons: list[str | None]) -> pa.Array:
     """Put nulls among the predictions, in the rows that have a reason to be skipped."""
-    import numpy as np
-    import pyarrow as pa
-
     if len(predictions) == len(reasons):
         return predictions
     is_predicted = np.array([reason is None for reason in reasons])
@@ -230,18 +216,13 @@ def _with_nulls(predictions: "pa.Array", reasons: list[str | None]) -> "pa.Array
     return predictions.take(places)
 
 
-def _reason_array(reasons: list[str | None]) -> "pa.Array":
-    import pyarrow as pa
-
+def _reason_array(reasons: list[str | None]) -> pa.Array:
     builder = pa.lib.StringBuilder()  # pa.array would import pandas
     builder.append_values(reasons)
     return builder.finish()
 
 
-def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
-    import numpy as np
-    import pyarrow as pa
-
+def _prediction_array(predictions: list[np.ndarray]) -> pa.Array:
     if not predictions:
         return pa.nulls(0)
     values = np.concatenate(predictions)
@@ -253,11 +234,8 @@ def _prediction_array(predictions: "list[np.ndarray]") -> "pa.Array":
     )
 
 
-def _array(values: "np.ndarray") -> "pa.Array":
+def _array(values: np.ndarray) -> pa.Array:
     """Return values as an Arrow array."""
-    import numpy as np
-    import pyarrow as pa
-
     if values.dtype.kind in "iuf":
         # pa.array would import pandas, which takes longer than a small image.
         native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
@@ -267,13 +245,11 @@ def _array(values: "np.ndarray") -> "pa.Array":
     return pa.array(values)
 
 
-def _joined(first: "np.ndarray", other: "np.ndarray") -> "np.ndarray | None":
+def _joined(first: np.ndarray, other: np.ndarray) -> np.ndarray | None:
     """Return an empty array of what both arrays of predictions can be stored as; None where they cannot.
 
     User code may return 0 for one patch and 0.5 for the next.
     """
-    import numpy as np
-
     if first.shape[1:] != other.shape[1:]:
         return None
     if first.dtype == other.dtype:
@@ -285,7 +261,7 @@ def _joined(first: "np.ndarray", other: "np.ndarray") -> "np.ndarray | None":
     return first.astype(np.promote_types(first.dtype, other.dtype))
 
 
-def _described(predictions: "np.ndarray") -> str:
+def _described(predictions: np.ndarray) -> str:
     name = "text" if predictions.dtype.kind == "U" else str(predictions.dtype)
     shape = predictions.shape[1:]
     return f"{name} of shape {shape}" if shape else name
