@@ -4,16 +4,12 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from quadrat.errors import WriteError
 from quadrat.files.inside import open_parent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 # How the names of files end that are not whole yet; they begin with a dot.
 TEMPORARY = ".tmp"
@@ -24,7 +20,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
-def writing(path: str | os.PathLike) -> "Iterator[None]":
+def writing(path: str | os.PathLike) -> Iterator[None]:
     """Turn an error of the system in the block into one that names the file.
 
     Parameters
@@ -43,7 +39,7 @@ def writing(path: str | os.PathLike) -> "Iterator[None]":
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None) -> "Iterator[Path]":
+def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None) -> Iterator[Path]:
     """Yield a path to write to that takes the place of `path` when the block ends without an error.
 
     The file is on disk before it is renamed, so that `path` is always a whole file.

@@ -13,13 +13,12 @@ import pyarrow.parquet as pq
 from quadrat.errors import ResultsError
 from quadrat.files.records import COUNT, SIZE, parse_footer
 from quadrat.results.columns import flat_values, lay_out, nested, to_array, value_type
+from quadrat.results.display import Line, as_html, draw
 from quadrat.results.schema import FOOTER_KEY, GRID
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-    from quadrat.results.display import Line
 
 
 # Images that a notebook shows of the dictionary.
@@ -113,8 +112,6 @@ class Predictions(Mapping[str, list]):
         return f"<Predictions of {len(self):,} images in {self._path}>"
 
     def _repr_html_(self) -> str:
-        from quadrat.results.display import as_html
-
         shown = [self._line(filename) for filename in list(self)[:MOST_SHOWN]]
         title = f"Predictions of {len(self):,} images in {self._path}"
         return as_html(shown, title, len(self) - len(shown))
@@ -150,8 +147,6 @@ class Predictions(Mapping[str, list]):
         -------
         matplotlib.axes.Axes
         """
-        from quadrat.results.display import draw
-
         if ax is None:
             from matplotlib import pyplot
 
@@ -200,10 +195,8 @@ class Predictions(Mapping[str, list]):
             column = self._row_group(group, ["prediction"])["prediction"].slice(first.first_row, count)
             yield to_array(column.drop_null(), tuple(shape))
 
-    def _line(self, filename: str) -> "Line":
+    def _line(self, filename: str) -> Line:
         """Return what a table says of one image."""
-        from quadrat.results.display import Line
-
         place, shape = self._places[filename], self._shape(filename)
         kind = value_type(self._file.schema_arrow.field("prediction").type)
         if pa.types.is_string(kind):
