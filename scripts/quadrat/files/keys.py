@@ -1,15 +1,12 @@
 """Keys: filenames written in characters that no shell, scheduler or file system gives a meaning."""
 
 import hashlib
-import re
+from urllib.parse import quote
 
 # A path component may have 255 bytes on the usual file systems (NAME_MAX); the version, the suffixes
 # of outputs and of temporary files need the rest.
 COMPONENT_BYTES = 180
 
-# The plus sign marks an escape, and not the percent sign: Slurm replaces such as %20a in the paths of logs
-# (sbatch(1), "filename pattern").
-_UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 _SHORTENED = "+-"
 
 
@@ -39,13 +36,12 @@ def encode(filename: str) -> str:
 
 
 def _encode_component(component: str) -> str:
-    encoded = _UNSAFE.sub(_escape, component.encode("utf-8", "surrogateescape"))
+    quoted = quote(component.encode("utf-8", "surrogateescape"), safe="").replace("~", "%7E")
+    # The plus sign marks an escape, and not the percent sign: Slurm replaces such as %20a in the paths of
+    # logs (sbatch(1), "filename pattern").
+    encoded = quoted.replace("%", "+")
     if len(encoded) > COMPONENT_BYTES:
         # An escape never reads "+-", so that no other component has such a key.
-        mark = _SHORTENED + hashlib.blake2b(encoded, digest_size=16).hexdigest()
-        return encoded[: COMPONENT_BYTES - len(mark)].decode() + mark
-    return encoded.decode()
-
-
-def _escape(match: re.Match) -> bytes:
-    return b"+%02X" % ord(match[0])
+        mark = _SHORTENED + hashlib.blake2b(encoded.encode(), digest_size=16).hexdigest()
+        return encoded[: COMPONENT_BYTES - len(mark)] + mark
+    return encoded
