@@ -197,12 +197,8 @@ def _check(value: Any, rule: dict[str, Any], *keys: str) -> None:
                 raise ConfigError(f"{place} is missing; set it to {expected} (config.yaml: {place})")
         for key, inner in value.items():
             _check(inner, of_kind["properties"][key], *keys, key)
-    elif not _fits(value, rule):
+    elif not _validator()(rule).is_valid(value):
         raise ConfigError(_refusal(value, rule, keys))
-
-
-def _fits(value: Any, rule: dict[str, Any]) -> bool:
-    return _validator()(rule).is_valid(value)
 
 
 @cache

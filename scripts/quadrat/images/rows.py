@@ -58,16 +58,13 @@ class StripePipeline:
 
     def memory_bytes(self) -> int:
         """Return the size of the buffers: one stripe is read while another is consumed."""
-        return min(2, len(self._grid.rows)) * self._grid.rows.largest * self._row_pixels * self._pixel_bytes
+        row_bytes = self._row_pixels * self._info.channels * self._info.dtype.itemsize
+        return min(2, len(self._grid.rows)) * self._grid.rows.largest * row_bytes
 
     @property
     def _row_pixels(self) -> int:
         cols = self._grid.cols
         return cols.stops[-1] - cols.starts[0] if len(cols) else 0
-
-    @property
-    def _pixel_bytes(self) -> int:
-        return self._info.channels * self._info.dtype.itemsize
 
     def blocks(self) -> Generator[np.ndarray, None, None]:
         """Yield each block in row-major order."""
