@@ -30,9 +30,9 @@ def test_a_progressive_jpeg_needs_two_bytes_for_each_stored_sample(subsampling, 
     [
         (b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c", "a JPEG of 12 bit: not supported"),
         (b"\x03\x01\x22\x00", b"\x03\x01\x00\x00", "broken: no valid JPEG frame header"),
-        (b"\xff\xdb", b"\x00\xdb", "broken: no JPEG marker where one must be"),
+        (b"\xff\xdb", b"\x00\xdb", "broken: a JPEG marker is missing in its header"),
         (b"\xff\xc0", b"\xff\xfe", "broken: the JPEG has no frame header"),
-        (b"\xff\xdb", b"\xff\xd9", "broken: the JPEG holds no image"),
+        (b"\xff\xdb", b"\xff\xd9", "broken: the JPEG contains no image"),
         (struct.pack(">HH", HEIGHT, WIDTH), bytes(4), "broken: its size is 0 x 0 px"),
     ],
 )

@@ -111,5 +111,5 @@ def test_files_beside_an_image_are_not_read(ending, world_file, write):
 def test_an_image_beside_which_gdal_reads_all_the_same_is_refused(beside, write):
     path = write(".bmp")
     tifffile.imwrite(f"{path}{beside}", np.zeros(GRAY[SMALL].shape, np.uint8))
-    with pytest.raises(ImageError, match=rf"GDAL would read a\.bmp\{beside} beside it, which is not watched"):
+    with pytest.raises(ImageError, match=rf"GDAL would also read a\.bmp\{beside}, which is not watched"):
         open_reader(path)

@@ -166,7 +166,7 @@ def test_a_mosaic_whose_source_is_truncated_is_refused_and_not_filled_with_zeros
 
 def test_a_mosaic_whose_source_is_no_image_is_refused_when_it_is_opened(mosaic):
     (mosaic.parent / "right.tif").write_bytes(b"text" * 100)
-    with pytest.raises(ImageError, match=r"its source right\.tif: not an image .* its format is none"):
+    with pytest.raises(ImageError, match=r"its source right\.tif: not an image .* does not list its format"):
         open_reader(mosaic)
 
 
@@ -205,18 +205,18 @@ def test_a_small_vrt_of_a_source_with_a_huge_tile_is_refused_before_the_tile_is_
 def test_a_vrt_under_another_name_is_refused(mosaic):
     other = mosaic.with_name("a.tif")
     mosaic.rename(other)
-    with pytest.raises(ImageError, match=r"a VRT, which is read only where its name ends in \.vrt"):
+    with pytest.raises(ImageError, match=r"it is a VRT, but its name does not end in \.vrt"):
         open_reader(other)
 
 
 def test_an_image_whose_header_is_another_file_is_refused_with_the_way_out(tmp_path):
     with written_by_gdal(tmp_path / "a.img", 1, "uint16", driver="ENVI") as image:
         image.write(U16, 1)
-    with pytest.raises(ImageError, match=r"its format is none of those in docs/formats\.md") as error:
+    with pytest.raises(ImageError, match=r"docs/formats\.md does not list its format") as error:
         open_reader(tmp_path / "a.img")
     assert "gdal_translate" in error.value.hint
     write_vrt(tmp_path / "a.vrt", "a.img")
-    with pytest.raises(ImageError, match=r"its source a\.img: not an image .* its format is none"):
+    with pytest.raises(ImageError, match=r"its source a\.img: not an image .* does not list its format"):
         open_reader(tmp_path / "a.vrt")
 
 
@@ -277,7 +277,7 @@ def test_complex_numbers_are_refused(tmp_path):
     with written_by_gdal(tmp_path / "source.tif", 1, "complex64") as image:
         image.write(F32.astype(np.complex64), 1)
     write_vrt(tmp_path / "a.vrt", "source.tif", "CFloat32")
-    with pytest.raises(ImageError, match="complex numbers: not supported"):
+    with pytest.raises(ImageError, match="its samples are complex numbers"):
         open_reader(tmp_path / "a.vrt")
 
 

@@ -33,12 +33,12 @@ def test_the_content_and_not_the_extension_chooses_the_reader(tmp_path):
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"not an image\n" * 40, "its format is none of those in docs/formats"),
+        (b"not an image\n" * 40, "docs/formats.md does not list its format"),
         (b"II*\0", "not a readable TIFF"),
-        (b"II*\0\xff\xff\xff\xff", "not a readable TIFF: it holds no image"),
+        (b"II*\0\xff\xff\xff\xff", "not a readable TIFF: it contains no image"),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"\xff\xd8\xff\xe0", "truncated"),
-        (bytes(5000), "its format is none of those in docs/formats"),
+        (bytes(5000), "docs/formats.md does not list its format"),
     ],
 )
 def test_a_file_that_is_no_image_is_refused_in_one_line(content, reason, tmp_path, capfd):
@@ -57,14 +57,14 @@ def test_an_image_that_is_no_stack_has_no_other_plane(form, tmp_path):
         Image.fromarray(RGB).save(file, format=form)
     with open_reader(tmp_path / "a", plane={"z": 1}):
         pass
-    with pytest.raises(ImageError, match="plane z: 2: the image has 1"):
+    with pytest.raises(ImageError, match="plane z: 2 does not exist; the image has 1"):
         open_reader(tmp_path / "a", plane={"z": 2})
 
 
 def test_a_slide_whose_pixels_lie_in_folders_that_are_not_watched_is_refused(tmp_path):
     with open(tmp_path / "a.VSI", "wb") as file:
         Image.fromarray(RGB).save(file, format="TIFF")
-    with pytest.raises(ImageError, match="pixels lie in a folder beside it") as error:
+    with pytest.raises(ImageError, match="pixels of this slide are in a folder beside it") as error:
         open_reader(tmp_path / "a.VSI")
     assert "convert it" in error.value.hint
 

@@ -151,10 +151,10 @@ def test_decimals_that_binary_fractions_cannot_hold_make_whole_ratios(scene, pix
 @pytest.mark.parametrize(
     ("reading", "told"),
     [
-        ({"mpp": 0.2445}, r"has 0\.25 mpp at best, asked for 0\.2445 "),
-        ({"mpp": 0.2}, r"has 0\.25 mpp at best, asked for 0\.2 \(config\.yaml: mpp\)"),
+        ({"mpp": 0.2445}, r"finest pixels have 0\.25 mpp, coarser than 0\.2445 "),
+        ({"mpp": 0.2}, r"finest pixels have 0\.25 mpp, coarser than 0\.2 \(config\.yaml: mpp\)"),
         ({"mpp": 200.0}, r"smaller than a pixel of 200 mpp"),
-        ({"gsd": 10.0}, r"not georeferenced"),
+        ({"gsd": 10.0}, r"has no georeference"),
     ],
 )
 def test_what_the_image_cannot_give_is_told(slide, reading, told):
@@ -163,7 +163,7 @@ def test_what_the_image_cannot_give_is_told(slide, reading, told):
 
 
 def test_image_without_its_resolution_says_how_to_give_it(scene, pixels):
-    with pytest.raises(ImageError, match="do not say how many micrometres a pixel is") as caught:
+    with pytest.raises(ImageError, match="do not contain the micrometres per pixel") as caught:
         read_whole(scene("plain.tif"), mpp=0.5)
     assert "default_mpp" in caught.value.hint
     _, found = read_whole(scene("plain.tif"), mpp=0.5, default_mpp=0.25)
@@ -178,7 +178,7 @@ def test_pixels_that_are_not_square_are_refused(scene):
     assert read_whole(scene("nearly_square.tif", 10.0, 10.09), gsd=40.0)[0].channels == 3
     with pytest.raises(ImageError, match="needs square"):
         read_whole(scene("hardly_square.tif", 10.0, 10.15), gsd=40.0)
-    with pytest.raises(ImageError, match="30 high and 10 wide: gsd needs square"):
+    with pytest.raises(ImageError, match="30 high and 10 wide, but gsd needs square"):
         read_whole(scene("flat.tif", 10.0, 30.0), gsd=60.0)
 
 

@@ -14,13 +14,17 @@ def test_channels_are_counted_from_1_and_keep_their_order():
 
 @pytest.mark.parametrize("channel", [0, -1, 5])
 def test_a_channel_the_image_lacks_is_refused_with_the_setting_to_change(channel):
-    with pytest.raises(ImageError, match=rf"^channel {channel}: the image has 3 \(config.yaml: channels\)$"):
+    with pytest.raises(
+        ImageError, match=rf"^channel {channel} does not exist; the image has 3 \(config.yaml: channels\)$"
+    ):
         channel_indices((1, channel), 3)
 
 
 def test_a_level_the_image_lacks_is_refused_with_the_levels_it_has():
     check_level(2, 3)
-    with pytest.raises(ImageError, match=r"^level 3: the image has levels 0 to 2 \(config.yaml: level\)$"):
+    with pytest.raises(
+        ImageError, match=r"^level 3 does not exist; the image has levels 0 to 2 \(config.yaml: level\)$"
+    ):
         check_level(3, 3)
     with pytest.raises(ImageError, match="level 0 only"):
         check_level(1, 1)
@@ -33,14 +37,16 @@ def test_planes_are_counted_from_1_and_the_first_is_read_by_default():
 
 @pytest.mark.parametrize("number", [0, 4])
 def test_a_plane_the_image_lacks_is_refused_with_the_number_it_has(number):
-    with pytest.raises(ImageError, match=rf"^plane z: {number}: the image has 3 \(config.yaml: plane\)$"):
+    with pytest.raises(
+        ImageError, match=rf"^plane z: {number} does not exist; the image has 3 \(config.yaml: plane\)$"
+    ):
         plane_index({"z": number}, "z", 3)
 
 
 def test_an_image_that_is_no_stack_has_the_first_plane_only():
     refuse_planes(None)
     refuse_planes({"z": 1, "t": 1, "series": 1})
-    with pytest.raises(ImageError, match="plane t: 2: the image has 1"):
+    with pytest.raises(ImageError, match="plane t: 2 does not exist; the image has 1"):
         refuse_planes({"z": 1, "t": 2})
 
 

@@ -11,7 +11,7 @@ from quadrat.grid import Window
 
 @dataclass(frozen=True)
 class Spans:
-    """Where blocks start and stop along one axis, in pixels; both ascend.
+    """Starts and stops of blocks along one axis, in pixels; both ascend.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Spans:
         return max((self.size(index) for index in range(len(self))), default=0)
 
     def touching(self, start: int, stop: int) -> range:
-        """Return the indices of the blocks that hold pixels of a span."""
+        """Return the indices of the blocks that contain pixels of a span."""
         return range(bisect_right(self.stops, start), bisect_left(self.starts, stop))
 
 

@@ -1,4 +1,4 @@
-"""Memory budget of a reader: what does not fit is refused before it is allocated."""
+"""Memory budget of a reader: too large a need is refused before memory is allocated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _estimates: ContextVar[list[int] | None] = ContextVar("estimates", default=None)
 
 @contextmanager
 def estimates() -> Iterator[list[int]]:
-    """Collect the estimates of all that needs memory within the block, in bytes; the largest is the need."""
+    """Collect the estimates of memory that are made within the block, in bytes; the largest is the need."""
     found = [0]
     token = _estimates.set(found)
     try:
@@ -24,7 +24,7 @@ def estimates() -> Iterator[list[int]]:
 
 
 def require_memory(needed_bytes: int, memory_mb: float | None, what: str, remedy: str = "") -> None:
-    """Refuse what needs more memory than the budget.
+    """Raise an error if more memory is needed than the budget allows.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def require_memory(needed_bytes: int, memory_mb: float | None, what: str, remedy
     what : str
         What needs the memory: the subject of the message.
     remedy : str, optional
-        What else than more memory would help.
+        A remedy other than more memory.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def require_memory(needed_bytes: int, memory_mb: float | None, what: str, remedy
         return
     needed_mb = -(-needed_bytes // MB)
     raise MemoryBudgetError(
-        f"{what} needs about {needed_mb:,} MB of memory, the reader may use {memory_mb:,.0f} MB",
+        f"{what} needs about {needed_mb:,} MB of memory, but the reader may use {memory_mb:,.0f} MB",
         f"give the job more memory: --set-resources predict_image:mem_mb={needed_mb + REST_MB}"
         + (f"; or {remedy}" if remedy else ""),
     )

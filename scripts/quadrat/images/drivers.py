@@ -11,15 +11,15 @@ from quadrat.errors import ImageError
 from quadrat.files.sources import LOCAL_HINT, find_sources, is_vrt
 from quadrat.images.image import CONVERT
 
-# Files of these formats hold their pixels themselves. GDAL's other drivers do not look at a file: it could
-# name more files, or servers, or be written anew to be read (BIGGIF).
+# Files of these formats contain all their pixels. GDAL's other drivers may not open a file: it could name
+# more files or servers, or GDAL would write it anew to read it (BIGGIF).
 DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "GIF", "WEBP")
 VRT = "VRT"
 
-# What GDAL opens beside a BMP, with any of its drivers and whatever its options say.
+# Files that GDAL opens beside a BMP, with any of its drivers and whatever its options are.
 BESIDE_BMP = (".ovr", ".msk", ".aux")
 
-# How files of formats begin that GDAL reads and quadrat does not.
+# First bytes of files in formats that GDAL reads and quadrat does not.
 REFUSED = {
     b"\x89HDF\r\n\x1a\n": "HDF5",
     b"CDF": "netCDF",
@@ -39,7 +39,7 @@ REFUSED = {
 
 
 def open_local(path: str, **options: int) -> DatasetReader:
-    """Open an image with GDAL in a format that holds its pixels, or a VRT whose sources do.
+    """Open an image with GDAL in a format that contains its pixels, or a VRT whose sources do.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def open_local(path: str, **options: int) -> DatasetReader:
     ImageError
         If the file is of a format that GDAL reads and quadrat does not, or names a file that is not watched.
     rasterio.errors.RasterioIOError
-        If it is of none of these formats, or broken.
+        If the file has none of these formats, or is broken.
     """
     drivers = _drivers(path)
     with rasterio.Env(), warnings.catch_warnings():
@@ -67,7 +67,7 @@ def open_local(path: str, **options: int) -> DatasetReader:
         # Asked for overviews or a mask, GDAL would open the file that this item names, on any disk or server.
         if "OVERVIEW_FILE" in {key.upper() for key in dataset.tags(ns="OVERVIEWS")}:
             dataset.close()
-            raise ImageError("its metadata name another file for its overviews, which is not read", CONVERT)
+            raise ImageError("its overviews are in another file, which quadrat does not read", CONVERT)
         if not options:
             return dataset
         dataset.close()
@@ -75,7 +75,7 @@ def open_local(path: str, **options: int) -> DatasetReader:
 
 
 def _drivers(path: str) -> list[str]:
-    """Return the drivers that may look at a file: that of VRT only where all that it names was checked."""
+    """Return the drivers that may open a file: VRT only after a check of all files that the VRT names."""
     if is_vrt(path):
         problem = find_sources(path).problem
         if problem:
@@ -91,8 +91,8 @@ def _drivers(path: str) -> list[str]:
     for magic, name in REFUSED.items():
         if start.lower().startswith(magic.lower()):
             if name == VRT:
-                raise ImageError("a VRT, which is read only where its name ends in .vrt", "rename it")
-            raise ImageError(f"{name}: not read, since such files may name other files or servers", CONVERT)
+                raise ImageError("it is a VRT, but its name does not end in .vrt", "rename it")
+            raise ImageError(f"{name} is not read, since such files may name other files or servers", CONVERT)
     return list(DRIVERS)
 
 
@@ -102,4 +102,6 @@ def _refuse_beside(path: str) -> None:
             for beside in (name + ending, name + ending.upper()):
                 if os.path.lexists(beside):
                     found = os.path.basename(beside)
-                    raise ImageError(f"GDAL would read {found} beside it, which is not watched", CONVERT)
+                    raise ImageError(
+                        f"GDAL would also read {found}, which is not watched for changes", CONVERT
+                    )

@@ -14,7 +14,7 @@ PNG_PALETTE = 3
 PNG_EXPANSION = 1032
 # Frame headers of JPEG (ITU-T T.81, table B.1): SOF0 to SOF15 without DHT, JPG and DAC.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Those whose samples are coded by Huffman's method, at least a bit for each block of 8x8 (F.1.2).
+# Frames with samples in Huffman's code, at least one bit for each block of 8x8 (F.1.2).
 JPEG_HUFFMAN = {0xC0, 0xC1, 0xC2}
 JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
@@ -24,7 +24,7 @@ JPEG_STANDALONE = {0x01, *range(0xD0, 0xD9)}
 
 @dataclass(frozen=True)
 class FileHeader:
-    """What a PNG or JPEG file says of itself.
+    """The header of a PNG or JPEG file.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class FileHeader:
     whole_bytes : int
         Memory in bytes that decoding takes because the file is not stored from top to bottom; 0 if it is.
     layout : str
-        What makes it so, for the message.
+        The layout that makes it necessary, for the message.
     notes : tuple of str
-        What is done to the samples.
+        Conversions of the samples.
     """
 
     format: str
@@ -105,7 +105,7 @@ def _check_png_end(file: BinaryIO) -> None:
     file.seek(-12, os.SEEK_END)
     if file.read(8) == b"\0\0\0\0IEND":
         return
-    position = len(PNG_MAGIC)  # something may follow the last chunk: the chain of chunks tells
+    position = len(PNG_MAGIC)  # other data may follow the last chunk, so the chunks are counted
     while position + 12 <= file_bytes:
         file.seek(position)
         length, kind = struct.unpack(">I4s", file.read(8))
@@ -117,7 +117,7 @@ def _check_png_end(file: BinaryIO) -> None:
 
 
 def _check_jpeg_end(file: BinaryIO) -> None:
-    """Refuse a JPEG without an end marker after the start of its first scan, where `file` stands.
+    """Refuse a JPEG without an end marker; `file` is at the start of its first scan.
 
     Within the coded data 0xFF is followed by 0, so the marker cannot occur there. Cameras may append
     other data to the image.
@@ -142,7 +142,7 @@ def _jpeg_header(file: BinaryIO) -> FileHeader:
         if marker in JPEG_STANDALONE:
             continue
         if marker == JPEG_END:
-            raise ImageError("broken: the JPEG holds no image")
+            raise ImageError("broken: the JPEG contains no image")
         (length,) = struct.unpack(">H", file.read(2))
         body = file.read(length - 2) if length > 2 else b""
         if len(body) != length - 2:
@@ -160,7 +160,7 @@ def _jpeg_header(file: BinaryIO) -> FileHeader:
 
 
 def _check_jpeg_claim(marker: int, body: bytes, file: BinaryIO) -> None:
-    """Refuse a JPEG that is too small for its pixels; the file stays where it stands."""
+    """Refuse a JPEG that is too small for its pixels; the position in the file stays."""
     height, width = struct.unpack(">HH", body[1:5])
     file_bytes = os.fstat(file.fileno()).st_size
     if marker in JPEG_HUFFMAN and -(-height // 8) * -(-width // 8) > 8 * file_bytes:
@@ -169,7 +169,7 @@ def _check_jpeg_claim(marker: int, body: bytes, file: BinaryIO) -> None:
 
 def _next_marker(file: BinaryIO) -> int:
     if file.read(1) != b"\xff":
-        raise ImageError("broken: no JPEG marker where one must be")
+        raise ImageError("broken: a JPEG marker is missing in its header")
     byte = file.read(1)
     while byte == b"\xff":  # fill bytes
         byte = file.read(1)

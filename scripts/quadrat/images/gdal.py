@@ -27,12 +27,12 @@ from quadrat.images.selection import channel_indices, check_level, complex_error
 MIN_CACHE_BYTES = 64 * MB
 ALPHA = 4  # the channel of an expanded palette, counted from 1
 OPTIONS = {
-    # Nothing is written beside the images, and no file (.aux.xml, .ovr) is read that is not watched.
+    # GDAL writes no file beside the images, and reads none (.aux.xml, .ovr) that is not watched for changes.
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    # On several threads GDAL 3.10 loses the error of a source that cannot be read, and gives zeros.
+    # On several threads GDAL 3.10 loses the error of a source that cannot be read, and returns zeros.
     "VRT_NUM_THREADS": 1,
-    # A VRT may hold Python code, which a user's environment may let GDAL run.
+    # A VRT may contain Python code, and a user's environment may allow GDAL to run it.
     "GDAL_VRT_ENABLE_PYTHON": "NO",
 }
 
@@ -61,7 +61,7 @@ class GdalImage(ImageFile):
     def __init__(self, path: str):
         self.path = os.path.abspath(path)
         if self.path != self.path.encode(errors="replace").decode():
-            raise ImageError("GDAL opens only files whose name is UTF-8", "rename it")
+            raise ImageError("its name is not valid UTF-8, and GDAL opens no other names", "rename it")
         with ExitStack() as held:
             with self._opening():
                 full, self.block_height, self.block_bytes = _open_checked(self.path, held)
@@ -146,7 +146,7 @@ class GdalReader:
             nodata=self._nodata(),
             alpha=self._alpha(),
             crs=crs.to_string() if crs else None,
-            # GDAL reads the world file of a BMP whatever its options are, and that is not watched.
+            # GDAL reads the world file of a BMP whatever its options are, but that file is not watched.
             transform=None if transform.is_identity or dataset.driver == "BMP" else tuple(transform)[:6],
             **self._scaling(),
             decoders={"gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
@@ -154,7 +154,7 @@ class GdalReader:
         )
 
     def _scaling(self) -> dict[str, Any]:
-        """Return scales and offsets; GDAL gives 1 and 0 where the file has none."""
+        """Return scales and offsets; GDAL returns 1 and 0 if the file has none."""
         scales, offsets = self._full.scales, self._full.offsets
         is_told = set(scales) != {1.0} or set(offsets) != {0.0}
         if self._palette is not None or not is_told:
@@ -165,12 +165,12 @@ class GdalReader:
         }
 
     def _nodata(self) -> tuple[int | float | None, ...] | None:
-        """Return the nodata value of each channel; None where no sample can have one."""
+        """Return the nodata value of each channel; None if no sample can have one."""
         dtype, values = self._dtype(), self._dataset.nodatavals
         if self._palette is not None:
             return None
         if dtype.kind in "iu" and dtype.itemsize == 8 and self._dataset.driver == VRT:
-            # rasterio gives them as float64, which does not have them all.
+            # rasterio returns them as float64, which cannot represent all integers.
             bands = ElementTree.parse(self._image.path).getroot().iterfind("VRTRasterBand")
             values = [band.findtext("NoDataValue") for band in bands]
         found = tuple(
@@ -192,11 +192,13 @@ class GdalReader:
         if any(name.startswith("complex") for name in names):
             raise complex_error()
         if len(names) > 1:
-            raise ImageError(f"its channels are of several types: {', '.join(sorted(names))}")
+            raise ImageError(
+                f"its channels have several types, {', '.join(sorted(names))}; one type is expected"
+            )
         return np.dtype(names.pop())
 
     def _cache_bytes(self) -> int:
-        """Return the size of a cache that holds a row of blocks between two reads."""
+        """Return the size of a cache that keeps a row of blocks between two reads."""
         dataset = self._dataset
         block_width = dataset.block_shapes[0][1]
         width = -(-dataset.width // block_width) * block_width
@@ -252,8 +254,8 @@ class _Rows:
 def _open_checked(path: str, held: ExitStack) -> tuple[DatasetReader, int, int]:
     """Return an open image, the height of the tallest block of it and its sources, and bytes of the largest.
 
-    An image that GDAL reads from files other than these, which its hash covers, is refused. All sources are
-    opened for it: where a VRT cannot open one at first, it may give zeros later and be silent.
+    An image is refused if GDAL reads it from files that its hash does not cover. All sources are opened for
+    this check: if a VRT cannot open a source at first, it may later return zeros without an error.
     """
     sources = find_sources(path)
     if sources.problem:
@@ -266,7 +268,7 @@ def _open_checked(path: str, held: ExitStack) -> tuple[DatasetReader, int, int]:
             with _gdal_errors("not an image that quadrat can read", name), ExitStack() as source:
                 image = full if name == path else source.enter_context(open_local(name))
                 used, shapes = image.files, image.block_shapes
-                # A block may hold all bands. numpy does not have all of GDAL's complex types.
+                # A block may contain all bands. numpy lacks some of GDAL's complex types.
                 sizes = (16 if one.startswith("complex") else np.dtype(one).itemsize for one in image.dtypes)
                 pixel_bytes = sum(sizes)
         except ImageError as error:
@@ -291,7 +293,7 @@ def _gdal_errors(doing: str, path: str) -> Iterator[None]:
         # rasterio's own message only points to the one of GDAL
         reason = str(error.__cause__ or error).splitlines()[0].replace(f"'{path}'", "it").replace(path, "it")
         if "not recognized" in reason:
-            raise ImageError(f"{doing}: its format is none of those in docs/formats.md", CONVERT) from error
+            raise ImageError(f"{doing}: docs/formats.md does not list its format", CONVERT) from error
         raise ImageError(f"{doing}: {reason.rstrip('.')}") from error
 
 

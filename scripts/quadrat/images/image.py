@@ -11,13 +11,13 @@ import numpy as np
 
 from quadrat.grid import Window
 
-# The hint where a file holds pixels that cannot be read as they are stored.
+# The hint for pixels that cannot be read as they are stored.
 CONVERT = "convert it: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE -co BIGTIFF=IF_SAFER IN OUT.tif"
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What is known of one image from its metadata alone.
+    """The metadata of one image.
 
     Attributes
     ----------
@@ -32,23 +32,23 @@ class ImageInfo:
     segment_height, segment_width : int
         Size in pixels of a stored segment (a strip or a tile) of that level.
     seek_height : int
-        Height in pixels of the parts of which each can be decoded without those above it: the whole image
-        where rows can only be read from the top.
+        Height in pixels of the parts that can each be decoded without the parts above: the whole image if
+        rows can only be read from the top.
     level, level_count : int
         Pyramid level that is read, 0 is full resolution, and how many the file has.
     downsample : tuple of 2 float
         Level-0 pixels per pixel of the level that is read, along y and x; 1.0 at level 0.
     full_size : tuple of 2 int
-        Height and width in pixels of level 0. Default: those of what is read.
+        Height and width in pixels of level 0. Default: the size that is read.
     is_first : bool
-        Whether it is the first image and plane of its file, to which a mask belongs that GDAL finds there.
+        Whether it is the first image and plane of its file; a mask that GDAL finds in the file belongs to it.
     compression : str
-        How segments are compressed, in lower case; empty where the format says it all.
+        How segments are compressed, in lower case; empty if the format implies it.
     nodata : tuple of (int, float or None), or None
-        Of each channel that is read: the value of samples that the file declares to be no data. None where it
-        declares none.
+        For each channel that is read, the value of samples that the file declares to be no data; None if the
+        file declares no value.
     alpha : int or None
-        The file's channel, counted from 1 and read or not, that is 0 where a pixel is transparent.
+        The file's channel that is 0 where a pixel is transparent, counted from 1; it need not be read.
     crs : str or None
         Coordinate reference system of a georeferenced image ('EPSG:32612', or WKT).
     transform : tuple of 6 float or None
@@ -57,16 +57,16 @@ class ImageInfo:
     mpp : tuple of 2 float or None
         Micrometres per level-0 pixel along y and x.
     scales, offsets : tuple of float or None
-        Of each channel that is read: value = sample * scale + offset. None where the file has neither.
+        For each channel that is read, value = sample * scale + offset; None if the file has neither.
     decoders : dict of str to str
         Versions of the libraries that decode the pixels.
     bounds : Window or None
-        The box around all that was scanned of level 0, where the slide has one: QuPath counts pixels from its
+        The box around the scanned areas of level 0, if the slide has one. QuPath counts pixels from its
         corner.
     scanned : tuple of Window
-        What was scanned of level 0; empty where the file does not say.
+        The scanned areas of level 0; empty if the file does not contain them.
     notes : tuple of str
-        What was done to the pixels or chosen among them that a reader of the results should know.
+        Conversions of the pixels, and choices among them, that a reader of the results should know.
     """
 
     format: str
@@ -101,7 +101,7 @@ class ImageInfo:
 
     @property
     def fill(self) -> tuple[int | float, ...]:
-        """Value of each channel in pixels that the file does not hold: its nodata value, or 0."""
+        """Value of each channel in pixels that the file does not contain: its nodata value, or 0."""
         return tuple(value or 0 for value in self.nodata or (0,) * self.channels)
 
 
@@ -118,7 +118,7 @@ class Level:
     downsample : tuple of 2 float
         Level-0 pixels per pixel along y and x.
     ratio : Fraction
-        Size of a pixel in pixels of the level that is decoded; 1 where none are averaged.
+        Size of a pixel in pixels of the level that is decoded; 1 if no pixels are averaged.
     """
 
     index: int
@@ -127,7 +127,7 @@ class Level:
     ratio: Fraction = Fraction(1)
 
     def averaged(self, ratio: Fraction) -> Self:
-        """Return the level each of whose pixels is the mean of `ratio` x `ratio` pixels of this one."""
+        """Return the level whose pixels are each the mean of `ratio` x `ratio` pixels of this one."""
         (height, width), (down, across) = self.shape, self.downsample
         shape, size = (int(height / ratio), int(width / ratio)), float(ratio)
         return replace(self, shape=shape, downsample=(down * size, across * size), ratio=ratio)
@@ -136,8 +136,8 @@ class Level:
 class Reader(Protocol):
     """Reads the pixels of a level of an open image, block by block, until the image is closed.
 
-    It is used by one thread at a time, which may be another than the one that opened the image; the threads
-    it starts are its own.
+    One thread at a time uses it, which need not be the thread that opened the image. It starts threads of its
+    own.
     """
 
     info: ImageInfo
@@ -155,8 +155,8 @@ class Reader(Protocol):
         threads : int
             Threads that decode.
         wanted : iterable of Window, optional
-            What is wanted of the blocks; all by default. Other pixels may hold anything: a reader that can
-            does not decode the segments that hold no others.
+            Parts of the blocks that are wanted; all by default. Other pixels may have any value, since a
+            reader need not decode segments without wanted pixels.
 
         Yields
         ------
@@ -190,8 +190,8 @@ class HeldFiles:
 class ImageFile(HeldFiles, ABC):
     """An open file, which the readers of its levels share.
 
-    A subclass opens it in an `ExitStack`, which closes it where the image turns out not to be readable,
-    and moves it to `_held` when all went well.
+    A subclass opens it in an `ExitStack`, which closes it if the image turns out not to be readable. The
+    subclass moves the stack to `_held` once the image is open.
     """
 
     @property
@@ -217,5 +217,5 @@ class ImageFile(HeldFiles, ABC):
         ImageError
             If the image lacks the level or a channel, or stores its pixels in a way that cannot be decoded.
         MemoryBudgetError
-            If what must be decoded at once does not fit the memory.
+            If the pixels that must be decoded at once do not fit in the memory.
         """

@@ -46,7 +46,7 @@ class MaskFile(HeldFiles):
 def open_mask(path: str) -> MaskFile | None:
     """Return the mask that GDAL has of a file besides its alpha and the nodata values of its samples.
 
-    The nodata value of a palette image is an index, which the colours do not show any more.
+    The nodata value of a palette image is an index, which is lost once the pixels are colours.
     """
     try:
         with ExitStack() as held:

@@ -23,7 +23,7 @@ def declared_nodata(text: str, dtype: np.dtype) -> int | float | None:
     Returns
     -------
     int, float or None
-        A value of the dtype. None where the text begins with no number, or where the dtype cannot hold it.
+        A value of the dtype. None if the text does not begin with a number, or the dtype cannot represent it.
     """
     found = NUMBER.match(text.strip().replace(",", "."))
     if found is None:
@@ -81,7 +81,7 @@ def _range(value: float, most: float) -> tuple[float, float]:
     """Return between which floats samples count as equal to a value; `most` is the largest of their type.
 
     GDAL allows for texts of too few digits: a sample x is nodata where |x - value| < 2 epsilon |x + value|,
-    with the epsilon of float32. Where that sum overflows, all large samples of the sign are nodata.
+    with the epsilon of float32. If that sum overflows, all large samples of the same sign are nodata.
     """
     size, near = abs(value), 2.0**-22
     low, high = size * (1 - near) / (1 + near), size * (1 + near) / (1 - near)

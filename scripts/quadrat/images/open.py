@@ -1,7 +1,7 @@
 """Open images: from a file to its levels and their pixels.
 
 The file's content, never its extension, chooses the kind of image; each imports its decoder only when needed.
-Only of a slide in a folder the file itself says nothing: its name does.
+A slide in a folder is the only exception: its name chooses, since the file itself contains no pixels.
 """
 
 import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Byte order mark, then 42 (TIFF) or 43 (BigTIFF) in that order.
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# A slide whose file holds a preview or no pixels at all: they lie in folders that are not watched.
+# The file of such a slide contains a preview or no pixels: they are in folders that are not watched.
 UNWATCHED_SLIDE = ".vsi"
 STREAMED_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
@@ -110,24 +110,24 @@ class Image(HeldFiles):
 
     @cached_property
     def _metadata(self) -> ImageInfo:
-        # Of one channel alone: others, which may be left out, may be of another type.
+        # One channel alone: the others may have another type, and may be left out.
         return self._file.reader(0, (1,), None).info
 
     @property
     def alpha(self) -> int | None:
-        """The channel, counted from 1, that is 0 where a pixel is transparent; None where there is none."""
+        """The channel, counted from 1, that is 0 where a pixel is transparent; None if the image has none."""
         return self._metadata.alpha
 
     @property
     def mask(self) -> bool:
-        """Whether the file has a mask of its pixels that are data, which is no channel of the image."""
+        """Whether the file has a mask of valid pixels that is not a channel of the image."""
         return self._mask is not None
 
     @cached_property
     def _mask(self) -> "MaskFile | None":
         if self.alpha is not None or not self._metadata.is_first:
             return None
-        # Imported here: it takes GDAL, which other formats do without.
+        # Imported here, since it imports GDAL, which other formats do not need.
         from quadrat.images.mask import open_mask
 
         mask = open_mask(self.path)
@@ -159,7 +159,7 @@ class Image(HeldFiles):
         """
         given = [(key, size) for key, size in (("mpp", mpp), ("gsd", gsd)) if size is not None]
         if len(given) != 1:
-            raise ValueError(f"mpp {mpp}, gsd {gsd}: set one of them")
+            raise ValueError(f"mpp is {mpp} and gsd is {gsd}; set one of them")
         return level_of_size(self.levels, self._metadata, *given[0], default_mpp)
 
     def reader(
@@ -180,7 +180,7 @@ class Image(HeldFiles):
         channels : sequence of int, optional
             Counted from 1, in the order of the result. Default: all.
         with_mask : bool, optional
-            Whether a channel follows that is 1 where a pixel is data by the file's mask, and 0 elsewhere.
+            Whether to add a last channel that is 1 where a pixel is valid by the file's mask, otherwise 0.
         patch_size : int, optional
             Height in pixels of the blocks that will be read, for which the memory of averaging is reckoned.
         watch : callable, optional
@@ -267,7 +267,7 @@ def _open_file(path: str, plane: dict[str, int] | None) -> ImageFile:
     magic = _magic(path)
     if path.lower().endswith(UNWATCHED_SLIDE):
         raise ImageError(
-            "a slide whose pixels lie in a folder beside it: not read",
+            "the pixels of this slide are in a folder beside it, which quadrat does not read",
             "convert it to OME-TIFF, such as with QuPath",
         )
     if magic.startswith(TIFF_MAGICS):
@@ -289,7 +289,7 @@ def _open_tiff(path: str, plane: dict[str, int] | None) -> ImageFile:
 
     with ExitStack() as held:
         tiff = held.enter_context(TiffImage(path, plane))
-        # A series that is asked for is one image of the slide, alone.
+        # A series of the configuration is a single image of the slide.
         if tiff.vendor is None or (tiff.vendor == "leica" and "series" in (plane or {})):
             held.pop_all()
             return tiff

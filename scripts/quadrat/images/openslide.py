@@ -22,12 +22,12 @@ from quadrat.images.selection import as_slice, channel_indices, check_level, dow
 # Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
 SQUARE = 512
 CACHE_BYTES = 64 * MB
-MOST_TILES = 10_000_000  # a thousand times those of a whole slide
+MOST_TILES = 10_000_000  # a thousand times as many as a whole slide has
 INI_BYTES = 1 << 20
 MOST_SIDE = (1 << 31) - 1  # pixels, as in a TIFF that any program reads
 RGB, RGBA_BYTES = 3, 4
 BACKGROUND = "ffffff"
-# What in the Slidedat.ini of an MRXS names a file in another folder.
+# A value in the Slidedat.ini of an MRXS that names a file in another folder.
 NAMES_FILE = rb"(?im)^\s*(?:FILE_\d+|INDEXFILE)\s*=[ \t]*(.*/.*?)\s*$"
 # A property that OpenSlide copies from there.
 TILE_SIDE = r"mirax\..+\.DIGITIZER_(WIDTH|HEIGHT)"
@@ -57,7 +57,7 @@ class OpenSlideImage(ImageFile):
         for file in sources.files:
             _check_settings(file)
         with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
-            # Other formats of OpenSlide, under the ending of an MRXS, name files anywhere.
+            # Other formats of OpenSlide could have the ending of an MRXS and name files anywhere.
             found = openslide.OpenSlide.detect_format(path)
             if found != vendor:
                 raise ImageError(
@@ -83,7 +83,7 @@ class OpenSlideImage(ImageFile):
         with _openslide_errors("not a slide that OpenSlide can read"):
             check_level(level, self._slide.level_count)
             squares = _Squares(self._slide, level, picked, self._tile_bytes)
-            # OpenSlide allocates what the slide says of its tiles, and ends the process where it cannot.
+            # OpenSlide allocates tiles of the size that the slide claims, and ends the process if it cannot.
             needed = CACHE_BYTES + squares.decode_bytes
             require_memory(needed, memory_mb, "decoding the tiles of the slide")
             info = _info(self._slide, level, len(picked), squares.background)
@@ -147,7 +147,7 @@ class _Squares:
 
 
 def _check_settings(path: str) -> None:
-    """Refuse an MRXS whose files lie outside its folder, or that claims more tiles than OpenSlide can bear.
+    """Refuse an MRXS with files outside its folder, or with more tiles than OpenSlide can handle.
 
     OpenSlide opens the files and lists the tiles when it opens the slide.
     """
@@ -163,7 +163,7 @@ def _check_settings(path: str) -> None:
     claimed = re.findall(rb"IMAGENUMBER_[XY]\s*=\s*(\d+)", settings)
     tiles = math.prod(int(number) for number in claimed)
     if tiles > MOST_TILES:
-        raise ImageError(f"broken: it claims {tiles:,} tiles, at most {MOST_TILES:,} expected")
+        raise ImageError(f"broken: it claims {tiles:,} tiles, but at most {MOST_TILES:,} are expected")
 
 
 def _check_claims(slide: openslide.OpenSlide) -> None:

@@ -1,4 +1,4 @@
-"""Readers of what the configuration chooses of an open image, and the channel that shows where data are."""
+"""Readers of the pixels that the configuration chooses, and the channel that shows which pixels are valid."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from quadrat.settings import ReadSettings
 
 
 class ReaderWithValidity(NamedTuple):
-    """A reader, and which of its channels shows where pixels are data.
+    """A reader, and the number of its channel that shows which pixels are valid.
 
     Attributes
     ----------
@@ -19,8 +19,8 @@ class ReaderWithValidity(NamedTuple):
     info : ImageInfo
         Of the image without such a channel.
     validity : int or None
-        The channel of what is read, counted from 0, that is 0 where a pixel is no data: alpha, or the mask
-        in the file. None where the file has neither, or nobody asks.
+        The channel that is 0 where a pixel is not valid, counted from 0 among the channels that are read:
+        alpha, or the mask in the file. None if the file has neither, or nobody asks.
     """
 
     reader: Reader

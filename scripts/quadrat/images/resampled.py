@@ -15,21 +15,21 @@ from quadrat.images.image import ImageInfo, Level, Reader
 from quadrat.images.nodata import nodata_mask
 from quadrat.images.rows import StripePipeline, fresh_rows
 
-# Pixels of the image are read so many bytes at a time, however large the resampled pixels are.
+# Bytes of pixels of the image that are read at a time, however large the resampled pixels are.
 STRIP_BYTES = 1 << 22
 
-# Integers up to here are exact as float32, which takes half the time.
+# Integers up to this one are exact as float32, which takes half the time.
 EXACT_FLOAT32 = 2**24
 
 
 class ResampledReader:
     """Reads an image as if its pixels were larger.
 
-    Each of its pixels is the mean of the image over the area that it covers, in which pixels that it covers
-    in part count in part. Samples that are the image's nodata value do not count; where there are no others
-    the result is nodata. Means of integers are rounded to the nearest, half to even: the dtype stays, so that
-    a predictor sees the range of values that it knows. What is left at the bottom and right of the image is
-    less than a pixel, and not read.
+    Each of its pixels is the mean of the image over the area that it covers; a pixel that it covers in part
+    counts in part. Samples with the image's nodata value do not count; if all samples have it, so does the
+    result. Means of integers are rounded to the nearest, half to even: the dtype stays, so that a predictor
+    gets the range of values that it expects. A remainder at the bottom and right of the image that is less
+    than a pixel is not read.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class ResampledReader:
     ----------
     ratio : Fraction
     info : ImageInfo
-        Sizes and downsample are those of the resampled pixels.
+        Sizes and downsample count resampled pixels.
     """
 
     def __init__(self, reader: Reader, ratio: Fraction):
@@ -50,7 +50,7 @@ class ResampledReader:
 
     @staticmethod
     def memory_bytes(source: ImageInfo, ratio: Fraction, patch_size: int) -> int:
-        """Return the memory that resampling takes, beside that of the reader."""
+        """Return the memory that resampling takes besides the memory of the reader."""
         info = _resampled(source, ratio)
         samples = info.width * info.channels
         stripes = 2 * min(patch_size, info.height) * samples * info.dtype.itemsize
@@ -115,12 +115,12 @@ class _Rows:
 
 
 class _Shares(NamedTuple):
-    """What pixels along an axis make of resampled ones.
+    """The pixels along an axis from which each resampled pixel is made, and their weights.
 
     Attributes
     ----------
     places : (n, taps) int array
-        For each resampled pixel, the pixels that it covers, counted from the first of all.
+        For each resampled pixel, the pixels that it covers, counted from the first pixel of the axis.
     weights : (n, taps) float64 array
         How much of each it covers, in units that make them whole numbers.
     """
@@ -158,7 +158,7 @@ def _write_means(
     out[...] = np.rint(means, out=means) if out.dtype.kind in "iub" else means
     if nodata is not None:
         for channel, value in enumerate(nodata):
-            # Not by way of float64, which does not have all integers.
+            # Not by way of float64, which cannot represent all integers.
             if value is not None:
                 out[..., channel][covered[..., channel] == 0] = value
 

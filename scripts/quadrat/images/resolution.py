@@ -1,4 +1,4 @@
-"""Resolution: the level, and how many of its pixels along a side, that make a pixel of a wanted size."""
+"""Resolution: the level that is read for a wanted size of a pixel, and how far its pixels are averaged."""
 
 from fractions import Fraction
 from math import hypot
@@ -6,12 +6,12 @@ from math import hypot
 from quadrat.errors import ImageError
 from quadrat.images.image import ImageInfo, Level
 
-# A level whose pixels are so near to what is asked for is read as it is: scanners called 40x have 0.2527 mpp
-# as well as 0.25, and resampling by such a ratio would only blur.
+# A level whose pixels are so near to the wanted size is read as it is: scanners called 40x have 0.2527 mpp as
+# well as 0.25, and resampling by such a ratio would only blur.
 TOLERANCE = 0.02
-# Sides of a pixel that differ by more do not have one size.
+# A pixel whose sides differ by more is not square.
 SQUARE_TOLERANCE = 0.01
-# Positions are exact with ratios of whole numbers, and these are far more exact than any metadata.
+# Ratios of whole numbers make positions exact. Denominators up to this are far finer than any metadata.
 LARGEST_DENOMINATOR = 10_000
 
 
@@ -50,7 +50,8 @@ def level_of_size(
     size = _pixel_size(info, key, default_mpp)
     if size > wanted * (1 + TOLERANCE):
         raise ImageError(
-            f"has {size:g} {key} at best, asked for {wanted:g} (config.yaml: {key})", _unit_hint(key, info)
+            f"its finest pixels have {size:g} {key}, coarser than {wanted:g} (config.yaml: {key})",
+            _unit_hint(key, info),
         )
     chosen = levels[0]
     for level in levels[1:]:
@@ -65,7 +66,8 @@ def level_of_size(
         return chosen
     if ratio > min(chosen.shape):
         raise ImageError(
-            f"is smaller than a pixel of {wanted:g} {key} (config.yaml: {key})", _unit_hint(key, info)
+            f"the image is smaller than a pixel of {wanted:g} {key} (config.yaml: {key})",
+            _unit_hint(key, info),
         )
     return chosen.averaged(Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR))
 
@@ -79,7 +81,7 @@ def _pixel_size(info: ImageInfo, key: str, default_mpp: float | None) -> float:
     y, x = _sides_um(info, default_mpp) if key == "mpp" else _sides_on_earth(info)
     if abs(y - x) > SQUARE_TOLERANCE * max(y, x):
         raise ImageError(
-            f"its pixels are {y:g} high and {x:g} wide: {key} needs square ones (config.yaml: {key})",
+            f"its pixels are {y:g} high and {x:g} wide, but {key} needs square pixels (config.yaml: {key})",
             "read it at a level instead, or resample it to square pixels",
         )
     return (y + x) / 2
@@ -90,14 +92,14 @@ def _sides_um(info: ImageInfo, default_mpp: float | None) -> tuple[float, float]
         return info.mpp
     if default_mpp is None:
         raise ImageError(
-            "its metadata do not say how many micrometres a pixel is, which mpp needs",
-            "if you know it, say it for all such images (config.yaml: default_mpp)",
+            "its metadata do not contain the micrometres per pixel that mpp needs",
+            "set the value for all such images (config.yaml: default_mpp)",
         )
     return default_mpp, default_mpp
 
 
 def _sides_on_earth(info: ImageInfo) -> tuple[float, float]:
     if info.transform is None:
-        raise ImageError("not georeferenced, which gsd needs", "read it at a level (config.yaml: level)")
+        raise ImageError("it has no georeference, which gsd needs", "read it at a level (config.yaml: level)")
     a, b, _, d, e, _ = info.transform
     return hypot(b, e), hypot(a, d)

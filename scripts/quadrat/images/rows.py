@@ -1,4 +1,4 @@
-"""Stripes: the blocks of a source that gives its rows once, from top to bottom."""
+"""Stripes: the blocks of a source that yields its rows once, from top to bottom."""
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ class RowSource(Protocol):
 
 
 def fresh_rows(blocks: Spans, height: int) -> list[range]:
-    """Return the rows of pixels that are read for each row of blocks: those that no earlier one has.
+    """Return the rows of pixels that are read for each row of blocks, without the rows of earlier ones.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ class SegmentTable(Segments, Protocol):
     decode_bytes : int
         Memory that reading the segments of a task takes, their decoded pixels included.
     held_bytes : int
-        Memory that the table itself comes to hold, whatever the number of threads.
+        Memory that the table itself takes in the end, whatever the number of threads.
     fill : int or float
         Value of the pixels of a segment that the file leaves out.
     """
@@ -38,7 +38,8 @@ class SegmentTable(Segments, Protocol):
     def read(self, plane: int, rows: range, cols: range) -> Iterator[tuple[range, int, np.ndarray | None]]:
         """Yield (rows, col, pixels) of segments that lie one below the other.
 
-        Pixels are (height, width, channel), None if the file has none; valid until the next are asked for.
+        Pixels are (height, width, channel), None if the file has none. They are valid until the next step of
+        the iterator.
         """
         ...
 
@@ -68,7 +69,7 @@ class SegmentPipeline:
     memory_mb : float or None
         Memory that buffers and decoding may take; threads and look-ahead are given up to fit it.
     wanted : iterable of Window, optional
-        What is wanted of the blocks; all by default.
+        Parts of the blocks that are wanted; all by default.
 
     Attributes
     ----------

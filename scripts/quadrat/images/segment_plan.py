@@ -9,12 +9,12 @@ import numpy as np
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid, Spans
 
-# Segments that decode to less share a task: handing one to a thread costs as much as decoding some 100 kB.
+# Segments that decode to less share a task: handing a task to a thread costs as much as decoding 100 kB.
 TASK_BYTES = 1 << 21
 
 
 class Segments(Protocol):
-    """Where the segments of an image lie.
+    """The places of the segments of an image.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ def _runs(segments: Spans, blocks: Spans, longest: int) -> list[_Run]:
 
 
 class SegmentPlan:
-    """Tasks in the order in which their first block is wanted; segments that no block needs have none.
+    """Tasks in the order in which their first block is wanted; segments that no block needs have no task.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class SegmentPlan:
     grid : BlockGrid
         Wanted blocks.
     windows : iterable of Window, optional
-        What is wanted of the blocks; all by default.
+        Parts of the blocks that are wanted; all by default.
     """
 
     def __init__(self, segments: Segments, grid: BlockGrid, windows: Iterable[Window] | None = None):
@@ -131,7 +131,7 @@ class SegmentPlan:
 
 
 def _touched(segments: Segments, windows: Iterable[Window]) -> np.ndarray:
-    """Return for each (row, col) of the segments whether it holds pixels of a window."""
+    """Return for each (row, col) of the segments whether it contains pixels of a window."""
     touched = np.zeros((len(segments.rows), len(segments.cols)), bool)
     for y, x, height, width in windows:
         rows, cols = segments.rows.touching(y, y + height), segments.cols.touching(x, x + width)

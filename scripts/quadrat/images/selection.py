@@ -1,4 +1,4 @@
-"""Selection of what is read of an image: its channels, its pyramid level and its plane."""
+"""Selection of the channels, the pyramid level and the plane of an image that are read."""
 
 from quadrat.errors import ImageError
 
@@ -22,12 +22,14 @@ def channel_indices(channels: tuple[int, ...] | None, available: int) -> tuple[i
         return tuple(range(available))
     for channel in channels:
         if not 1 <= channel <= available:
-            raise ImageError(f"channel {channel}: the image has {available} (config.yaml: channels)")
+            raise ImageError(
+                f"channel {channel} does not exist; the image has {available} (config.yaml: channels)"
+            )
     return tuple(channel - 1 for channel in channels)
 
 
 def as_slice(channels: tuple[int, ...]) -> slice | list[int]:
-    """Return positions of channels as a slice where they follow each other: numpy then need not copy."""
+    """Return positions of channels as a slice if they follow each other, since numpy then need not copy."""
     if channels == tuple(range(channels[0], channels[0] + len(channels))):
         return slice(channels[0], channels[-1] + 1)
     return list(channels)
@@ -43,7 +45,7 @@ def check_level(level: int, level_count: int) -> None:
     """
     if not 0 <= level < level_count:
         has = "level 0 only" if level_count == 1 else f"levels 0 to {level_count - 1}"
-        raise ImageError(f"level {level}: the image has {has} (config.yaml: level)")
+        raise ImageError(f"level {level} does not exist; the image has {has} (config.yaml: level)")
 
 
 def downsample_of(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:
@@ -60,7 +62,7 @@ def downsample_of(full: tuple[int, int], level: tuple[int, int]) -> tuple[float,
     Returns
     -------
     tuple of 2 float
-        The whole number that both axes fit; the quotient of each axis where there is none.
+        The whole number that fits both axes; the quotient of each axis if no such number exists.
     """
     axes = list(zip(full, level, strict=True))
     # length / number, rounded down or up, is the size of the level.
@@ -68,7 +70,7 @@ def downsample_of(full: tuple[int, int], level: tuple[int, int]) -> tuple[float,
     high = min((-(-length // (size - 1)) - 1 for length, size in axes if size > 1), default=max(full))
     if low > high:
         return full[0] / level[0], full[1] / level[1]
-    length, size = max(axes)  # the longer axis says it more exactly
+    length, size = max(axes)  # the longer axis is more exact
     nearest = min(max(low, round(length / size)), high)
     powers = [1 << bit for bit in range((low - 1).bit_length(), high.bit_length())]
     number = min(powers or [nearest], key=lambda power: abs(power - length / size))
@@ -93,7 +95,9 @@ def plane_index(plane: dict[str, int] | None, axis: str, available: int) -> int:
     """
     number = (plane or {}).get(axis, 1)
     if not 1 <= number <= available:
-        raise ImageError(f"plane {axis}: {number}: the image has {available} (config.yaml: plane)")
+        raise ImageError(
+            f"plane {axis}: {number} does not exist; the image has {available} (config.yaml: plane)"
+        )
     return number - 1
 
 
@@ -103,7 +107,7 @@ def refuse_planes(plane: dict[str, int] | None) -> None:
     Raises
     ------
     ImageError
-        If another is wanted.
+        If another plane is wanted.
     """
     for axis in plane or {}:
         plane_index(plane, axis, 1)
@@ -112,6 +116,6 @@ def refuse_planes(plane: dict[str, int] | None) -> None:
 def complex_error() -> ImageError:
     """Return the error of an image whose samples are complex numbers."""
     return ImageError(
-        "complex numbers: not supported",
+        "its samples are complex numbers, which quadrat does not read",
         "write their amplitude, or their real and imaginary parts, as channels",
     )

@@ -19,7 +19,7 @@ from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level
 
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
-# Measured: beside the two stripes of the pipeline, libvips and pyvips hold the newest rows three times.
+# Measured: besides the two stripes of the pipeline, libvips and pyvips keep the newest rows three times.
 VIPS_STRIPES, VIPS_BYTES = 3, 10 * MB
 # libvips decodes strips of 16 rows and forgets a strip that was read in part.
 STRIP_ROWS = 16
@@ -47,7 +47,7 @@ class VipsImage(ImageFile):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """The only level that such a file has."""
+        """The only level of such a file."""
         return (Level(0, self._info.full_size, self._info.downsample),)
 
     def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
@@ -135,7 +135,7 @@ class _Rows:
 
 
 def _open(path: str) -> pyvips.Image:
-    # By descriptor: libvips would take "[...]" at the end of a file name for options. It keeps a copy.
+    # By descriptor: libvips would parse "[...]" at the end of a file name as options. It keeps a copy.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         source = pyvips.Source.new_from_descriptor(fd)
@@ -147,7 +147,7 @@ def _open(path: str) -> pyvips.Image:
 
 
 def _forget() -> None:
-    """Have libvips drop operations that it keeps in case they are asked for again, with files and memory."""
+    """Let libvips drop the operations that it caches, with their files and memory."""
     with _FORGETTING:
         most = pyvips.cache_get_max()
         pyvips.cache_set_max(0)
@@ -162,7 +162,9 @@ def _broken(error: pyvips.Error, where: str) -> ImageError:
 
 def _info(image: pyvips.Image, header: FileHeader) -> ImageInfo:
     if (image.width, image.height) != (header.width, header.height) or image.format not in DTYPES:
-        raise ImageError(f"libvips reads it as {image.width:,} x {image.height:,} px of {image.format}")
+        raise ImageError(
+            f"libvips reads it as {image.width:,} x {image.height:,} px of {image.format}, unlike its header"
+        )
     version = ".".join(str(pyvips.version(part)) for part in range(3))
     return ImageInfo(
         format=header.format,

@@ -32,7 +32,7 @@ def changed(tmp_path):
 @pytest.mark.parametrize(("compression", "name"), [(6, "OJPEG"), (34676, "SGILOG"), (12345, "12345")])
 def test_a_codec_that_cannot_be_decoded_is_refused_by_its_name(compression, name, changed):
     path = changed(compression="zlib", tags={259: compression}, **TILE)
-    with pytest.raises(ImageError, match=f"compression {name}: cannot be decoded") as error:
+    with pytest.raises(ImageError, match=f"compression {name} cannot be decoded") as error:
         open_reader(path)
     assert "gdal_translate" in error.value.hint
 
@@ -44,12 +44,12 @@ def test_uncompressed_subsampled_ycbcr_is_refused(changed):
 
 
 def test_complex_numbers_are_refused(changed):
-    with pytest.raises(ImageError, match="complex numbers: not supported"):
+    with pytest.raises(ImageError, match="its samples are complex numbers"):
         open_reader(changed(GRAY.astype(np.complex64), photometric="minisblack"))
 
 
 def test_an_unknown_kind_of_sample_is_refused(changed):
-    with pytest.raises(ImageError, match="samples of 31 bit in format 3: cannot be decoded"):
+    with pytest.raises(ImageError, match="samples of 31 bit in format 3 cannot be decoded"):
         open_reader(changed(GRAY.astype("f4"), photometric="minisblack", tags={258: 31}))
 
 
@@ -76,7 +76,7 @@ def test_an_ome_tiff_whose_pixels_lie_in_another_file_is_refused(tmp_path):
         tifffile.imwrite(path, GRAY, photometric="minisblack", description=xml.format(name), metadata=None)
     with open_reader(planes["first"]) as reader:
         assert "axis Z has 2 planes: the first is read" in reader.info.notes
-    with pytest.raises(ImageError, match="lies in another file"):
+    with pytest.raises(ImageError, match="is in another file"):
         open_reader(planes["second"])
 
 
@@ -165,9 +165,9 @@ def test_series_chooses_among_images_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("plane", "reason"),
     [
-        ({"z": 4}, "plane z: 4: the image has 3"),
-        ({"t": 2}, "plane t: 2: the image has 1"),
-        ({"series": 2}, "plane series: 2: the image has 1"),
+        ({"z": 4}, "plane z: 4 does not exist; the image has 3"),
+        ({"t": 2}, "plane t: 2 does not exist; the image has 1"),
+        ({"series": 2}, "plane series: 2 does not exist; the image has 1"),
     ],
 )
 def test_a_plane_that_the_image_lacks_is_refused_with_the_number_it_has(plane, reason, tmp_path):
@@ -181,7 +181,7 @@ def test_a_plane_that_the_image_lacks_is_refused_with_the_number_it_has(plane, r
 def test_of_a_volume_in_one_page_only_the_first_plane_is_read(tmp_path):
     array = np.tile(stack(2), (1, 2, 2))
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", volumetric=True, tile=(1, 32, 32))
-    with pytest.raises(ImageError, match="plane z: 2: of 2 planes in one page only the first can be read"):
+    with pytest.raises(ImageError, match="plane z: 2 cannot be read, only the first of 2 planes in one page"):
         open_reader(tmp_path / "a.tif", plane={"z": 2})
 
 
@@ -370,7 +370,7 @@ def test_channels_of_a_pyramid_that_libvips_writes_are_channels(has_pages, tmp_p
     tiles = {"tile": True, "tile_width": 64, "tile_height": 64, "compression": "deflate"}
     image.tiffsave(str(path), pyramid=True, subifd=True, **tiles)
     if not has_pages:
-        with pytest.raises(ImageError, match="describes 3 planes, and the file holds 1"):
+        with pytest.raises(ImageError, match="describes 3 planes, but the file contains 1"):
             open_reader(path)
         return
     with open_reader(path) as reader:
@@ -384,13 +384,13 @@ def test_channels_of_a_pyramid_that_libvips_writes_are_channels(has_pages, tmp_p
 def test_a_file_without_any_image_is_refused(tmp_path):
     path, empty_directory = tmp_path / "a.tif", bytes(2)
     path.write_bytes(struct.pack("<4sI", b"II*\0", 8) + empty_directory + struct.pack("<I", 14) + bytes(6))
-    with pytest.raises(ImageError, match="not a readable TIFF: it holds no image"):
+    with pytest.raises(ImageError, match="not a readable TIFF: it contains no image"):
         open_reader(path)
 
 
 def test_an_unknown_predictor_is_refused(changed):
     path = changed(compression="zlib", predictor=True, tags={317: 9})
-    with pytest.raises(ImageError, match="predictor 9: cannot be decoded") as error:
+    with pytest.raises(ImageError, match="predictor 9 cannot be decoded") as error:
         open_reader(path)
     assert "gdal_translate" in error.value.hint
 
@@ -423,7 +423,7 @@ def test_a_segment_beyond_any_file_is_refused(tmp_path):
     with tifffile.TiffFile(path, mode="r+b") as tif:
         page = tif.pages[0]
         page.tags[324].overwrite((2**63 + 5, *page.dataoffsets[1:]))
-    with pytest.raises(ImageError, match="a segment lies beyond any file's end"):
+    with pytest.raises(ImageError, match="the offset of a segment is too large for any file"):
         open_reader(path)
 
 

@@ -101,7 +101,7 @@ def test_sample_of_no_meaning_beside_a_palette_is_a_channel_in_its_range(step, b
 
 def test_palette_and_alpha_in_planes_of_their_own_are_refused(write_palette, alpha):
     path, *_ = write_palette(alpha, interleave="band")
-    with pytest.raises(ImageError, match="a palette and other samples in planes of their own"):
+    with pytest.raises(ImageError, match="a palette and other samples in separate planes"):
         open_reader(path)
 
 

@@ -171,7 +171,7 @@ def test_levels_of_a_pyramid_are_read(name, tiff_trap_path):
             assert (reader.info.level, reader.info.level_count) == (level, 3)
             assert reader.info.downsample == (step, step)
             assert_reads(reader, image, row_blocks(reader.info, 128, 100, "pad"))
-    with pytest.raises(ImageError, match="level 3: the image has levels 0 to 2"):
+    with pytest.raises(ImageError, match="level 3 does not exist; the image has levels 0 to 2"):
         open_reader(path, level=3)
 
 

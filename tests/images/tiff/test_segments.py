@@ -100,12 +100,12 @@ def test_an_uncompressed_segment_that_is_too_short_is_refused(written):
     def shorten(page):
         return {279: (page.databytecounts[0], 77, *page.databytecounts[2:])}
 
-    refused(written(rowsperstrip=100, change=shorten), "segment 2 of 11 holds 77 bytes, 185,700 expected")
+    refused(written(rowsperstrip=100, change=shorten), "segment 2 of 11 has 77 bytes, 185,700 expected")
 
 
 def test_a_file_without_any_segment_is_refused(written):
     path = written(compression="zlib", **TILE, change=lambda page: {325: (0,) * len(page.databytecounts)})
-    refused(path, "none of its 54 segments holds data")
+    refused(path, "none of its 54 segments contains data")
 
 
 def test_an_empty_scene_with_nodata_is_read(tmp_path):

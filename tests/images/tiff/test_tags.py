@@ -144,7 +144,7 @@ def test_channels_of_different_types_are_not_read_as_one(path):
         for number, dtype in enumerate((np.uint8, np.uint16)):
             text = None if number else xml
             tif.write(PIXELS[..., 0].astype(dtype), photometric="minisblack", description=text, metadata=None)
-    with pytest.raises(ImageError, match="its channels are not stored in the same way"):
+    with pytest.raises(ImageError, match="its channels differ in size, type or compression"):
         open_reader(path)
 
 
@@ -188,5 +188,5 @@ def test_predictor_of_samples_that_it_does_not_fit_is_refused_as_gdal_does(codec
 def test_fax_codec_of_samples_that_are_no_bits_is_refused(path):
     write(path, compression="zlib")
     spoil(path, 259, (VALUE, "<H", 3))
-    with pytest.raises(ImageError, match="compression CCITTFAX3 of samples of 8 bit, 1 expected"):
+    with pytest.raises(ImageError, match="its samples have 8 bit, but compression CCITTFAX3 needs 1 bit"):
         open_reader(path)

@@ -6,7 +6,7 @@ JPEG_START, JPEG_2000_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
 JPEG_XL_START, JPEG_XL_BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL "
 JPEG_XR_START, JPEG_XR_CODED, JPEG_XR_OFFSET_TAG = b"II\xbc", b"WMPHOTO\0", 0xBCC0
 PNG_START, LERC_START = b"\x89PNG\r\n\x1a\n", b"Lerc2 "
-# Frame headers: SOF0 to SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1), and that of JPEG-LS.
+# Frame headers: SOF0 to SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1), and JPEG-LS's.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 JPEG_SCAN = 0xDA
 # Of JPEG XL's ratio field: width per height (ISO/IEC 18181-1, SizeHeader).
@@ -25,7 +25,7 @@ def claimed_size(data: bytes | bytearray) -> tuple[int, int] | None:
     Returns
     -------
     (height, width) in pixels, or None
-        None where it is none of these, or too broken to tell: its codec then says so.
+        None if the data have none of these formats or are too broken to read; the codec then reports it.
     """
     try:
         if data.startswith(JPEG_START):
@@ -71,7 +71,7 @@ def _jpeg_2000_size(data: bytes | bytearray, start: int) -> tuple[int, int]:
 
 
 def is_subsampled(data: bytes | bytearray) -> bool:
-    """Whether the second of three components of a JPEG 2000 is coarser than the first, as of YCbCr alone."""
+    """Whether the second of three components of a JPEG 2000 is coarser than the first, as only in YCbCr."""
     start = data.find(JPEG_2000_START, 0, 4096)
     return start >= 0 and data[start + 40 : start + 42] == b"\0\3" and data[start + 46 : start + 47] > b"\1"
 
@@ -91,7 +91,7 @@ def _webp_size(data: bytes | bytearray) -> tuple[int, int] | None:
 
 
 def _lerc_size(data: bytes | bytearray) -> tuple[int, int]:
-    """Read the header of Lerc2; since version 3 it holds a checksum."""
+    """Read the header of Lerc2; since version 3 it contains a checksum."""
     (version,) = struct.unpack_from("<i", data, 6)
     return struct.unpack_from("<II", data, 14 if version >= 3 else 10)
 

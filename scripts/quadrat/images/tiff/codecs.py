@@ -33,7 +33,7 @@ class Scratch:
 
 DEFLATE = (8, 32946, 50013)
 
-# And ZSTD (the number of old files too) and LZMA: they write into given memory, and report how much.
+# ZSTD (with the number of old files) and LZMA too: they write into given memory, and report how much.
 BYTE_CODECS = (*DEFLATE, 34926, 50000, 34925)
 SAMPLE_FORMATS = (1, 2, 3)  # unsigned, signed, floating point
 
@@ -56,7 +56,7 @@ class ByteDecoder:
 
     @staticmethod
     def can_decode(page: tifffile.TiffPage) -> bool:
-        """Return whether the bytes that the codec of a page gives are its samples, or differences of them."""
+        """Return whether the codec of a page returns the bytes of its samples, or differences of them."""
         return (
             page.compression in BYTE_CODECS
             and page.predictor in (1, 2)
@@ -72,7 +72,7 @@ class ByteDecoder:
         Returns
         -------
         (height, width, sample) array or None
-            Valid until this thread decodes again. None if one of them is broken or not of its size.
+            Valid until this thread decodes again. None if a segment is broken or has another size.
         """
         pixels = self._scratch.array(sum(heights), self._width, self._samples)
         row_bytes = pixels.strides[0]
@@ -82,7 +82,7 @@ class ByteDecoder:
             stop = start + height * row_bytes
             try:
                 decoded = self._decompress(data, out=memory[start:stop])
-            except RuntimeError:  # of which all errors of imagecodecs are
+            except RuntimeError:  # the base of all errors of imagecodecs
                 return None
             if len(decoded) != stop - start:
                 return None
@@ -116,7 +116,7 @@ class LzwDecoder:
 
     @staticmethod
     def can_decode(page: tifffile.TiffPage) -> bool:
-        """Return whether the segments of a page are LZW of samples that libtiff gives as numpy has them."""
+        """Return whether the segments of a page are LZW of samples that libtiff returns in numpy's form."""
         return (
             page.compression == LZW
             and page.predictor in (1, 2, 3)
@@ -145,7 +145,7 @@ class LzwDecoder:
         mark = b"II" if self._order == "<" else b"MM"
         header = struct.pack(f"{self._order}2sHHHQQ", mark, 43, 8, 0, HEADER_BYTES, len(tags))
         pixels = self._scratch.array(rows, self._width, self._samples)
-        # libtiff knows no axis of samples where there is one.
+        # libtiff leaves out the axis of a single sample.
         out = pixels if self._samples > 1 else pixels[..., 0]
         imagecodecs.tiff_decode(b"".join((header, directory, bytes(8), data)), out=out)
         return pixels

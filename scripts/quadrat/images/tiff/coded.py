@@ -21,21 +21,21 @@ from quadrat.images.tiff.segment_index import row_bytes
 from quadrat.images.tiff.segments import OpenLevel, TiffSegments, read_exactly, spans
 from quadrat.images.tiff.tags import dtype_of
 
-# Bytes that one byte can at most decode to. Deflate: 1032 (RFC 1951); PackBits: 64 (TIFF 6.0, section 9);
+# Most bytes that one byte can decode to. Deflate: 1032 (RFC 1951); PackBits: 64 (TIFF 6.0, section 9);
 # LZW: a string of 4096 bytes in a code of 12 bit. Other codecs have no limit: this stops bombs.
 EXPANSION = dict.fromkeys(DEFLATE, 1100) | {32773: 64, LZW: 4096}
 EXPANSION_OF_OTHERS = 1_000_000
 SLACK_BYTES = 4096
 JPEG_XL, JPEG_XR = (50002, 52546), (22610, 34934)
 WEBP, PNG = (50001, 34927), 34933
-# Codecs that allocate what the header of each segment claims, whatever the TIFF says. Some writers pad.
+# Codecs that allocate the size in the header of each segment, not the size in the TIFF. Some writers pad.
 SELF_SIZED = {*JPEG_FAMILY, *JPEG_2000, *JPEG_XL, *JPEG_XR, *WEBP, LERC, PNG}
 PADDED_PIXELS = 1 << 20
-# OpenJPEG and libjxl work on 32-bit samples and hold them twice.
+# OpenJPEG and libjxl work on 32-bit samples and keep them twice.
 WORKING_BYTES = dict.fromkeys(JPEG_2000 + JPEG_XL, 8)
 # Aperio and OpenSlide mean the decoded components, whatever transform a codestream holds them in.
 APERIO_YCBCR = 33003
-# What of Cb and Cr is added to Y for red, green and blue, in 100,000ths.
+# Shares of Cb and Cr that are added to Y for red, green and blue, in 100,000ths.
 YCBCR_TO_RGB = (0, 140_200), (-34_414, -71_414), (177_200, 0)
 
 
@@ -49,7 +49,7 @@ class CodedSegments(TiffSegments):
     Raises
     ------
     ImageError
-        If a segment claims more pixels than its bytes can hold.
+        If a segment claims more pixels than its bytes can contain.
     MemoryBudgetError
         If a segment does not fit the memory, and cannot be decoded row by row.
     """
@@ -114,7 +114,7 @@ class CodedSegments(TiffSegments):
     def _decoded(
         self, plane: int, col: int, stack: list[tuple[int, bytes | memoryview]]
     ) -> Iterator[tuple[range, int, np.ndarray | None]]:
-        """Yield segments of one column: together, or what is missing or special one by one."""
+        """Yield segments of one column: together, except missing or special ones, which come one by one."""
         rows = range(stack[0][0] // len(self.cols), stack[-1][0] // len(self.cols) + 1)
         if self._bytes and stack[0][1]:
             pixels = self._bytes.decode([data for _, data in stack], [self._stored_rows(row) for row in rows])
@@ -135,13 +135,13 @@ class CodedSegments(TiffSegments):
             stored = self._stored[plane]
             tables = self._tables | {"jpegtables": stored.jpeg_tables} if self._tables else {}
             decoded, *_ = self.page.decode(data, stored.first_index + number, **tables)
-            assert decoded is not None  # only that of no data is
+            assert decoded is not None  # it is None only without data
             pixels = decoded[0]
-            # The codec itself converts what is subsampled.
+            # The codec itself converts subsampled data.
             return _rgb(pixels) if self._is_ycbcr and not is_subsampled(data) else pixels
 
     def _colour_notes(self) -> tuple[str, ...]:
-        """Return what became of the YCbCr of JPEG 2000, as the first segment shows."""
+        """Return a note on the conversion of YCbCr in JPEG 2000, as the first segment shows it."""
         if self.page.compression not in JPEG_2000:
             return ()
         stored = self._stored[0]

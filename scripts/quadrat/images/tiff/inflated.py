@@ -32,7 +32,7 @@ class DeflateRows:
         self._streams: dict[tuple[int, int], _Stream] = {}
 
     def memory_bytes(self) -> int:
-        """Return the memory that the streams take, beside what they fill."""
+        """Return the memory that the streams take, besides the arrays that they fill."""
         row = self._segments.segment_bytes // self._segments.stored_height
         return self._threads * (READ_BYTES + 4 * max(CHUNK_BYTES, row))
 

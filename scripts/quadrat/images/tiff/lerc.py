@@ -1,4 +1,4 @@
-"""LERC segments of a TIFF: their mask becomes NaN or an alpha channel, as libtiff has it."""
+"""LERC segments of a TIFF: their mask becomes NaN or an alpha channel, as in libtiff."""
 
 import math
 

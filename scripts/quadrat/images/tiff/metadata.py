@@ -20,7 +20,7 @@ PIXEL_IS_POINT, USER_DEFINED = 2, 32767
 PROJECTED_UNIT, METRE = 3076, 9001
 EPSG_CODES = range(1024, USER_DEFINED)
 MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "pm": 1e-6}
-# Resolutions outside are no microscope's: 300 dpi for print is 85 micrometres, 96 dpi is 265.
+# Microscopes have no other resolutions: 300 dpi for print is 85 micrometres, 96 dpi is 265.
 PLAUSIBLE_MPP = 0.01, 50.0
 
 
@@ -37,7 +37,7 @@ def geo_keys(page: TiffPage) -> dict[int, int]:
 
 
 def crs_of(page: TiffPage) -> str | None:
-    """Return the coordinate reference system as 'EPSG:n' where the keys name one, else None."""
+    """Return the coordinate reference system as 'EPSG:n' if the keys name one, otherwise None."""
     keys = geo_keys(page)
     key = {1: PROJECTED_CRS, 2: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE, 0))
     code = USER_DEFINED if key is None else keys.get(key, USER_DEFINED)
@@ -90,7 +90,7 @@ def transform_of(page: TiffPage) -> tuple[float, ...] | None:
 
 
 def nodata_of(page: TiffPage, dtype: np.dtype) -> int | float | None:
-    """Return the value that a page declares for samples without data; of a palette image it is an index."""
+    """Return the value that a page declares for samples without data; in a palette image it is an index."""
     text = page.tags.valueof(GDAL_NODATA)
     return declared_nodata(text, dtype) if isinstance(text, str) else None
 
@@ -108,12 +108,12 @@ def alpha_of(page: TiffPage) -> int | None:
 
 
 def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, Any]:
-    """Return the scales and offsets of channels, counted from 0; empty where the file has neither.
+    """Return the scales and offsets of channels, counted from 0; empty if the file has neither.
 
     References
     ----------
     GDAL, "GTiff -- GeoTIFF File Format": tag 42112 holds XML with <Item name sample role>, where roles are
-    "scale" and "offset"; what it leaves out is 1 and 0.
+    "scale" and "offset"; missing items are 1 and 0.
     """
     try:
         items = ElementTree.fromstring(page.tags.valueof(42112) or "<none/>").iter("Item")
@@ -130,11 +130,11 @@ def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, Any]:
 
 
 def mpp_of(page: TiffPage) -> tuple[float, float] | None:
-    """Return micrometres per pixel along y and x, None where the file does not say them credibly."""
+    """Return micrometres per pixel along y and x, None if the file does not contain credible values."""
     for source in (_ome_mpp, _aperio_mpp, _philips_mpp, _imagej_mpp, _centimetre_mpp):
         try:
             mpp = source(page)
-        except ValueError:  # a text where a number must be
+        except ValueError:  # a text in place of a number
             continue
         if mpp and all(value > 0 for value in mpp):
             return mpp
@@ -146,7 +146,7 @@ def _ome_mpp(page: TiffPage) -> tuple[float, float] | None:
     if not first.is_ome:
         return None
     images, pixels = [], None
-    # OME-XML can be huge: it is read up to what names the page, or to its end where nothing does.
+    # OME-XML can be huge: it is read up to the element that names the page, or to its end without one.
     try:
         for _, element in ElementTree.iterparse(io.BytesIO(first.description.encode()), events=("start",)):
             name = element.tag.rpartition("}")[2]
@@ -206,7 +206,7 @@ def _from_resolution(page: TiffPage, unit_um: float) -> tuple[float, float] | No
 
 
 def sample_notes(page: TiffPage) -> list[str]:
-    """Return what a reader of the results should know of the samples of a page."""
+    """Return notes on the samples of a page for a reader of the results."""
     notes = []
     if page.photometric == PALETTE:
         notes.append("palette expanded to RGB")

@@ -1,4 +1,4 @@
-"""OME-XML without TiffData, as users of libvips write it: what the pages of a TIFF are, in their order."""
+"""OME-XML without TiffData, as users of libvips write it: the meaning of a TIFF's pages, in their order."""
 
 from math import prod
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class Planes(NamedTuple):
 
 
 def ome_planes(xml: str, page: TiffPage) -> Planes | None:
-    """Return what OME-XML says of the pages of an image.
+    """Return the planes of an image that OME-XML describes.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def ome_planes(xml: str, page: TiffPage) -> Planes | None:
     Returns
     -------
     Planes or None
-        None where the XML is broken, or describes no image of the page's size.
+        None if the XML is broken, or describes no image of the page's size.
 
     References
     ----------

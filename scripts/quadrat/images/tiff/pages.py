@@ -30,9 +30,9 @@ PALETTE = 3
 NDPI_FORMAT_TAG = 65420
 XMP_TAG, BIF_ROOT = 700, b"<iScan"
 SOFTWARE_TAG, TRESTLE_SOFTWARE = 305, "MedScan"
-# Axes that each key of `plane` chooses along; I and Q are pages that the file gives no meaning.
+# Axes along which each key of `plane` chooses; I and Q are pages whose meaning the file does not contain.
 PLANE_AXES = {"z": "ZIQ", "t": "T"}
-# What Bio-Formats and scanners call the other pictures of a slide: "macro image", "Label_Image",
+# Names that Bio-Formats and scanners give other pictures of a slide: "macro image", "Label_Image",
 # "slide.ndpi [macro]", "label 387x463" (Aperio), "Macro -offset=(0,0)-pixelsize=..." (Philips).
 SLIDE_PART = re.compile(
     r"(?:.*(?: - |[:\[] ?))?(label|macro|overview|thumbnail)"
@@ -41,7 +41,7 @@ SLIDE_PART = re.compile(
 )
 LONGEST_NAME = 200
 CCITT = (2, 3, 4)
-HOLDS_NOTHING = "not a readable TIFF: it holds no image"
+HOLDS_NOTHING = "not a readable TIFF: it contains no image"
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class TiffLevel:
     Attributes
     ----------
     page : tifffile.TiffPage
-        Holds layout and decoder of all planes.
+        Has the layout and decoder of all planes.
     planes : tuple of SegmentIndex
     level, level_count : int
     downsample : tuple of 2 float
         Level-0 pixels per pixel along y and x.
     base : tifffile.TiffPage
-        First page of level 0: the metadata of the image are there.
+        First page of level 0, which has the metadata of the image.
     is_first : bool
         Whether it is the first image and plane of the file.
     notes : tuple of str
-        What was chosen among the pages.
+        Choices among the pages.
     """
 
     page: TiffPage
@@ -91,9 +91,9 @@ class TiffImagePages(NamedTuple):
     planes : Planes
         How the pages follow each other.
     start : int
-        Index of the page that holds the first channel of the plane that is read.
+        Index of the page with the first channel of the plane that is read.
     plane_notes, series_notes : tuple of str
-        What was chosen among planes and series.
+        Choices among planes and series.
     """
 
     tif: TiffFile
@@ -113,9 +113,9 @@ class TiffImagePages(NamedTuple):
 
 @contextmanager
 def tifffile_errors(doing: Callable[[], str]) -> Iterator[None]:
-    """Turn whatever tifffile and its codecs raise on broken data into an ImageError.
+    """Turn any error of tifffile and its codecs on broken data into an ImageError.
 
-    Errors of the disk and of memory pass. `doing` gives the start of the message, once there is one.
+    Errors of the disk and of memory pass. `doing` returns the start of the message, if an error occurs.
     """
     try:
         yield
@@ -131,10 +131,10 @@ def tifffile_errors(doing: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def reading_metadata() -> Iterator[None]:
-    """Turn what tifffile raises on broken metadata into an ImageError.
+    """Turn any error of tifffile on broken metadata into an ImageError.
 
-    What tifffile logs meanwhile goes to quadrat's logger at level INFO: of an image that cannot be read
-    the error tells, of others the notes.
+    tifffile's log lines go to quadrat's logger at level INFO, since errors and notes already report what
+    matters to a user.
     """
     messages = logging.getLogger("tifffile")
 
@@ -166,7 +166,7 @@ def open_tiff(path: str) -> TiffFile:
 
 
 def _require_page(tif: TiffFile) -> None:
-    """Refuse a file whose first directory is nowhere; to count its pages would read them all."""
+    """Refuse a file without a first directory; to count its pages would read them all."""
     try:
         _ = tif.pages.first
     except IndexError as error:
@@ -176,8 +176,8 @@ def _require_page(tif: TiffFile) -> None:
 def stitched_vendor(tif: TiffFile) -> str | None:
     """Return the vendor of a slide whose tiles or images OpenSlide puts together; None for other files.
 
-    Tiles of Ventana BIF and Trestle overlap by what their metadata say. A Leica SCN holds an image for each
-    region that was scanned, of which OpenSlide reads those of brightfield.
+    Tiles of Ventana BIF and Trestle overlap as their metadata describe. A Leica SCN contains an image of each
+    scanned region; OpenSlide reads the brightfield images.
 
     References
     ----------
@@ -234,7 +234,7 @@ def level_of(image: TiffImagePages, level: int) -> TiffLevel:
     stored, base, start = image.series.levels, image.base, image.start
     check_level(level, len(stored))
     chosen = stored[level]
-    # One page may stand for all planes, stored one after the other.
+    # One page may describe all planes, which are stored one after the other.
     page = _checked(_page_of(chosen, 0 if chosen.dataoffset is not None else start, image.tif))
     page.init_decode()  # it reads tags, and must not first run on several threads
     pages, channel_notes = _channel_pages(chosen, image.planes, page, start)
@@ -250,7 +250,7 @@ def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSer
     found = [series for series in tif.series if "Y" in series.axes]  # an empty directory may be a series too
     if not found:
         raise ImageError(HOLDS_NOTHING)
-    if len(tif.pages) > 1:  # what the pages mean may be written there
+    if len(tif.pages) > 1:  # it may contain the meaning of the pages
         check_tags(tif.pages.first, {DESCRIPTION})
     index = plane_index(plane, "series", len(found))
     if "series" not in (plane or {}):
@@ -259,12 +259,14 @@ def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSer
     if len(found) == 1:
         return series, []
     if "series" in (plane or {}) and (name := _slide_part(series)):
-        raise ImageError(f"series {index + 1} is the slide's {name} (config.yaml: plane)")
+        raise ImageError(
+            f"series {index + 1} is the slide's {name}; choose the series of an image (config.yaml: plane)"
+        )
     return series, [f"the file holds {len(found)} series of images: {_ordinal(index)} is read"]
 
 
 def _image_among(found: list[TiffPageSeries], tif: TiffFile) -> int:
-    """Return the index of the image that is read: the first, or the largest where the first is none."""
+    """Return the index of the image that is read: the first, or the largest if the first is no image."""
     pages = [series.keyframe for series in found]
     images = [
         index
@@ -278,7 +280,7 @@ def _image_among(found: list[TiffPageSeries], tif: TiffFile) -> int:
 
 
 def _slide_part(series: TiffPageSeries) -> str | None:
-    """Return which part of a slide a series shows by its name or description, None for any other image."""
+    """Return the part of a slide that a series shows by its name or description, None for any other image."""
     texts = (series.name[:LONGEST_NAME], *series.keyframe.description[:LONGEST_NAME].splitlines()[:2])
     found = (SLIDE_PART.fullmatch(text.strip()) for text in texts)
     return next((one[1].lower() for one in found if one), None)
@@ -289,7 +291,7 @@ def _ordinal(index: int) -> str:
 
 
 def _is_ndpi(path: str) -> bool:
-    """Whether a little-endian TIFF has NDPI's 64-bit offsets, which its header does not say."""
+    """Whether a little-endian TIFF has NDPI's 64-bit offsets, which its header does not declare."""
     with open(path, "rb") as file:
         magic, offset = struct.unpack("<4sQ", file.read(12).ljust(12, b"\0"))
         if magic != b"II*\0" or offset > os.fstat(file.fileno()).st_size:
@@ -304,7 +306,7 @@ def _page_of(series: TiffPageSeries, index: int, tif: TiffFile) -> TiffPage:
     page = series[index]
     if page is None or page.parent is not tif:
         which = f"plane {index + 1}" if index else "its first plane"
-        raise ImageError(f"{which} lies in another file (OME-TIFF of several files)")
+        raise ImageError(f"{which} is in another file: quadrat does not read OME-TIFF of several files")
     return page.aspage()
 
 
@@ -314,7 +316,7 @@ def _planes_of(tif: TiffFile, series: TiffPageSeries, page: TiffPage) -> Planes:
     planes = Planes(series.axes[:lead], series.shape[:lead])
     if not tif.is_ome or series.kind not in ("generic", "uniform"):
         return planes
-    # tifffile makes no use of OME-XML without TiffData; Bio-Formats and QuPath take all pages in their order.
+    # tifffile ignores OME-XML without TiffData; Bio-Formats and QuPath use all pages in their order.
     described = ome_planes(tif.pages.first.description, page)
     held = prod(planes.sizes)
     if described and prod(described.sizes) == held:
@@ -322,19 +324,19 @@ def _planes_of(tif: TiffFile, series: TiffPageSeries, page: TiffPage) -> Planes:
     if described or held > 1:
         expected = f"{prod(described.sizes):,} planes" if described else "no planes of their size"
         raise ImageError(
-            f"its OME-XML describes {expected}, and the file holds {held:,}",
-            "correct its ImageDescription, or export it anew, such as with QuPath",
+            f"its OME-XML describes {expected}, but the file contains {held:,}",
+            "correct its ImageDescription, or export it again, such as with QuPath",
         )
     return planes
 
 
 def _start_of(planes: Planes, page: TiffPage, plane: dict[str, int] | None) -> tuple[int, list[str]]:
-    """Return the index of the page that holds the chosen plane's first channel, and notes."""
+    """Return the index of the page with the chosen plane's first channel, and notes."""
     axes, shape = planes
     z = (plane or {}).get("z", 1)
     if page.imagedepth > 1 and z > 1:
         raise ImageError(
-            f"plane z: {z}: of {page.imagedepth} planes in one page only the first can be read "
+            f"plane z: {z} cannot be read, only the first of {page.imagedepth} planes in one page "
             "(config.yaml: plane)"
         )
     indices = [0] * len(axes)
@@ -358,37 +360,39 @@ def _checked(page: TiffPage) -> TiffPage:
     """Return a page if it can be decoded, without a predictor that its codec does not have."""
     check_tags(page)
     if page.samplesperpixel < 1:
-        raise ImageError(f"broken: it has {page.samplesperpixel} samples per pixel")
+        raise ImageError(f"broken: it has {page.samplesperpixel} samples per pixel, at least 1 expected")
     if page.planarconfig not in (1, 2):
         raise ImageError(f"broken: its planar configuration is {page.planarconfig}, 1 or 2 expected")
-    if page.compression not in (LZW, *BYTE_CODECS):  # for which alone libtiff and GDAL obey the tag
+    if page.compression not in (LZW, *BYTE_CODECS):  # libtiff and GDAL ignore the tag for others
         page.predictor = 1
     if page.compression in JPEG_2000:
-        page.subsampling = (1, 1)  # the tag is for JPEG: a codestream says it itself
+        page.subsampling = (1, 1)  # the tag is for JPEG: a codestream contains its own
     if 0 in page.shaped:
-        raise ImageError(f"its size is {page.imagewidth:,} x {page.imagelength:,} px")
+        raise ImageError(f"broken: its size is {page.imagewidth:,} x {page.imagelength:,} px")
     if page.sampleformat in (5, 6):
         raise complex_error()
     codec = _name(tifffile.COMPRESSION, page.compression)
     if page.compression == OLD_JPEG or page.compression not in tifffile.TIFF.DECOMPRESSORS:
-        raise ImageError(f"compression {codec}: cannot be decoded", CONVERT)
+        raise ImageError(f"compression {codec} cannot be decoded", CONVERT)
     if page.compression in CCITT and page.bitspersample != 1:
-        raise ImageError(f"broken: compression {codec} of samples of {page.bitspersample} bit, 1 expected")
+        raise ImageError(
+            f"broken: its samples have {page.bitspersample} bit, but compression {codec} needs 1 bit"
+        )
     if page.is_subsampled and (page.compression not in JPEG_FAMILY or page.planarconfig == 2):
-        raise ImageError(f"subsampled YCbCr with compression {codec}: cannot be decoded", CONVERT)
+        raise ImageError(f"subsampled YCbCr with compression {codec} cannot be decoded", CONVERT)
     if page.predictor != 1 and page.predictor not in tifffile.TIFF.UNPREDICTORS:
-        raise ImageError(f"predictor {page.predictor}: cannot be decoded", CONVERT)
+        raise ImageError(f"predictor {page.predictor} cannot be decoded", CONVERT)
     samples = f"samples of {page.bitspersample} bit in format {page.sampleformat}"
     if page.dtype is None or isinstance(page.sampleformat, tuple):
-        raise ImageError(f"{samples}: cannot be decoded", CONVERT)
-    # libtiff takes differences of whole bytes only, and byte planes of floating point.
+        raise ImageError(f"{samples} cannot be decoded", CONVERT)
+    # libtiff computes differences of whole bytes only, and byte planes of floating point only.
     if (page.predictor == 2 and page.bitspersample % 8) or (page.predictor == 3 and page.sampleformat != 3):
-        raise ImageError(f"broken: predictor {page.predictor} of {samples}")
+        raise ImageError(f"broken: predictor {page.predictor} does not exist for {samples}")
     return page
 
 
 def _layout(page: TiffPage) -> tuple:
-    """Return what pages must have in common to be decoded alike."""
+    """Return the properties that pages must share to be decoded alike."""
     segment = page.rowsperstrip, page.tilelength, page.tilewidth, page.fillorder
     return page.shaped, page.dtype, page.bitspersample, page.compression, page.predictor, *segment
 
@@ -403,7 +407,7 @@ def _name(enumeration: type, value: int) -> str:
 def _channel_pages(
     series: TiffPageSeries, planes: Planes, page: TiffPage, start: int
 ) -> tuple[list[tuple[int, TiffPage | TiffFrame]], list[str]]:
-    """Return the pages that hold the channels, each with a byte offset to its data, and notes.
+    """Return the pages with the channels, each with a byte offset to its data, and notes.
 
     Microscopes write each channel as a page of its own.
     """
@@ -419,8 +423,8 @@ def _channel_pages(
     found = [series[index] for index in indices]
     pages = [one for one in found if one is not None and one.parent is page.parent]
     if len(pages) < len(found):
-        raise ImageError("some of its channels are missing or lie in other files")
+        raise ImageError("some of its channels are missing or in other files")
     stored = (_checked(one.aspage()) for one in pages[1:] if not one.is_virtual)
     if any(_layout(one) != _layout(page) for one in stored):
-        raise ImageError("its channels are not stored in the same way")
+        raise ImageError("its channels differ in size, type or compression; equal ones are expected")
     return [(0, one) for one in pages], notes

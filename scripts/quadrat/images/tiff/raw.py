@@ -33,7 +33,7 @@ class RawSegments(TiffSegments):
     Raises
     ------
     ImageError
-        If a segment holds less than its size in pixels asks for.
+        If a segment has fewer bytes than its size in pixels needs.
     MemoryBudgetError
         If a piece does not fit the memory.
     """
@@ -65,7 +65,7 @@ class RawSegments(TiffSegments):
             short = np.flatnonzero((stored.counts > 0) & (stored.counts < expected))
             if len(short):
                 raise ImageError(
-                    f"broken: {self.name(plane, short[0])} holds {stored.counts[short[0]]:,} bytes, "
+                    f"broken: {self.name(plane, short[0])} has {stored.counts[short[0]]:,} bytes, "
                     f"{expected[short[0]]:,.0f} expected"
                 )
 

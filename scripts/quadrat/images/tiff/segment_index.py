@@ -44,7 +44,7 @@ def segment_indexes(page: TiffPage | TiffFrame, layout: TiffPage, shift: int) ->
     Raises
     ------
     ImageError
-        If the page lists fewer segments than its size asks for.
+        If the page lists fewer segments than its size needs.
     """
     separate, depth, height, width, _ = layout.shaped
     if layout.is_tiled:
@@ -67,9 +67,9 @@ def _segment_table(
     try:
         offsets, counts = (np.array(values, np.int64) for values in (page.dataoffsets, page.databytecounts))
     except OverflowError as error:
-        raise ImageError("a segment lies beyond any file's end") from error
+        raise ImageError("broken: the offset of a segment is too large for any file") from error
     if len(offsets) == 1 and layout.compression == 1 and not layout.is_tiled:
-        # One entry may stand for all strips, and its count is wrong or 0 where data exceed 4 GB (ImageJ).
+        # One entry may describe all strips; its count is wrong or 0 if data exceed 4 GB (ImageJ).
         height, rows = layout.shaped[2], layout.rowsperstrip
         needed = int(offsets[0]) + row_bytes(layout) * height * layout.shaped[0] * layout.shaped[1]
         if needed > page.parent.filehandle.size:

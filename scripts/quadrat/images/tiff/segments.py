@@ -1,4 +1,4 @@
-"""TIFF segments: where the strips or tiles of a level lie in the file, and what their samples become."""
+"""TIFF segments: the places of a level's strips or tiles in the file, and the conversion of their samples."""
 
 import os
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from quadrat.images.tiff.metadata import nodata_of
 from quadrat.images.tiff.pages import PALETTE, TiffLevel
 from quadrat.images.tiff.tags import GDAL_NODATA, dtype_of
 
-# What is left out of a slide was not scanned.
+# Missing segments of a slide were not scanned.
 GLASS = 255
 
 
 class Place(NamedTuple):
-    """Where a segment lies in the file.
+    """The place of a segment in the file.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 class OpenLevel(NamedTuple):
-    """A level of an open file, and what is wanted of it.
+    """A level of an open file, and the channels of it that are wanted.
 
     Attributes
     ----------
@@ -60,12 +60,12 @@ def available_channels(level: TiffLevel) -> int:
     if level.page.photometric != PALETTE:
         return len(level.planes) * level.samples
     if len(level.planes) > 1:  # PlanarConfiguration 2
-        raise ImageError("a palette and other samples in planes of their own: cannot be decoded", CONVERT)
+        raise ImageError("a palette and other samples in separate planes cannot be decoded", CONVERT)
     return 3 + level.samples - 1
 
 
 class TiffSegments:
-    """What coded and raw segments share: geometry, planes, palette and channels.
+    """The base of coded and raw segments: geometry, planes, palette and channels.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class TiffSegments:
     planar : bool
     segment_bytes, decode_bytes, held_bytes : int
     fill : int or float
-        As `quadrat.images.segment_pipeline.SegmentTable` has them.
+        As in `quadrat.images.segment_pipeline.SegmentTable`.
     fd : int
         Descriptor of the open file.
     page : tifffile.TiffPage
@@ -88,7 +88,7 @@ class TiffSegments:
     dtype : numpy.dtype
         Of the samples that `read` returns.
     notes : tuple of str
-        What a reader of the results should know of the segments.
+        Notes on the segments for a reader of the results.
 
     Raises
     ------
@@ -139,7 +139,7 @@ class TiffSegments:
         return pixels if pixels is None else pixels[..., self._pick]
 
     def _expanded(self, pixels: np.ndarray | None, palette: np.ndarray) -> np.ndarray:
-        """Return the colours of stored pixels, and what is stored beside their indices in the same range."""
+        """Return the colours of stored pixels, and the samples beside their indices in the same range."""
         if pixels is None:
             pixels = np.full(
                 (self.stored_height, self.stored_width, self.samples), self.fill, self.page.dtype
@@ -156,7 +156,7 @@ class TiffSegments:
         return Place(int(stored.offsets[number]), int(stored.counts[number]), self.name(plane, number))
 
     def name(self, plane: int, number: int) -> str:
-        """Return what messages call a stored segment of a plane."""
+        """Return the name of a stored segment of a plane for messages."""
         per_plane = len(self._stored[plane].counts)
         return f"segment {plane * per_plane + number + 1:,} of {len(self._stored) * per_plane:,}"
 
@@ -184,7 +184,7 @@ class TiffSegments:
         missing = total - sum(np.count_nonzero(stored.counts) for stored in self._stored)
         # An interrupted writer, not an empty scene.
         if missing == total and GDAL_NODATA not in self.page.tags:
-            raise ImageError(f"broken: none of its {total:,} segments holds data")
+            raise ImageError(f"broken: none of its {total:,} segments contains data")
         if not missing:
             return ()
         return (f"{missing:,} of {total:,} segments are not in the file: they are {self.fill}",)
@@ -196,7 +196,7 @@ def read_exactly(fd: int, count: int, offset: int) -> bytes:
     Raises
     ------
     ImageError
-        If the file ends before: it was cut after it was opened.
+        If the file ends too early, since it was cut after it was opened.
     OSError
         If the disk fails.
     """
@@ -218,7 +218,7 @@ def spans(starts: Sequence[int], length: int) -> Spans:
 def _palette(page: tifffile.TiffPage) -> np.ndarray | None:
     """Return the colours of a palette image as (index, 3) uint8 or uint16 array, None for others.
 
-    Colour maps are 16-bit by the standard. They become 8-bit where nothing is lost: if all values are
+    Colour maps are 16-bit by the standard. They become 8-bit if nothing is lost: if all values are
     below 256 (old writers), or low bytes are 0 or equal to the high ones.
     """
     if page.photometric != PALETTE:

@@ -1,6 +1,6 @@
-"""TIFF tags: those that decide what the pixels are must be readable.
+"""TIFF tags: a tag on which the pixels depend must be readable.
 
-tifffile leaves a tag out that it cannot read, and takes the default: BitsPerSample would be 1.
+tifffile leaves out a tag that it cannot read, and uses the default: BitsPerSample would be 1.
 """
 
 import struct
@@ -14,7 +14,7 @@ from quadrat.errors import ImageError
 # Sizes of image, tiles and strips; NewSubfileType, Compression, PhotometricInterpretation, FillOrder,
 # SamplesPerPixel, PlanarConfiguration, Predictor.
 SINGLE = {256, 257, 278, 322, 323, 32997, 32998, 254, 259, 262, 266, 277, 284, 317}
-# BitsPerSample and SampleFormat: of each sample, or once where all are alike.
+# BitsPerSample and SampleFormat: for each sample, or once if all are alike.
 OF_SAMPLES = {258, 339}
 # Offsets and byte counts of strips and tiles; SubIFDs, ExtraSamples, YCbCrSubSampling.
 LISTS = {273, 279, 324, 325, 330, 338, 530}
@@ -37,12 +37,12 @@ def check_tags(page: TiffPage, codes: set[int] = DECISIVE) -> None:
     ----------
     page : tifffile.TiffPage
     codes : set of int, optional
-        All that decide about pixels by default.
+        Default: all tags on which the pixels depend.
 
     Raises
     ------
     ImageError
-        If a tag lies beyond the end of the file, or is not of a type or number that it can have.
+        If a tag lies beyond the end of the file, or has a wrong type or number of values.
     """
     for code, offset in _directory(page).items():
         if code in codes and not _is_readable(page, code, offset):
@@ -50,13 +50,13 @@ def check_tags(page: TiffPage, codes: set[int] = DECISIVE) -> None:
 
 
 def dtype_of(page: TiffPage) -> np.dtype:
-    """Return the type of the samples of a page; tifffile has one for all that can be read."""
+    """Return the type of the samples of a page; tifffile has a type for every page that can be read."""
     assert page.dtype is not None
     return page.dtype
 
 
 def _directory(page: TiffPage) -> dict[int, int]:
-    """Return where in the file the entry of each tag of a page lies: the first, as tifffile takes it."""
+    """Return the place in the file of the entry of each tag of a page: the first entry, as in tifffile."""
     tiff, file, start = page.parent.tiff, page.parent.filehandle, page.offset + page.parent.tiff.tagnosize
     file.seek(page.offset)
     (number,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
