@@ -289,7 +289,7 @@ def test_image_is_closed_when_the_rest_is_not_asked_for(name, images, noise):
         ({"predictor": {"kind": "onnx", "path": Path("no.onnx")}}, "no.onnx: no such file"),
         ({"predictor": {"kind": "statistics", "of": "histogram"}}, "bins and range"),
         ({"predictor": lambda patch: 1 / 0}, "patch row 0, col 0: ZeroDivisionError: division by zero"),
-        ({"predictor": lambda patch: None}, "predictions are object: must be numbers"),
+        ({"predictor": lambda patch: None}, "predictions are object; return numbers"),
         ({"predictor": object}, "predictor: class object must have one method"),
     ],
 )

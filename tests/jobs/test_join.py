@@ -264,7 +264,8 @@ def test_shards_of_text_and_of_numbers_are_refused(write_large, tasks_of, user_c
         mark.touch()
     row = parts[1].rows[0]
     line = (
-        f"patch row {row}, col 0: prediction is text, those before are int64: all of an image must be alike"
+        f"patch row {row}, col 0: the prediction is text, but earlier ones are int64; "
+        "return one type and shape for all patches"
     )
     with pytest.raises(PredictorError, match=line):
         join_shards(joined)
@@ -302,7 +303,10 @@ def test_part_of_a_shard_is_refused_with_what_to_do(predicted, share):
     parts, joined = predicted
     content = Path(parts[1].output).read_bytes()
     Path(parts[1].output).write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ResultsError, match=rf"{parts[1].output}: is not a whole result .*; delete the file"):
+    with pytest.raises(
+        ResultsError,
+        match=rf"{parts[1].output}: quadrat did not write this result, or not whole .*; delete the file",
+    ):
         join_shards(joined)
     assert not Path(joined.output).exists()
 

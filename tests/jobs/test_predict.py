@@ -392,7 +392,7 @@ def test_predictor_whose_predictions_change_their_type_is_refused_with_the_patch
         "seen = []\ndef predict_patch(patch):\n    seen.append(0)\n    return 'a' if len(seen) > 5 else 1\n"
     )
     line = refused(write_tiff("a.tif").path, PredictorError, predictor=user_code(source, batch_size=1))
-    assert line.startswith("patch row 1, col 1: prediction is text, those before are int64")
+    assert line.startswith("patch row 1, col 1: the prediction is text, but earlier ones are int64")
 
 
 def test_predictor_that_cannot_be_loaded_leaves_nothing(write_tiff, refused, user_code):

@@ -257,7 +257,7 @@ def test_vectors_of_different_lengths_go_together(write_result, merge, results, 
     ids=["number and text", "number and vector", "boolean and number", "vectors of text and of numbers"],
 )
 def test_predictions_that_do_not_go_together_are_refused_by_name(write_result, merge, results, one, other):
-    with pytest.raises(ResultsError, match=r"predictions of a\.tif are .*, those of b\.tif are .*"):
+    with pytest.raises(ResultsError, match=r"predictions of a\.tif are .*, but b\.tif has .*"):
         merge(write_result("a.tif", one), write_result("b.tif", other))
     assert not os.path.exists(results.predictions)
     assert not os.path.exists(results.merged)
@@ -265,7 +265,9 @@ def test_predictions_that_do_not_go_together_are_refused_by_name(write_result, m
 
 def test_integer_that_the_numbers_of_others_cannot_hold_is_refused_by_name(write_result, merge, results):
     exact = 2**53 + 1
-    with pytest.raises(ResultsError, match=rf"predictions of b\.tif are int64 and do not fit in .*{exact}"):
+    with pytest.raises(
+        ResultsError, match=rf"predictions of b\.tif are int64, which does not fit in .*{exact}"
+    ):
         merge(write_result("a.tif", [0.5]), write_result("b.tif", [exact]))
     assert not os.path.exists(results.predictions)
     assert not os.path.exists(results.json)
@@ -408,7 +410,7 @@ def test_exchanged_result_is_refused_by_name_with_what_to_do(write_result, merge
     shutil.copyfile(one, other)
     with pytest.raises(ResultsError) as caught:
         merge(one, other)
-    assert str(caught.value).startswith(f"{other}: holds version 0123456789ab of a.tif")
+    assert str(caught.value).startswith(f"{other}: contains version 0123456789ab of a.tif")
     assert str(caught.value).endswith("delete the file and run again")
     assert not os.path.exists(results.merged)
 
@@ -419,7 +421,7 @@ def test_truncated_result_is_refused_by_name(write_result, merge, end):
     Path(path).write_bytes(Path(path).read_bytes()[:end])
     with pytest.raises(ResultsError) as caught:
         merge(path)
-    assert str(caught.value).startswith(f"{path}: is not a whole result")
+    assert str(caught.value).startswith(f"{path}: quadrat did not write this result, or not whole")
 
 
 def test_refusal_leaves_the_last_dictionary_whole(write_result, merge, results, dictionary):

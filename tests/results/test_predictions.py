@@ -202,17 +202,17 @@ def test_representation_tells_how_many_and_where(merged):
 
 def test_folder_without_a_dictionary_is_refused_with_what_to_ask(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ResultsError, match="no such file; has the workflow run to its end"):
+        with pytest.raises(ResultsError, match="no such file; run the workflow to its end first"):
             open_predictions(path)
 
 
 def test_file_of_another_program_is_refused(tmp_path):
     path = tmp_path / "table.parquet"
     pd.DataFrame({"prediction": [1.0]}).to_parquet(path)
-    with pytest.raises(ResultsError, match=r"table\.parquet: is not a dictionary of quadrat's"):
+    with pytest.raises(ResultsError, match=r"table\.parquet: quadrat did not write this dictionary"):
         open_predictions(path)
     path.write_bytes(b"PAR1")
-    with pytest.raises(ResultsError, match=r"table\.parquet: is not a dictionary of quadrat's"):
+    with pytest.raises(ResultsError, match=r"table\.parquet: quadrat did not write this dictionary"):
         open_predictions(path)
 
 
@@ -222,12 +222,12 @@ def test_dictionary_of_an_earlier_version_is_refused_with_what_to_do(tmp_path):
     table = pa.table({"filename": ["a.tif"], "prediction": [1.0]})
     footer = {FOOTER_KEY: json.dumps({"images": images})}
     pq.write_table(table.replace_schema_metadata(footer), path)
-    with pytest.raises(ResultsError, match=r"one of an earlier version: .*; run the workflow again"):
+    with pytest.raises(ResultsError, match=r"an earlier version did .*; run the workflow again"):
         open_predictions(path)
 
 
 def test_result_of_a_single_image_is_no_dictionary(write_result):
-    with pytest.raises(ResultsError, match="is not a dictionary of quadrat's"):
+    with pytest.raises(ResultsError, match="quadrat did not write this dictionary"):
         open_predictions(write_result("a.tif", [1.0]))
 
 

@@ -35,14 +35,14 @@ def test_result_of_another_version_is_refused(write_result):
     path = write_result("a.tif", [1.0])
     renamed = path.replace("0123456789ab", "ba9876543210")
     os.rename(path, renamed)
-    with pytest.raises(ResultsError, match="exchanged by hand"):
+    with pytest.raises(ResultsError, match="unlike its name or footer"):
         read_result(renamed)
 
 
 def test_result_of_an_image_of_that_name_in_another_folder_is_refused(write_result):
     path, north = write_result("a.tif", [1.0]), write_result("north/a.tif", [2.0])
     shutil.copyfile(path, north)
-    with pytest.raises(ResultsError, match="exchanged by hand"):
+    with pytest.raises(ResultsError, match="unlike its name or footer"):
         read_result(north)
 
 

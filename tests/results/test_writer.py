@@ -144,13 +144,15 @@ def test_labels_of_different_lengths_go_together(write):
 @pytest.mark.parametrize(
     ("second", "told"),
     [
-        (np.array(["a"]), "prediction is text, those before are float64"),
-        (np.array([True]), "prediction is bool, those before are float64"),
-        (np.array([[0.5, 0.5]]), r"prediction is float64 of shape \(2,\), those before are float64"),
+        (np.array(["a"]), "the prediction is text, but earlier ones are float64"),
+        (np.array([True]), "the prediction is bool, but earlier ones are float64"),
+        (np.array([[0.5, 0.5]]), r"the prediction is float64 of shape \(2,\), but earlier ones are float64"),
     ],
 )
 def test_predictions_of_one_image_must_be_alike(write, path, second, told):
-    with pytest.raises(PredictorError, match=rf"patch row 0, col 2: {told}: all of an image must be alike"):
+    with pytest.raises(
+        PredictorError, match=rf"patch row 0, col 2: {told}; return one type and shape for all patches"
+    ):
         write(np.array([0.5, 0.5]), second)
     assert not path.exists()
 
@@ -184,7 +186,7 @@ def test_predictions_of_a_wider_type_after_a_row_group_leave_the_file_that_one_r
     ids=lambda predictions: f"{predictions.dtype}{predictions.shape}",
 )
 def test_what_cannot_be_stored_is_refused_with_what_can(write, predictions):
-    with pytest.raises(PredictorError, match="must be numbers, booleans or strings, or arrays of them"):
+    with pytest.raises(PredictorError, match="return numbers, booleans or strings, or arrays of them"):
         write(predictions)
 
 
@@ -240,7 +242,7 @@ def test_file_that_is_no_whole_result_is_refused_by_name_with_what_to_do(write, 
     BROKEN[case](path)
     with pytest.raises(ResultsError) as caught:
         read_footer(path)
-    assert str(caught.value).startswith(f"{path}: is not a whole result of quadrat's")
+    assert str(caught.value).startswith(f"{path}: quadrat did not write this result, or not whole")
     assert str(caught.value).endswith("delete the file and run again")
 
 

@@ -27,15 +27,15 @@ def to_array(column: pa.Array | pa.ChunkedArray, shape: tuple[int, ...]) -> np.n
     Parameters
     ----------
     column : (n,) array of scalars, or of lists of prod(shape) values
-        Null where a patch was skipped; of type null where all were.
+        Null for a skipped patch; of type null if all were skipped.
     shape : tuple of int
         Shape of a prediction.
 
     Returns
     -------
     (n, *shape) array
-        Text is an array of objects. Where patches were skipped, text is None and numbers are NaN; integers
-        and booleans are then float64.
+        Text is an array of objects. For skipped patches, text is None and numbers are NaN; integers and
+        booleans are then float64.
     """
     values = flat_values(column).to_numpy(zero_copy_only=False)
     values = values.reshape(len(column) - column.null_count, *shape)

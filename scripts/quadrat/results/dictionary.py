@@ -18,30 +18,30 @@ from quadrat.results.folder import ResultsFolder
 from quadrat.results.result import Result
 from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS
 
-# Images share a row group up to so many bytes of their rows: what reading one of them takes at least.
+# Bytes of rows up to which images share a row group; to read one image takes at least as much.
 GROUP_BYTES = 1 << 20
 
 
 def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_values: int) -> pa.DataType:
-    """Write the predictions of all images, of which a row group is in memory at a time.
+    """Write the predictions of all images, with one row group in memory at a time.
 
     Parameters
     ----------
     results : list of Result
-        Those that are `ok`, in order of their filenames.
+        The results that are `ok`, in order of their filenames.
     folder : ResultsFolder
     json_max_values : int
-        Largest number of values for which the JSON is written; beyond, it holds a line that says so.
+        Largest number of values for which the JSON is written; otherwise it contains a line with the reason.
 
     Returns
     -------
     pyarrow.DataType
-        What holds the predictions of all images.
+        A type that fits the predictions of all images.
 
     Raises
     ------
     ResultsError
-        If the predictions of two images do not go together.
+        If the predictions of two images have no common type.
     """
     schema = _schema(results)
     values = sum(result.counts["patches"] * int(np.prod(result.shape)) for result in results)
@@ -76,8 +76,8 @@ def write_typed(result: Result, prediction_type: pa.DataType, path: str, results
     result : Result
         All of its patches are skipped.
     prediction_type : pyarrow.DataType
-        What the predictions of other images are: programs that read a folder of results take the types of
-        all from the first.
+        The type of the predictions of other images, since programs that read a folder of results use the
+        types of the first file for all.
     path : str
         Where to write it.
     results : str
@@ -93,8 +93,8 @@ def write_typed(result: Result, prediction_type: pa.DataType, path: str, results
 class _ParquetDictionary:
     """Writes row groups of whole images, in order.
 
-    Small images share one. A row group each would take 1 kB of footer, which whoever looks up a single image
-    reads first: 100 MB for a hundred thousand images.
+    Small images share one. With one row group per image, the footer would take 1 kB for each, 100 MB for a
+    hundred thousand images, and every reader of a single image reads it first.
     """
 
     def __init__(self, path: Path, schema: pa.Schema):
@@ -113,9 +113,9 @@ class _ParquetDictionary:
             table = table.cast(self._schema)
         except pa.ArrowInvalid as error:
             raise ResultsError(
-                f"predictions of {result.filename} are {result.prediction_type} and do not fit in the "
-                f"{self._schema.field('prediction').type} of other images ({error}); return one type "
-                "(config.yaml: predictor)"
+                f"predictions of {result.filename} are {result.prediction_type}, which does not fit in the "
+                f"{self._schema.field('prediction').type} of other images ({error}); return one type for all "
+                "images (config.yaml: predictor)"
             ) from error
         if self._group_bytes + table.nbytes > GROUP_BYTES:
             self._write_group()
@@ -132,7 +132,7 @@ class _ParquetDictionary:
         self._group_rows += len(table)
         self._group_bytes += table.nbytes
         if self._group_bytes >= GROUP_BYTES:
-            self._write_group()  # A large image is not held while the next one is read.
+            self._write_group()  # A large image does not stay in memory while the next one is read.
 
     def _write_group(self) -> None:
         if self._group:
@@ -152,7 +152,7 @@ class _ParquetDictionary:
 
 
 class _JsonDictionary:
-    """Writes a line an image."""
+    """Writes one line per image."""
 
     def __init__(self, path: Path):
         self._file = path.open("wb")
@@ -175,7 +175,7 @@ class _JsonDictionary:
 
 
 def _named(value: Any) -> Any:
-    """Put strings in the place of NaN and infinities, which JSON has not."""
+    """Replace NaN and infinities by strings, since JSON has no such numbers."""
     if isinstance(value, list):
         return [_named(item) for item in value]
     if isinstance(value, float) and value - value != 0:
@@ -196,7 +196,7 @@ def _schema(results: list[Result]) -> pa.Schema:
 
 
 def _common_type(results: list[Result]) -> pa.DataType:
-    """Return the type that holds the predictions of all images."""
+    """Return a type that fits the predictions of all images."""
     common, first = pa.float64(), None
     for result in results:
         if pa.types.is_null(result.prediction_type):
@@ -207,9 +207,9 @@ def _common_type(results: list[Result]) -> pa.DataType:
             joined = _joined(common, result.prediction_type)
             if joined is None:
                 raise ResultsError(
-                    f"predictions of {first.filename} are {common}, those of {result.filename} are "
-                    f"{result.prediction_type}: one dictionary cannot hold both; change the predictor, "
-                    "or run the images apart (config.yaml: predictor, images)"
+                    f"predictions of {first.filename} are {common}, but {result.filename} has "
+                    f"{result.prediction_type}; return one type for all images, or run them separately "
+                    "(config.yaml: predictor, images)"
                 )
             common = joined
     return common
@@ -222,6 +222,6 @@ def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if one == other:
         return one
     if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (one, other)):
-        # The smallest type that holds both.
+        # The smallest type that fits both.
         return pa.from_numpy_dtype(np.promote_types(one.to_pandas_dtype(), other.to_pandas_dtype()))
     return None

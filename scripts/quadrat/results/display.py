@@ -18,7 +18,7 @@ OTHER_COLOUR = "#777777"
 
 
 class Line(NamedTuple):
-    """What the table says of one image.
+    """A row of the table: one image.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Line(NamedTuple):
     prediction : str
         Type, and shape where a prediction is an array.
     smallest, largest : Any
-        Of all values; None where they are not known.
+        The smallest and the largest of all values; None if they are not known.
     """
 
     filename: str
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 def as_html(lines: list[Line], title: str, more: int) -> str:
-    """Return the table as HTML; whatever a name or label holds is shown, never run.
+    """Return the table as HTML; the text of a name or label is shown, never run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The results folder: where each of its files is."""
+"""The results folder: the place of each of its files."""
 
 import os
 import re
@@ -25,7 +25,7 @@ _MERGED = {
     },
 }
 
-# Columns of images.tsv; those of the user's own table follow them.
+# Columns of images.tsv; the columns of the user's own table follow them.
 TABLE_COLUMNS = (
     "filename", "status", "patches", "skipped", "nan", "dropped", "content_hash", "kind", "message", "hint",
 )  # fmt: skip
@@ -45,7 +45,7 @@ class ResultsFolder:
 
     @property
     def predictions(self) -> str:
-        """The dictionary as Parquet, a row a patch."""
+        """The dictionary as Parquet, one row per patch."""
         return f"{self.path}/predictions.parquet"
 
     @property
@@ -60,17 +60,17 @@ class ResultsFolder:
 
     @property
     def run(self) -> str:
-        """Configuration and software that the dictionary was made with."""
+        """The configuration and the software that made the dictionary."""
         return f"{self.path}/run.yaml"
 
     @property
     def inspected(self) -> str:
-        """The table of what the headers of the images contain."""
+        """The table with the headers of the images."""
         return f"{self.path}/inspect.tsv"
 
     @property
     def manifest(self) -> str:
-        """The plan: a row for each image of the run."""
+        """The plan, one row per image of the run."""
         return f"{self.path}/manifest.tsv"
 
     @property
@@ -110,27 +110,27 @@ class ResultsFolder:
 
     @property
     def records(self) -> str:
-        """Folder of what quadrat keeps for itself."""
+        """Folder of quadrat's own records."""
         return f"{self.path}/.quadrat"
 
     @property
     def merged(self) -> str:
-        """The record of what the merged files hold; written last of them."""
+        """The record of the contents of the merged files; written after them."""
         return f"{self.path}/.quadrat/merged.json"
 
     @property
     def merge_mark(self) -> str:
-        """There while the merged files hold what was planned last, with the state of the plan in it."""
+        """Exists while the merged files belong to the last plan; contains the state of that plan."""
         return f"{self.path}/predictions.done"
 
     @property
     def plan(self) -> str:
-        """What the versions of the plan are made from besides the images, and when it was made."""
+        """The inputs of the plan's versions besides the images, and the time of the plan."""
         return f"{self.path}/.quadrat/plan.json"
 
     @property
     def shard_plan(self) -> str:
-        """Which images of the plan are computed in several jobs."""
+        """The images of the plan that are computed in several jobs."""
         return f"{self.path}/.quadrat/shards.json"
 
     @property
@@ -140,7 +140,7 @@ class ResultsFolder:
 
     @property
     def exported(self) -> str:
-        """Folder of the records of what exports were made from."""
+        """Folder of the records of the inputs of exports."""
         return f"{self.path}/.quadrat/exports"
 
     @property
@@ -159,7 +159,7 @@ class ResultsFolder:
         return f"{self.path}/.quadrat/checked"
 
     def merged_files(self) -> list[str]:
-        """List all that the merge writes but for the links."""
+        """List all files that the merge writes, except the links."""
         return [self.predictions, self.json, self.images, self.run, self.merged]
 
     def version_path(self, key: str, version: str) -> str:
@@ -175,7 +175,7 @@ class ResultsFolder:
         return f"{self.path}/logs/{'/'.join([rule, *names])}.log"
 
     def list_versions(self) -> dict[str, list[str]]:
-        """List the results of every version that are there.
+        """List the existing results of every version.
 
         Returns
         -------
@@ -192,12 +192,12 @@ class ResultsFolder:
         return {key: sorted(paths) for key, paths in listed.items()}
 
     def list_shards(self) -> dict[str, list[str]]:
-        """List the shards that are there.
+        """List the existing shards.
 
         Returns
         -------
         dict of str to list of str
-            Path of the result that they are joined to, to their paths, sorted.
+            Path of the joined result to the paths of its shards, sorted.
         """
         listed: dict[str, list[str]] = {}
         for folder, _, names in os.walk(self.shards):
@@ -222,7 +222,7 @@ class ResultsFolder:
         Raises
         ------
         WriteError
-            Which names the place.
+            If such an entry exists; the message names it.
         """
         files = [
             self.inspected,
@@ -240,25 +240,27 @@ class ResultsFolder:
                     require(path, os.lstat(path).st_mode, expected)
 
     def sharing(self) -> list[str]:
-        """List what shows that other users may write to the folder too, as warnings."""
+        """List the signs that other users may also write to the folder, as warnings."""
         mode = os.stat(self.path).st_mode
         lines = [f"warning: {self.path}: any user may write there"] if mode & stat.S_IWOTH else []
         places = [path for path in (self.path, self.plan, self.merged) if os.path.lexists(path)]
         others = [path for path in places if os.stat(path).st_uid != os.geteuid()]
-        if others and os.geteuid() != 0:  # root in a container works on the files of somebody else
+        if others and os.geteuid() != 0:  # root in a container works on another user's files
             lines.append(f"warning: {others[0]}: belongs to another user")
-        advice = "; who may write to the results can change them: share them only with users whom you trust"
+        advice = (
+            "; a user who may write to the results can change them: share them only with users whom you trust"
+        )
         return [line + advice for line in lines]
 
     def remove_leftovers(self) -> None:
-        """Remove what killed jobs left half-written; such a job that is still at work fails at its end.
+        """Remove the half-written files of killed jobs; a job that is still running fails at its end.
 
-        Only for whoever holds the lock of the folder.
+        The caller must hold the lock of the folder.
 
         Raises
         ------
         WriteError
-            If there is a link, a pipe or the like among the results, logs and records; see `check`.
+            If a link, a pipe or the like is among the results, logs and records; see `check`.
         """
         own = tuple(f"{folder}/" for folder in self._own_folders())
         with writing(self.path):
@@ -266,18 +268,18 @@ class ResultsFolder:
                 is_own = f"{path}/".startswith(own)
                 for entry in entries:
                     if entry.name.startswith(".") and entry.name.endswith(TEMPORARY):
-                        with suppress(FileNotFoundError, IsADirectoryError):  # it is renamed just now
+                        with suppress(FileNotFoundError, IsADirectoryError):  # its job renames it just now
                             os.unlink(entry.name, dir_fd=opened)
                     elif is_own and not is_plain(entry):
                         mode = entry.stat(follow_symlinks=False).st_mode
                         require(f"{path}/{entry.name}", mode, "a file")
 
     def _own_folders(self) -> list[str]:
-        """List the folders that hold files and folders alone."""
+        """List the folders that contain only files and folders."""
         return [self.records, self.versions, self.shards, self.logs]
 
     def read_merged(self) -> dict[str, Any]:
-        """Read the record of the last merge; empty where there is none."""
+        """Read the record of the last merge; empty if there was none."""
         try:
             return read_record(self.merged, _MERGED)
         except FileNotFoundError:
@@ -285,7 +287,7 @@ class ResultsFolder:
 
 
 def split_version_path(path: str) -> tuple[str, str]:
-    """Return what stands before the version in a path, and the version; empty for any other file."""
+    """Return the part of a path before the version, and the version; both are empty for any other file."""
     stem = path.removesuffix(_SUFFIX)
     head, _, version = stem.rpartition(".")
     is_version = len(version) == VERSION_DIGITS and set(version) <= set("0123456789abcdef")

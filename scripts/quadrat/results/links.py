@@ -14,18 +14,18 @@ from quadrat.files.keys import COMPONENT_BYTES, encode
 def link_results(
     targets: dict[str, str], folder: str, results: str, suffix: str = ".parquet"
 ) -> dict[str, str]:
-    """Make a folder hold a link for each image and nothing else.
+    """Make a folder contain a link for each image and nothing else.
 
     Parameters
     ----------
     targets : dict of str to str
         Filename to the path of its current result.
     folder : str
-        The folder of the links, such as `predictions`; all in it is this function's to replace and to remove.
+        The folder of the links, such as `predictions`. This function may replace and remove all in it.
     results : str
         The results folder.
     suffix : str
-        What follows the filename in the name of a link.
+        The text after the filename in the name of a link.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def link_results(
     with writing(folder):
         _remove_others(folder, results, wanted)
         with open_folder(folder, results, make=True):
-            pass  # it is there without images too
+            pass  # it exists without images too
         for parent, paths in groupby(sorted(wanted, key=os.path.dirname), os.path.dirname):
             with open_folder(parent, results, make=True) as opened:
                 for link in paths:
@@ -61,22 +61,22 @@ def _remove_others(folder: str, results: str, wanted: dict[str, str]) -> None:
 
 
 def plain_name(filename: str) -> str:
-    """Return the filename, or its key where it is too long to take another suffix."""
+    """Return the filename, or its key if it is too long for another suffix."""
     longest = max(len(os.fsencode(part)) for part in filename.split("/"))
     return filename if longest <= COMPONENT_BYTES else encode(filename)
 
 
 def _link(link: str, folder: int, target: str, results: str) -> None:
-    """Make a link in an open folder, unless it is there."""
+    """Make a link in an open folder, unless it exists."""
     name, relative = os.path.basename(link), os.path.relpath(target, os.path.dirname(link))
-    with suppress(OSError):  # nothing is there, or no link
+    with suppress(OSError):  # no file exists, or it is no link
         if os.readlink(name, dir_fd=folder) == relative:
             return
     temporary = f".{secrets.token_hex(4)}{TEMPORARY}"
     try:
         os.symlink(relative, temporary, dir_fd=folder)
     except OSError:
-        # Some file systems have no links; a copy serves as well.
+        # Some file systems have no links; a copy does the same.
         with replacing(link, results) as copy:
             shutil.copyfile(target, copy)
         return

@@ -20,7 +20,7 @@ from quadrat.results.schema import read_footer
 from quadrat.results.state import StateRow, state
 from quadrat.results.tables import PlannedImage
 
-# A failure of this kind holds until the file changes; others are tried again by the next run.
+# A failure of this kind stays until the file changes; the next run tries others again.
 LASTING = "data"
 
 
@@ -33,19 +33,19 @@ def merge_predictions(
 ) -> str:
     """Merge the results of all images.
 
-    Writes the dictionary as Parquet and JSON, the table of images and the links, and last the record of
-    what they hold. What was made from the merged files of before is removed.
+    Writes the dictionary as Parquet and JSON, the table of images and the links, and last the record of their
+    contents. Files that were made from the previous merged files are removed.
 
     Parameters
     ----------
     paths : list of str
-        The versioned Parquets; they, not the manifest, say what is merged.
+        The versioned Parquets that are merged, whatever the manifest contains.
     images : list of PlannedImage
         The manifest, for the images that had no job and for the user's own columns.
     settings : dict
         The effective configuration.
     recipe : dict
-        What the versions were made from.
+        The inputs of the versions.
     log : callable
         Takes the lines that a person should read.
 
@@ -57,7 +57,8 @@ def merge_predictions(
     Raises
     ------
     ResultsError
-        If a Parquet is not what its name says, or the predictions of two images do not go together.
+        If a Parquet is not the result that its name promises, or the predictions of two images have no
+        common type.
     """
     folder = ResultsFolder(settings["results"])
     results = [read_result(path) for path in paths]
@@ -80,12 +81,12 @@ def merge_predictions(
     for result in results:
         may_pass = result.path and result.failure.get("kind", LASTING) != LASTING
         for path in shards.get(result.path, []):
-            # Good shards of an image that is tried again need not be predicted again.
+            # The next try of an image needs its good shards, which are then not predicted again.
             if not may_pass or not _is_good(path):
                 with writing(path):
                     folder.remove_shard(path)
         if may_pass:
-            # Once it is in the table a failure that may pass is forgotten, so that the next run tries again.
+            # A failure that may pass is removed once it is in the table, so that the next run tries again.
             with writing(result.path):
                 remove(result.path, folder.path)
     merged = state([_row(result, columns) for result in results], settings["json_max_values"])
@@ -151,7 +152,7 @@ def _image_table(results: list[Result], columns: dict[str, dict[str, str]]) -> b
 
 
 def _one_line(text: str) -> str:
-    """Return what a decoder said, perhaps in words of its file, as a cell that does nothing but be read."""
+    """Return a decoder's message, which may quote its file, as one line without control characters."""
     return visible(" ".join(text.split()))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-# Images that a notebook shows of the dictionary.
+# Images of the dictionary that a notebook shows.
 MOST_SHOWN = 10
 
 _PLACE = {
@@ -51,13 +51,13 @@ def open_predictions(path: str | Path) -> "Predictions":
     Raises
     ------
     ResultsError
-        If there is no dictionary, or the file is not one of quadrat's.
+        If the dictionary does not exist, or quadrat did not write the file.
     """
     return Predictions(path)
 
 
 class _Place(NamedTuple):
-    """Where the predictions of an image are in the file, and what they are."""
+    """The place of an image's predictions in the file, and their type."""
 
     content_hash: str | None
     prediction_shape: list[int]
@@ -86,13 +86,13 @@ class Predictions(Mapping[str, list]):
             images = parse_footer(self._file.metadata.metadata[FOOTER_KEY], _FOOTER)["images"]
             self._places = {filename: _Place(**image) for filename, image in images.items()}
         except FileNotFoundError:
-            raise ResultsError(f"{self._path}: no such file; has the workflow run to its end?") from None
+            raise ResultsError(f"{self._path}: no such file; run the workflow to its end first") from None
         except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
             raise ResultsError(
-                f"{self._path}: is not a dictionary of quadrat's, or one of an earlier version: {error}; "
+                f"{self._path}: quadrat did not write this dictionary, or an earlier version did ({error}); "
                 "run the workflow again"
             ) from error
-        # The row group that was read last, and its columns: neighbouring images share it.
+        # The row group that was read last, and its columns; neighbouring images share it.
         self._last: tuple[tuple, pa.Table] | None = None
 
     def __getitem__(self, filename: str) -> list:
@@ -126,22 +126,22 @@ class Predictions(Mapping[str, list]):
         Returns
         -------
         (rows, cols) or (rows, cols, ...) array
-            NaN where a patch was skipped: integers and booleans are float64 then. Labels are an array of
-            objects, with None where a patch was skipped.
+            NaN for a skipped patch; integers and booleans are float64 then. Labels are an array of objects,
+            with None for a skipped patch.
         """
         row, col, values = self._read(filename, ["row", "col", "prediction"]).columns
         return lay_out(to_array(values, self._shape(filename)), row.to_numpy(), col.to_numpy())
 
     def plot(self, filename: str, value: int | tuple[int, ...] = 0, ax: "Axes | None" = None) -> "Axes":
-        """Draw the predictions of one image where they lie in it.
+        """Draw the predictions of one image at their places in it.
 
         Parameters
         ----------
         filename : str
         value : int or tuple of int, optional
-            Which value to draw where a prediction is an array, counted from 0.
+            The value to draw if a prediction is an array, counted from 0.
         ax : matplotlib.axes.Axes, optional
-            Where to draw; new by default.
+            The axes to draw on; new by default.
 
         Returns
         -------
@@ -167,8 +167,8 @@ class Predictions(Mapping[str, list]):
         Returns
         -------
         pandas.DataFrame
-            A row a patch: row, col, prediction, y, x, height, width in level-0 pixels, and skipped, why
-            a patch has no prediction.
+            One row per patch: row, col, prediction, y, x, height, width in level-0 pixels, and skipped, the
+            reason why a patch has no prediction.
         """
         return self._read(filename).drop_columns(["filename"]).to_pandas()
 

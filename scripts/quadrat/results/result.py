@@ -15,7 +15,7 @@ from quadrat.results.columns import flat_values, to_array, value_type
 from quadrat.results.folder import split_version_path
 from quadrat.results.schema import GRID, IMAGE, PIXEL_COLUMNS, ROW_GROUP_ROWS, read_footer
 
-# Predicted values of a batch: the memory that a reader of batches takes does not grow with the image.
+# Predicted values of a batch, so that the memory of a reader does not grow with the image.
 BATCH_VALUES = 1 << 20
 
 
@@ -33,7 +33,7 @@ class PredictionBatch(NamedTuple):
     skipped : (n,) bool array
         Whether a patch has no prediction.
     columns : pyarrow.RecordBatch
-        The same as it is stored.
+        The same, as stored.
     """
 
     rows: np.ndarray
@@ -55,7 +55,7 @@ class Result:
         The versioned Parquet; empty for an image that had no job.
     status : {'ok', 'failed', 'no_patch'}
     content_id, content_hash : str or None
-        Content that it was made from.
+        The content that the result was made from.
     prediction_type : pyarrow.DataType or None
         Type of a prediction, null where all patches are skipped; None unless `ok`.
     shape : tuple of int
@@ -65,13 +65,13 @@ class Result:
     failure : dict of str to str
         `kind`, `message`, `hint`; empty unless `failed`.
     software : tuple of (str, str)
-        Versions of the libraries that it was made with.
+        Versions of the libraries that made the result.
     image, grid : dict
         Description of the image and of its grid; empty if it failed.
     plane : dict of str to int, or None
         The plane that was read.
     labels : tuple of str
-        Names of the values of a prediction, or all labels; empty if they have none.
+        Names of the values of a prediction, or all labels; empty if values have no names.
     """
 
     filename: str
@@ -119,12 +119,12 @@ class Result:
         return pq.ParquetFile(content).read(columns, use_threads=False)
 
     def has_skipped(self) -> bool:
-        """Return whether there are patches without a prediction."""
+        """Return whether any patch has no prediction."""
         column = self.read(["skipped"])["skipped"]
         return column.null_count < len(column)
 
     def found_labels(self) -> set[str]:
-        """Return the labels that its predictions have."""
+        """Return the labels that occur among the predictions."""
         return set(flat_values(self.read(["prediction"])["prediction"]).unique().to_pylist())
 
     def batches(self) -> Iterator[PredictionBatch]:
@@ -147,12 +147,12 @@ class Result:
 
 
 def read_result(path: str) -> Result:
-    """Read the footer of a versioned Parquet, and check that it is what its name says.
+    """Read the footer of a versioned Parquet, and check that it is the result that its name promises.
 
     Raises
     ------
     ResultsError
-        If it is not whole, or is the result of something else.
+        If it is not whole, or is another result.
     """
     footer, schema = read_footer(path)
     head, version = split_version_path(path)
@@ -163,8 +163,8 @@ def read_result(path: str) -> Result:
         right = False
     if not right or footer["rows"] != counts["patches"]:
         raise ResultsError(
-            f"{path}: holds version {footer['version']} of {footer['filename']} with {footer['rows']:,} of "
-            f"{counts['patches']:,} rows: it was exchanged by hand; delete the file and run again"
+            f"{path}: contains version {footer['version']} of {footer['filename']} with {footer['rows']:,} "
+            f"of {counts['patches']:,} rows, unlike its name or footer; delete the file and run again"
         )
     return Result(
         filename=footer["filename"],

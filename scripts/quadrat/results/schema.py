@@ -1,4 +1,4 @@
-"""The schema of a result: its columns, and the footer with what it was made from."""
+"""The schema of a result: its columns, and the footer with its inputs."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ PIXEL_COLUMNS = {"y": "int64", "x": "int64", "height": "int32", "width": "int32"
 
 
 def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
-    """Read what a result was made from.
+    """Read the footer of a result, with its inputs.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
     Returns
     -------
     footer : dict
-        With the key `rows` for the number of rows that the file holds.
+        With the key `rows` for the number of rows in the file.
     schema : pyarrow.Schema
 
     Raises
@@ -77,7 +77,7 @@ def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
         footer = parse_footer(metadata.metadata[FOOTER_KEY], _FOOTER)
     except (ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(
-            f"{path}: is not a whole result of quadrat's ({type(error).__name__}: {error}); "
+            f"{path}: quadrat did not write this result, or not whole ({type(error).__name__}: {error}); "
             "delete the file and run again"
         ) from error
     return footer | {"rows": metadata.num_rows}, metadata.schema.to_arrow_schema()

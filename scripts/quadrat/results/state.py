@@ -1,24 +1,24 @@
-"""The state of the merged files: what all results of a run are made from, as 12 hex digits."""
+"""The state of the merged files: 12 hex digits for the inputs of all results of a run."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from quadrat.files.hashing import digest
 
-# How the merged files are laid out; another number has them written anew.
+# The layout of the merged files; after a change of this number they are written again.
 DICTIONARY_FORMAT = 4
 
 
 class StateRow(NamedTuple):
-    """What the merged files hold of one image.
+    """The content of the merged files for one image.
 
     Attributes
     ----------
     filename : str
     version : str
-        Empty where the image had no job.
+        Empty if the image had no job.
     problem : str
-        Why it had none.
+        The reason why it had no job.
     columns : dict of str to str
         The user's own columns.
     """
@@ -30,5 +30,5 @@ class StateRow(NamedTuple):
 
 
 def state(rows: Iterable[StateRow], json_max_values: int) -> str:
-    """Return 12 hex digits that name what the merged files of these images hold."""
+    """Return 12 hex digits that name the content of the merged files of these images."""
     return digest([DICTIONARY_FORMAT, sorted(rows, key=lambda row: row.filename), json_max_values])

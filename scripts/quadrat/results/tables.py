@@ -1,4 +1,4 @@
-"""The manifest: the plan of a run as a table, for the jobs that read it and for whoever looks."""
+"""The manifest: the plan of a run as a table, for its jobs and for people."""
 
 import csv
 import re
@@ -24,15 +24,15 @@ class PlannedImage(NamedTuple):
     key : str
         The filename as a wildcard.
     version : str
-        What its result is made from; empty where it has a problem.
+        Names the inputs of its result; empty if it has a problem.
     content_id : str
-        What tells its content; empty where it has a problem.
+        Names its content; empty if it has a problem.
     size : int
-        Bytes of all its files; 0 where it has a problem.
+        Bytes of all its files; 0 if it has a problem.
     problem, hint : str
-        Why it is listed as failed without a job; empty where it has one.
+        The reason why it is listed as failed without a job, and the way out; empty if it has a job.
     regions : str
-        Content hash of the file that its regions are drawn in; empty where there is none.
+        Content hash of the file with its regions; empty if there is no such file.
     columns : dict of str to str
         The user's own columns.
     """
@@ -78,7 +78,7 @@ def read_manifest(path: str) -> list[PlannedImage]:
         If the file is not one that quadrat wrote.
     """
     header, rows = _read_table(path, FIELDS, "size")
-    # By place, since a column of the user's may be called as one of these.
+    # By place, since a column of the user's may have the same name as one of these.
     own = header[len(FIELDS) :]
     images = []
     for row in rows:
@@ -98,7 +98,7 @@ def read_image_table(path: str) -> list[dict[str, str]]:
     Returns
     -------
     list of dict of str to str
-        Column to text, a row each.
+        Column to text, for each row.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def read_image_table(path: str) -> list[dict[str, str]]:
 
 
 def _read_table(path: str, columns: tuple[str, ...], number: str) -> tuple[list[str], list[list[str]]]:
-    """Read a table that begins with some columns, one of which holds whole numbers."""
+    """Read a table that begins with some columns, one of them with whole numbers."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file, delimiter="\t")
@@ -119,7 +119,5 @@ def _read_table(path: str, columns: tuple[str, ...], number: str) -> tuple[list[
     place = columns.index(number)
     is_whole = all(len(row) == len(header) and _NUMBER.fullmatch(row[place]) for row in rows)
     if tuple(header[: len(columns)]) != columns or not is_whole:
-        raise ResultsError(
-            f"{path}: is not the table that quadrat wrote there; delete the file and run again"
-        )
+        raise ResultsError(f"{path}: quadrat did not write this table; delete the file and run again")
     return header, rows

@@ -21,7 +21,7 @@ from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS, ROW_
 class PredictionWriter:
     """Writes the Parquet of one image row group by row group; a context manager.
 
-    Nothing of it can be found under its name before `close` has written the footer.
+    The file appears under its name only when `close` has written the footer.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ class PredictionWriter:
     def __init__(self, path: str | os.PathLike, results: str | os.PathLike | None = None):
         self._replacing = replacing(path, results)
         self._rows: list[tuple] = []
-        # For each row, why it has no prediction; None where it has one.
+        # For each row, the reason why it has no prediction, or None.
         self._reasons: list[str | None] = []
         self._predictions: list[np.ndarray] = []
         self._writer: Any = None
         # Empty, of the dtype and shape of all predictions so far.
         self._like: np.ndarray | None = None
-        # Dtypes of numbers in the order in which they came, which decides what numpy joins them to.
+        # Dtypes of numbers in the order in which they came: numpy's common dtype depends on the order.
         self._dtypes: dict[str, None] = {}
 
     def __enter__(self) -> "PredictionWriter":
@@ -69,15 +69,15 @@ class PredictionWriter:
         positions : list of (row, col, Window)
             Grid row, grid column, and window in level-0 pixels of each patch.
         predictions : (n, ...) array
-            A prediction for each that is not skipped; all of an image have one shape. Numbers of several
-            dtypes are stored as the dtype that holds them all.
+            A prediction for each patch that is not skipped; all of an image have one shape. Numbers of
+            several dtypes are stored as a dtype that fits them all.
         reasons : sequence of (str or None), optional
             Why each patch is skipped; None for a patch that is not. By default no patch is.
 
         Raises
         ------
         PredictorError
-            If they cannot be stored, or not together with those before.
+            If they cannot be stored, or not together with earlier predictions.
         """
         _require_storable(predictions)
         if self._like is None:
@@ -86,8 +86,8 @@ class PredictionWriter:
         if joined is None:
             row, col, _ = positions[(reasons or [None]).index(None)]
             raise PredictorError(
-                f"patch row {row}, col {col}: prediction is {_described(predictions)}, "
-                f"those before are {_described(self._like)}: all of an image must be alike"
+                f"patch row {row}, col {col}: the prediction is {_described(predictions)}, "
+                f"but earlier ones are {_described(self._like)}; return one type and shape for all patches"
             )
         if predictions.dtype.kind != "U":
             self._dtypes[predictions.dtype.name] = None
@@ -114,17 +114,17 @@ class PredictionWriter:
     def _add(self, positions: list[tuple[int, int, Window]], reasons: Sequence[str | None]) -> None:
         self._rows += [(row, col, *window) for row, col, window in positions]
         self._reasons += reasons
-        # What predictions are is not known before the first.
+        # The type of predictions is not known before the first one.
         while len(self._rows) >= ROW_GROUP_ROWS and self._like is not None:
             self._flush(ROW_GROUP_ROWS)
 
     def finish(self, footer: dict[str, Any]) -> None:
-        """Write what is left, and the footer.
+        """Write the remaining rows, and the footer.
 
         Parameters
         ----------
         footer : dict
-            What the result was made from, in JSON's types.
+            The inputs of the result, in JSON's types.
         """
         if self._rows or self._writer is None:
             self._flush(len(self._rows))
@@ -140,7 +140,7 @@ class PredictionWriter:
         reasons, self._reasons = self._reasons[:count], self._reasons[count:]
         predictions = []
         if self._like is not None:
-            # Rows of skipped patches alone have no predictions, but a type.
+            # If all rows are of skipped patches, they have no predictions, but a type.
             held = [self._like, *self._predictions]
             values = np.concatenate([array.astype(self._like.dtype, copy=False) for array in held])
             written, left = np.split(values, [reasons.count(None)])
@@ -170,20 +170,20 @@ class PredictionWriter:
 def _require_storable(predictions: np.ndarray) -> None:
     if predictions.dtype.kind not in "biufU" or 0 in predictions.shape[1:]:
         raise PredictorError(
-            f"predictions are {_described(predictions)}: "
-            "must be numbers, booleans or strings, or arrays of them"
+            f"predictions are {_described(predictions)}; "
+            "return numbers, booleans or strings, or arrays of them"
         )
 
 
 def write_failure(output: PredictionWriter, footer: dict[str, Any], failure: dict[str, str]) -> None:
-    """Write an empty result that holds why its image could not be predicted.
+    """Write an empty result with the reason why its image could not be predicted.
 
     Parameters
     ----------
     output : PredictionWriter
         Not yet entered.
     footer : dict
-        What is known of the image and of what the result was to be made from.
+        The known properties of the image and the inputs of the result.
     failure : dict of str to str
         `kind`, `message` and `hint`.
     """
