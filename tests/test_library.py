@@ -290,7 +290,7 @@ def test_image_is_closed_when_the_rest_is_not_asked_for(name, images, noise):
         ({"predictor": {"kind": "statistics", "of": "histogram"}}, "bins and range"),
         ({"predictor": lambda patch: 1 / 0}, "patch row 0, col 0: ZeroDivisionError: division by zero"),
         ({"predictor": lambda patch: None}, "predictions are object; return numbers"),
-        ({"predictor": object}, "predictor: class object must have one method"),
+        ({"predictor": object}, "predictor: class object has 0 of the methods predict_patch"),
     ],
 )
 def test_bad_input_is_refused_in_one_clear_line(keys, line, write_tiff, tmp_path):

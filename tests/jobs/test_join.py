@@ -277,7 +277,7 @@ def test_every_shard_notices_that_the_file_was_written_to_since_it_was_planned(w
     path.write_bytes(path.read_bytes())
     os.utime(path, ns=(1, 1))
     for part in parts:
-        with pytest.raises(FileChangedError, match=r"a\.tif: was written to during the run; run again"):
+        with pytest.raises(FileChangedError, match=r"a\.tif was written to during the run; run again"):
             predict_image(part)
         assert not Path(part.output).exists()
 

@@ -153,7 +153,7 @@ def test_source_of_a_vrt_that_is_written_to_meanwhile_stores_nothing(
 
     monkeypatch.setattr(predict, "open_image", write_and_open)
     task = make_task(vrt)
-    with pytest.raises(FileChangedError, match=r"a\.tif: was written to during the run"):
+    with pytest.raises(FileChangedError, match=r"a\.tif was written to during the run"):
         predict_image(task)
     assert not Path(task.output).exists()
 
@@ -403,7 +403,7 @@ def test_image_written_to_while_it_is_read_leaves_nothing(write_tiff, refused, u
     image = write_tiff("a.tif")
     source = f"def predict_patch(patch):\n    open({str(image.path)!r}, 'ab').write(b'more')\n    return 1\n"
     line = refused(image.path, FileChangedError, predictor=user_code(source))
-    assert line == f"{image.path}: was written to during the run; run again"
+    assert line == f"{image.path} was written to during the run; run again"
 
 
 def test_image_replaced_while_it_is_read_by_one_of_its_size_and_time_leaves_nothing(
@@ -418,7 +418,7 @@ def test_image_replaced_while_it_is_read_by_one_of_its_size_and_time_leaves_noth
         f"        os.replace({str(other.path)!r}, {str(image.path)!r})\n    return 1\n"
     )
     line = refused(image.path, FileChangedError, predictor=user_code(source))
-    assert line == f"{image.path}: was replaced during the run; run again"
+    assert line == f"{image.path} was replaced during the run; run again"
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
@@ -434,7 +434,7 @@ def test_predictor_file_written_to_since_it_was_planned_leaves_nothing(
         source = f"open({str(weights)!r}, 'w').write('other')\n{source}"
     model = {"kind": "python", "path": write_model(source), "name": "predict_patch"}
     line = refused(write_tiff("a.tif").path, FileChangedError, predictor=model, predictor_files=files)
-    assert line == f"{weights}: was written to during the run; run again"
+    assert line == f"{weights} was written to during the run; run again"
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_image_replaced_after_its_content_was_planned_leaves_nothing(write_tiff,
     image = write_tiff("a.tif")
     damage(image.path)
     line = refused(image.path, FileChangedError, content_id=xxh3_128_hexdigest(b"what was planned"))
-    assert line == f"{image.path}: was replaced during the run; run again"
+    assert line == f"{image.path} was replaced during the run; run again"
 
 
 def test_image_whose_content_was_planned_by_its_hash_is_predicted(write_tiff, run):

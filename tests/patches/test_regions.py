@@ -319,7 +319,7 @@ def test_regions_that_changed_since_planning_are_refused(tmp_path):
     geopackage.commit()
     lies_inside(regions, GRID, image)
     write_regions(tmp_path / "a.gpkg", [box(0, 0, 1, 2)], "EPSG:4326")
-    with pytest.raises(FileChangedError, match=r"a\.gpkg: was changed during the run; run again"):
+    with pytest.raises(FileChangedError, match=r"a\.gpkg was changed during the run; run again"):
         lies_inside(regions, GRID, image)
     (tmp_path / "a.gpkg").write_bytes(b"")
     with pytest.raises(FileChangedError, match=r"a\.gpkg: cannot be read: .*; run again"):

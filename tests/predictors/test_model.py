@@ -107,7 +107,7 @@ def test_model_that_fails_on_a_batch_is_called_patch_by_patch_with_a_warning(mod
     predictor.check(info())
     for patches in (PATCHES, PATCHES[:5]):
         np.testing.assert_allclose(predictor.predict(patches), patches.mean(axis=(1, 2, 3)), rtol=1e-5)
-    warning = "declares batches of any size and fails on them: it is called tile by tile"
+    warning = "declares batches of any size but fails on them, so it is called tile by tile"
     assert capfd.readouterr().err.count(warning) == 1
     assert warning in predictor.describe()["note"]
 

@@ -25,7 +25,8 @@ def test_output_is_chosen_by_name_or_number(two_outputs, output, sign):
 
 
 @pytest.mark.parametrize(
-    ("output", "message"), [(None, "no output is chosen"), ("logits", "has no output logits"), (3, "3")]
+    ("output", "message"),
+    [(None, "no output is chosen"), ("logits", "the model has no output logits"), (3, "3")],
 )
 def test_output_that_is_not_there_is_refused_with_those_that_are(two_outputs, output, message):
     with pytest.raises(PredictorError, match=rf"{message}; choose one of negative, positive \(config\.yaml"):

@@ -95,14 +95,14 @@ def test_missing_weights_are_refused_by_name(save, tmp_path):
 def test_file_that_is_no_onnx_model_is_refused(tmp_path, content):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    assert refusal(str(path)) == f"{path} is no ONNX model; name one (config.yaml: predictor: path)"
+    assert refusal(str(path)) == f"{path} is not an ONNX model; name one (config.yaml: predictor: path)"
 
 
 def test_model_that_was_cut_short_is_refused(save):
     path = save(graph([helper.make_node("Identity", ["w"], ["y"])], [tensor("w")]))
     with open(path, "rb+") as file:
         file.truncate(40)
-    assert "is no ONNX model" in refusal(path)
+    assert "is not an ONNX model" in refusal(path)
 
 
 @pytest.mark.parametrize("unknown", [b"\xf9\x01" + bytes(8), b"\xfd\x01" + bytes(4)], ids=["64", "32"])

@@ -129,7 +129,7 @@ def test_output_is_chosen_by_name_or_number(outputs, names, tmp_path):
             )
     with pytest.raises(PredictorError, match=rf"no output is chosen; choose one of {names[0]}, {names[1]}"):
         TorchSession(path).run(BATCH)
-    with pytest.raises(PredictorError, match="it has no output 3; choose one of"):
+    with pytest.raises(PredictorError, match="the model has no output 3; choose one of"):
         TorchSession(path, 3).run(BATCH)
 
 
@@ -153,7 +153,7 @@ def test_torchscript_needs_no_trust(saved):
 
 def test_weights_without_a_model_are_refused_with_the_way_out(saved):
     with pytest.raises(
-        PredictorError, match=r"holds OrderedDict instead of a model; export it with torch\.export"
+        PredictorError, match=r"it contains OrderedDict instead of a model; export it with torch\.export"
     ):
         TorchSession(saved["weights"], trust=True)
 
@@ -208,7 +208,7 @@ class Sum(torch.nn.Module):
     ("shapes", "message"),
     [
         ([(2, 7)], "takes 2 axes; it must take four"),
-        ([(2, 3, 4, 5), (2, 3)], "takes 2 arrays; it must take one"),
+        ([(2, 3, 4, 5), (2, 3)], "the model takes 2 arrays; it must take one"),
     ],
 )
 def test_program_that_takes_no_image_is_refused_with_what_it_takes(shapes, message, tmp_path):

@@ -184,7 +184,7 @@ def test_an_image_written_to_while_it_is_read_is_not_recorded_as_done(study):
     study.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"}, retries=0)
     run = study.run()
     assert run.code == 1
-    assert "  a.tif: images/a.tif: was written to during the run" in run.output
+    assert "  a.tif: images/a.tif was written to during the run" in run.output
     assert study.dictionary == {}
     again = study.run()
     assert (again.code, again.predicted, again.merged) == (0, 1, True), again.output
@@ -205,7 +205,7 @@ def test_a_model_replaced_during_the_run_is_not_taken_for_the_one_that_was_plann
     study.configure(predictor=predictor | {"depends": ["weights.txt"]}, retries=0)
     run = study.run(cores=1)
     assert run.code == 1
-    assert "weights.txt: was written to during the run; run again" in run.output
+    assert "weights.txt was written to during the run; run again" in run.output
     assert study.dictionary == {}
     again = study.run()
     assert (again.code, again.predicted) == (0, 3), again.output

@@ -1,1 +1,1 @@
-"""Jobs: what one job of Snakemake does."""
+"""Jobs: the work of one job of Snakemake."""

@@ -1,4 +1,4 @@
-"""The join: the shards of one image as the one result that the job of the whole image would have written."""
+"""The join: it writes from the shards of an image the result that a job of the whole image would write."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -36,7 +36,7 @@ _FOOTERS = (
 def join_shards(task: ImageTask) -> None:
     """Write the Parquet of an image from its shards.
 
-    If shards could not be predicted, the result holds the failure of the first of them.
+    If shards could not be predicted, the result contains the failure of the first of them.
 
     Parameters
     ----------
@@ -52,13 +52,11 @@ def join_shards(task: ImageTask) -> None:
     footers, schemas = zip(*map(read_footer, task.shards), strict=True)
     for path, footer in zip(task.shards, footers, strict=True):
         if not fits(footer, _FOOTERS):
-            raise ResultsError(
-                f"{path} holds other content than quadrat writes; delete the file and run again"
-            )
+            raise ResultsError(f"{path}: quadrat did not write this shard; delete the file and run again")
     failed = next((footer for footer in footers if "failure" in footer), None)
     if failed:
         failure = failed["failure"]
-        # As in the job of a whole image, what failed otherwise may not have been hashed to its end.
+        # As in the job of a whole image, another failure may have come before the file was hashed.
         content_hash = footers[0]["content_hash"] if failure["kind"] == ImageError.kind else None
         write_failure(task.writer(), task.identity() | {"content_hash": content_hash}, failure)
         return
@@ -92,7 +90,7 @@ def _copy_rows(shard: Result, dtype: np.dtype | None, writer: PredictionWriter) 
 
 
 def _refuse_others(task: ImageTask, footers: Sequence[dict[str, Any]]) -> None:
-    """Refuse shards that are not, one after the other, those of the image."""
+    """Refuse shards of another image, and shards that are missing or out of order."""
     expected = _of_image(footers[0]) | task.identity() | {"counts": sorted(footers[0]["counts"])}
     for path, footer in zip(task.shards, footers, strict=True):
         found = _of_image(footer) | {"counts": sorted(footer["counts"])}
@@ -116,14 +114,14 @@ def _of_image(footer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _joined_dtype(names: list[str]) -> np.dtype | None:
-    """Return what numpy makes of the dtypes of an image in their order; None if it has no numbers."""
+    """Return numpy's common dtype of the dtypes of an image in their order; None if it has no numbers."""
     if not names or not set(names) <= _NUMBERS:
         return None
     return reduce(np.promote_types, map(np.dtype, names))
 
 
 def _joined_counts(counts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Add up what was counted; the share of pixels dropped is that of the whole grid in every shard."""
+    """Add up the counts; the share of dropped pixels in each shard is already the whole grid's."""
     return {
         name: counts[0][name] if name == "dropped" else sum(shard[name] for shard in counts)
         for name in counts[0]

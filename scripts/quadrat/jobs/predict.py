@@ -27,15 +27,15 @@ from quadrat.patches.stream import PatchBatch, require_listable, stream_batches,
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.results.writer import PredictionWriter, write_failure
 
-# A reader can do with so much for common layouts, however little the job was given.
+# Enough for a reader of common layouts, however little memory the job was given.
 LEAST_READER_MB = 100
 
 
 def predict_image(task: ImageTask) -> None:
     """Predict every patch of an image, or of a shard of it, and write its Parquet.
 
-    An image that cannot be predicted because of what its file holds gets an empty output whose footer
-    holds the failure.
+    An image that cannot be predicted because of its file's content gets an empty output with the failure in
+    its footer.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def predict_image(task: ImageTask) -> None:
     files = task.predictor_files | task.image_files | image_files
     load = partial(load_predictor, task.predictor, task.threads)
     with ThreadPoolExecutor(1) as pool:
-        # Hashed while it is decoded: what one reads, the other finds in the page cache.
+        # Hashed while it is decoded: bytes that one reads are in the page cache for the other.
         hashing = pool.submit(_hash, task, list(image_files))
         try:
             with task.writer() as writer:
@@ -80,7 +80,7 @@ def predict_image(task: ImageTask) -> None:
 
 
 def _hash(task: ImageTask, paths: list[str]) -> str | None:
-    """Hash the files of an image; of several shards the first does, while the others are predicted."""
+    """Hash the files of an image; if it has several shards, only the first one does this."""
     if task.rows and task.rows[0] > 0:
         return None
     try:
@@ -94,18 +94,18 @@ def _refuse_changed(files: Mapping[str, Sequence[int]]) -> None:
         try:
             now = stat_token(os.stat(path))
         except FileNotFoundError as error:
-            raise FileChangedError(f"{path}: is gone since the run began; run again") from error
+            raise FileChangedError(f"{path} is gone since the run began; run again") from error
         if now[:2] != tuple(before[:2]):
-            raise FileChangedError(f"{path}: was written to during the run; run again")
+            raise FileChangedError(f"{path} was written to during the run; run again")
         # A copy of the same size may be given the time of the file that it replaces, but not its ctime.
         if len(before) > 2 and now[2] != before[2]:
-            raise FileChangedError(f"{path}: was replaced during the run; run again")
+            raise FileChangedError(f"{path} was replaced during the run; run again")
 
 
 def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
-    """Refuse an image that was replaced between planning and job: its version would name other bytes."""
+    """Refuse an image that was replaced between planning and job, since its version names other bytes."""
     if content_hash and is_hash(task.content_id) and task.content_id != content_hash:
-        raise FileChangedError(f"{task.path}: was replaced during the run; run again")
+        raise FileChangedError(f"{task.path} was replaced during the run; run again")
 
 
 class OpenPatches(NamedTuple):

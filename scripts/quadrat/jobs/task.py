@@ -24,9 +24,9 @@ class ImageTask:
     output : str
         Parquet to write.
     predictor_files, image_files : dict of str to list of int
-        Path, and size and mtime (ns), of files that the predictor or the image is made from, as they were
-        when its version was found. Files of an image without shards need not be known: one job reads it, and
-        sees it change.
+        Path, and size and mtime (ns), of the files of the predictor or the image, as they were when its
+        version was found. The files of an image without shards need not be known: one job reads it, and
+        notices a change.
     regions : dict or None
         Where patches are predicted: the `path` of a file of polygons, its content `hash`, empty if it is
         missing, and whether they are `in_pixels` of level 0 or in a CRS. None for everywhere.

@@ -1,4 +1,4 @@
-"""The worker: the job of an image in a child process, whose end is recorded however it comes."""
+"""The worker: the job of an image in a child process, whose end is recorded in any case."""
 
 import os
 
@@ -8,10 +8,10 @@ from quadrat.jobs.task import ImageTask
 from quadrat.processes.child import run_in_child
 from quadrat.settings import gpus
 
-# Predictors that come with quadrat, and take no memory of their own.
+# Predictors that come with quadrat, and need no memory of their own.
 OWN_KINDS = ("mean", "statistics")
 
-# Before it takes more, the kernel would look for a process to end, which may be another one.
+# A job that takes more is ended here, before the kernel ends a process, which may be another one.
 MOST_OF_A_MACHINE = 0.75
 
 # Memory for a small image, however little its job was given; `quadrat.jobs.predict` hands the reader as much.
@@ -36,7 +36,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     """
 
     def work() -> None:
-        # Imported by the child: the parent stays small, and safe to fork.
+        # Imported by the child, so that the parent stays small and safe to fork.
         if task.shards:
             from quadrat.jobs.join import join_shards
 
@@ -74,7 +74,7 @@ def _most_memory_mb(task: ImageTask) -> int | None:
     The memory for an image is known beforehand, and bounded by the memory of its job. The memory for the
     user's own model is unknown. It may use most of a machine, unless a cluster ends it sooner.
     """
-    if task.memory_mb is None or gpus(task.predictor):  # the driver of a GPU takes what nobody can foresee
+    if task.memory_mb is None or gpus(task.predictor):  # the memory that the driver of a GPU takes is unknown
         return None
     if task.predictor["kind"] in OWN_KINDS:
         return max(LEAST_MB, task.memory_mb)

@@ -155,4 +155,4 @@ def _on_earth(
 
 def _refuse_changed(regions: dict[str, Any], found: str) -> None:
     if found != regions["hash"]:
-        raise FileChangedError(f"{regions['path']}: was changed during the run; run again")
+        raise FileChangedError(f"{regions['path']} was changed during the run; run again")

@@ -1,4 +1,4 @@
-"""Predictors: what turns patches into predictions."""
+"""Predictors: they turn patches into predictions."""
 
 import os
 import sys
@@ -31,7 +31,7 @@ def load_predictor(configuration: dict[str, Any], threads: int = 1) -> Predictor
     PredictorError
         If it cannot be loaded.
     """
-    # Imported one by one: a job pays for the predictor that it uses.
+    # Imported one by one, so that a job imports only the predictor that it uses.
     options = {key: value for key, value in configuration.items() if key != "kind"}
     if configuration["kind"] in ("mean", "statistics"):
         from quadrat.predictors.statistics import StatisticsPredictor
@@ -60,7 +60,7 @@ def _load_session(configuration: dict[str, Any]) -> Session:
 
 @contextmanager
 def restoring(configuration: dict[str, Any]) -> Iterator[None]:
-    """Undo, when the block ends, what a predictor changes in its process: a notebook goes on, a job ends.
+    """Undo a predictor's changes to its process when the block ends, since a notebook goes on afterwards.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def restoring(configuration: dict[str, Any]) -> Iterator[None]:
             torch.set_num_threads(threads)
         if kind == "python":
             sys.path[:] = search_path
-            # Another predictor with a module of the same name, or this one once it is edited, has its own.
+            # Another predictor, or a new version of this one, may have its own module of the same name.
             folder = os.path.join(os.path.dirname(os.path.abspath(configuration["path"])), "")
             for name in {*sys.modules} - modules:
                 if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):

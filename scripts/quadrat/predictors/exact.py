@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Integers up to here are exact as float64, so that a sum of them does not depend on its order.
+# Integers up to this one are exact as float64, so that a sum of them does not depend on its order.
 EXACT = 2**53
 
 # Rows of bytes whose sum fits in 16 bits, which halves the memory that summing moves.
@@ -14,9 +14,9 @@ BYTE_ROWS = (2**16 - 1) // 255
 def means(patches: np.ndarray, per_channel: bool) -> np.ndarray:
     """Return the mean of each patch, or of each channel of each patch.
 
-    The result is exactly ``numpy.mean(..., dtype=float64)`` of the contiguous patch or channel: of floats in
-    their own type finite pixels may add up to infinity. Integers are summed as integers, down the columns of
-    all patches at once, which gives the same bits, since no sum is rounded.
+    The result is exactly ``numpy.mean(..., dtype=float64)`` of the contiguous patch or channel, since finite
+    floats may add up to infinity in their own type. Integers are summed as integers, down the columns of all
+    patches at once, which gives the same bits, since no sum is rounded.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def means(patches: np.ndarray, per_channel: bool) -> np.ndarray:
 
 
 def samples(patch: np.ndarray, per_channel: bool) -> np.ndarray:
-    """Return the values of a patch as rows: one, or one a channel.
+    """Return the values of a patch as rows: a single one, or one per channel.
 
     Parameters
     ----------
@@ -77,17 +77,17 @@ def _largest(dtype: np.dtype) -> int | None:
     return max(-int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
 
 
-# Integers whose smallest and largest value lie closer than this are counted.
+# Integers are counted if their smallest and largest value are closer than this.
 MOST_VALUES = 2**16
 
 
 class ValueCounts(NamedTuple):
-    """How often each integer occurs.
+    """The number of occurrences of each integer.
 
     Attributes
     ----------
     lowest : int
-        The integer that the first count is of; the others follow it.
+        The integer of the first count; the others follow it.
     counts : (k,) int64 array
     """
 
@@ -105,7 +105,7 @@ def count_values(sample: np.ndarray) -> ValueCounts | None:
     Returns
     -------
     ValueCounts or None
-        None where values are no integers, or lie too far apart.
+        None if the values are not integers, or too far apart.
     """
     if sample.dtype.kind not in "biu" or sample.dtype.itemsize > 4:
         return None
@@ -119,7 +119,7 @@ def count_values(sample: np.ndarray) -> ValueCounts | None:
 
 
 def percentiles(sample: np.ndarray, counted: ValueCounts | None, percents: list[float]) -> np.ndarray:
-    """Return percentiles, exactly as numpy.percentile does of the values as float64.
+    """Return percentiles, exactly as numpy.percentile of the values as float64.
 
     Parameters
     ----------

@@ -28,13 +28,13 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
     Returns
     -------
     dict of str to list of str
-        Paths by what they are: `path`, `depends` and, of an ONNX model, `external_data`.
+        Paths under the keys `path`, `depends` and, for an ONNX model, `external_data`.
 
     Raises
     ------
     ConfigError
-        If one is missing; an ONNX model cannot be read or names files outside its folder; or a model of
-        PyTorch is not TorchScript, and the configuration does not trust it.
+        If a file is missing, if an ONNX model cannot be read or names files outside its folder, or if a
+        PyTorch model is not TorchScript and the configuration does not trust it.
     """
     if "path" not in predictor:
         return {}
@@ -58,7 +58,7 @@ def torch_format(path: str) -> TorchFormat:
     Parameters
     ----------
     path : str
-        What is no archive of zip counts as a checkpoint: those were pickles before PyTorch 1.6.
+        A file that is no zip archive counts as a checkpoint: before PyTorch 1.6, checkpoints were pickles.
     """
     names = _names(path)
     if "constants.pkl" in names:
@@ -68,7 +68,7 @@ def torch_format(path: str) -> TorchFormat:
 
 
 def _names(path: str) -> set[str]:
-    """Return the names in an archive without the folder that holds them all; of no archive, none."""
+    """Return the names in an archive without their common folder; none if the file is no archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.partition("/")[2] or name for name in archive.namelist()}
@@ -77,7 +77,7 @@ def _names(path: str) -> set[str]:
 
 
 def _refuse_code(path: str) -> None:
-    """Refuse what can run code as it is loaded: pickles, and the expressions of a program of torch.export."""
+    """Refuse files that can run code when loaded: pickles, and programs of torch.export with expressions."""
     form = torch_format(path)
     if form is not TorchFormat.SCRIPT:
         raise ConfigError(

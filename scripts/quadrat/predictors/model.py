@@ -15,21 +15,21 @@ from quadrat.predictors.model_output import ModelOutput
 from quadrat.predictors.predictor import default_batch_size
 from quadrat.predictors.session import Session
 
-# The input of one call takes about as much: on a CPU more gains nothing and costs memory.
+# Approximate bytes of the input of one call: on a CPU, more gains nothing and costs memory.
 CALL_BYTES = {"cpu": 1 << 20, "cuda": 1 << 26}
 MOST_BLOCKS = 64
 
-# Each call at once takes the memory of the model's layers.
+# Each concurrent call takes the memory of the model's layers.
 MOST_CALLS = 8
 
-ONE_BY_ONE = "the model declares batches of any size and fails on them: it is called tile by tile"
+ONE_BY_ONE = "the model declares batches of any size but fails on them, so it is called tile by tile"
 
 
 class ModelPredictor:
     """Predicts by a model.
 
-    The threads of the job each call the model with patches of their own: results then do not depend on how
-    many there are, as they would if threads shared the sums within one call.
+    Each thread of the job calls the model with patches of its own. Results then do not depend on the number
+    of threads, as they would if threads shared the sums within one call.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class ModelPredictor:
         return description | ({"note": ONE_BY_ONE} if self._takes_batches is False else {})
 
     def _call_size(self, patch_shape: tuple[int, ...]) -> int:
-        """Return the number of tiles in a call; it follows from model, patch and configuration alone."""
+        """Return the number of tiles in a call; it depends on model, patch and configuration alone."""
         fixed = self._input.axes.batch
         if fixed is not None:
             return fixed

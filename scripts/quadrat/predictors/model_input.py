@@ -1,4 +1,4 @@
-"""The input contract of a model: what it takes, and how patches become that."""
+"""The input contract of a model: the arrays that it takes, and how patches become such arrays."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +15,15 @@ FILE = "file"
 
 @dataclass(frozen=True)
 class InputAxes:
-    """How a model orders its four axes, and what it fixes of them.
+    """The order of a model's four axes, and the lengths that it fixes.
 
     Attributes
     ----------
     layout : {'NCHW', 'NHWC'}
     batch, channels : int or None
-        None where any number will do.
+        None if any number will do.
     size : (height, width) or None
-        In pixels; None where any will do.
+        In pixels; None if any will do.
     """
 
     layout: str
@@ -38,10 +38,10 @@ class InputAxes:
         Parameters
         ----------
         axes : tuple of int or None
-            Length of each; None where any will do.
+            Length of each; None if any will do.
         layout : {'NCHW', 'NHWC'} or None
         input_size : int or None
-            Height and width of a model that takes any.
+            Height and width for a model that takes any.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class InputAxes:
 
 
 def _layout(axes: tuple[int | None, ...]) -> str:
-    """Return the place of the channels: the axis that is fixed, or the shorter one, of second and last."""
+    """Return the order that puts the channels on the fixed or shorter axis of the second and the last."""
     _, second, third, last = axes
     if second is None:
         return "NHWC" if last not in (None, third) else "NCHW"
@@ -68,7 +68,7 @@ def _layout(axes: tuple[int | None, ...]) -> str:
 
 
 class ModelInput:
-    """Turns patches into what a model takes.
+    """Turns patches into the arrays that a model takes.
 
     Parameters
     ----------
@@ -110,12 +110,12 @@ class ModelInput:
             )
 
     def check(self, info: ImageInfo) -> None:
-        """Check that an image fits the model, and take the scale and offset of its file where they are used.
+        """Check that an image fits the model, and read the scale and offset of its file if they are used.
 
         Raises
         ------
         ImageError
-            If its channels or its type are not what the model takes.
+            If the model does not take its channels or its type.
         """
         if self.axes.channels not in (None, info.channels):
             raise ImageError(
@@ -153,7 +153,7 @@ class ModelInput:
         self._shift = np.broadcast_to(shift, channels).astype(np.float32)
 
     def tiles(self, patch_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return the rows and columns of tiles that a patch is given to the model in.
+        """Return the rows and columns of tiles into which a patch is cut for the model.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class ModelInput:
         return height // size[0], width // size[1]
 
     def shape(self, patch_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of what the model takes for a tile of a patch, without the batch axis."""
+        """Return the shape of the model's array for a tile of a patch, without the batch axis."""
         height, width = self.axes.size or patch_shape[:2]
         channels = patch_shape[2]
         return (channels, height, width) if self.axes.layout == "NCHW" else (height, width, channels)
@@ -194,7 +194,7 @@ class ModelInput:
         batch : (m, ...) array
             In the layout and of the type of the model; m is at least the number of tiles.
         patches : (n, height, width, channel) array
-            Blocks go from them in row-major order.
+            They are cut into tiles in row-major order.
         """
         rows, cols = self.tiles(patches.shape[1:])
         n, height, width, channels = patches.shape
@@ -203,7 +203,7 @@ class ModelInput:
             patches = Resampling.of(self._resize, (height, width), size).apply(patches)
             height, width = size
             if self._dtype.kind != "f":
-                np.rint(patches, out=patches)  # what follows would cut it off
+                np.rint(patches, out=patches)  # the conversion to integers would cut fractions off
         # (n, row of tiles, y, column of tiles, x, channel)
         cut = patches.reshape(n, rows, height // rows, cols, width // cols, channels)
         cut = (

@@ -1,4 +1,4 @@
-"""The output contract of a model: how what it gives becomes the prediction of a patch."""
+"""The output contract of a model: how its output becomes the prediction of a patch."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from quadrat.errors import PredictorError
 
-# A map of one channel is of the class where it is above.
+# A pixel of a map with one channel has the class if its value is above this.
 HALF = 0.5
 
 
@@ -16,7 +16,7 @@ class ModelOutput:
     Parameters
     ----------
     layout : {'NCHW', 'NHWC'}
-        Where the classes are in an output of four axes.
+        The axis of the classes in an output of four axes.
     configuration : dict
         The key `predictor` of the configuration.
     """
@@ -45,7 +45,7 @@ class ModelOutput:
         Raises
         ------
         PredictorError
-            If the output is not of a kind that the configuration fits.
+            If the output does not fit the configuration.
         """
         values = self._activated(self._classes_last(output))
         if self._reduce:
@@ -91,14 +91,14 @@ class ModelOutput:
         if self._reduce == "max":
             return values.max(axis=1)
         shares = self._chosen_class(values) if self._reduce == "fraction" else values
-        # Summed as float64: in float32 the fractions of a patch would miss 1 by 0.0001.
+        # Summed as float64: the sum of a patch's fractions would differ from 1 by 0.0001 in float32.
         means = shares.mean(axis=1, dtype=np.float64).astype(np.float32)
         if self._reduce == "fraction":
-            means[np.isnan(values).any(axis=(1, 2))] = np.nan  # a pixel of NaN is of no class
+            means[np.isnan(values).any(axis=(1, 2))] = np.nan  # a pixel of NaN has no class
         return means
 
     def _chosen_class(self, values: np.ndarray) -> np.ndarray:
-        """Return which class each pixel is of, as (patch, pixels, class) bool array."""
+        """Return the class of each pixel, as (patch, pixels, class) bool array."""
         if values.shape[-1] > 1:
             return values.argmax(axis=-1)[..., np.newaxis] == np.arange(values.shape[-1])
         if values.dtype.kind == "f":

@@ -31,15 +31,15 @@ class OnnxSession:
     path : str
         The model.
     output : str or int, optional
-        Its output to take, by name or counted from 1; not needed where it has one.
+        The output to use, by name or counted from 1; not needed if the model has only one.
     device : {'cpu', 'cuda', 'auto'}
-        `auto` is CUDA where this ONNX Runtime and the machine have it.
+        `auto` is CUDA if this ONNX Runtime and the machine have it.
 
     Raises
     ------
     PredictorError
-        If the model cannot be loaded, takes anything but one array of four axes, or has not the output; or
-        the device is not there.
+        If the model cannot be loaded, does not take exactly one array of four axes, or lacks the output; or
+        if the device is missing.
     """
 
     def __init__(self, path: str, output: str | int | None = None, device: str = "cpu"):
@@ -47,7 +47,8 @@ class OnnxSession:
         self.device = "cuda" if self._session.get_providers()[0] == PROVIDERS["cuda"] else "cpu"
         if device == "cuda" != self.device:
             raise PredictorError(
-                "device cuda: CUDA does not start here; see the log (config.yaml: predictor: device)"
+                "device cuda: CUDA does not start here; see the log, or set device: cpu "
+                "(config.yaml: predictor: device)"
             )
         self.software = {"onnxruntime": onnxruntime.__version__}
         taken = self._session.get_inputs()
@@ -86,7 +87,7 @@ def _load(path: str, device: str) -> onnxruntime.InferenceSession:
         )
     wanted = ["cpu"] if device == "cpu" else ["cuda", "cpu"]
     options = onnxruntime.SessionOptions()
-    # With other numbers of threads, the sums inside a model differ in their last bits.
+    # The last bits of sums inside a model depend on the number of threads.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     providers = [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available]
@@ -103,14 +104,14 @@ def _output_name(names: list[str], output: str | int | None, path: str) -> str:
         return names[output - 1]
     if output in names:
         return output
-    wanted = "no output is chosen" if output is None else f"has no output {output}"
+    wanted = "no output is chosen" if output is None else f"the model has no output {output}"
     raise PredictorError(
         f"{path}: {wanted}; choose one of {', '.join(names)} (config.yaml: predictor: output)"
     )
 
 
 def _from_bfloat16(value: onnxruntime.OrtValue) -> np.ndarray:
-    """Copy what numpy has no type for: a bfloat16 is the upper half of a float32."""
+    """Copy bfloat16, for which numpy has no type: each value is the upper half of a float32."""
     shape = value.shape()
     size = int(np.prod(shape))
     halves = np.ctypeslib.as_array((ctypes.c_uint16 * size).from_address(value.data_ptr()))

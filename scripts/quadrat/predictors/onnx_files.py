@@ -1,4 +1,4 @@
-"""External data: the files beside an ONNX model that hold its weights, found without reading the weights."""
+"""External data: the files beside an ONNX model with its weights, found without reading the weights."""
 
 import mmap
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from quadrat.errors import ConfigError
 
-# The messages of an ONNX file that lead to tensors: which of their fields hold which message.
+# The messages of an ONNX file that lead to tensors: numbers of fields, and the message in each.
 MODEL = {7: "graph", 20: "training", 25: "function"}
 MESSAGES = {
     "model": MODEL,
@@ -22,12 +22,12 @@ VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
 
 
 def external_data(path: str) -> list[str]:
-    """List the files beside an ONNX model that hold its weights.
+    """List the files beside an ONNX model that contain its weights.
 
     Parameters
     ----------
     path : str
-        The model. Its weights are passed over, not read.
+        The model. Its weights are skipped, not read.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def external_data(path: str) -> list[str]:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             locations = sorted(set(_locations(content, 0, len(content), "model")))
     except (ValueError, IndexError, RecursionError):
-        raise ConfigError(f"{path} is no ONNX model; name one (config.yaml: predictor: path)") from None
+        raise ConfigError(f"{path} is not an ONNX model; name one (config.yaml: predictor: path)") from None
     folder, paths = os.path.dirname(path), []
     for location in locations:
         if os.path.isabs(location) or os.path.normpath(location).startswith(".."):
@@ -98,7 +98,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
 
 
 def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
-    """Return a number of seven bits a byte, the lowest first, and where it ends."""
+    """Return a number of seven bits per byte, the lowest first, and where it ends."""
     value = shift = 0
     while shift < 64:
         byte = content[start]

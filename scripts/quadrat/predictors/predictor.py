@@ -6,13 +6,13 @@ import numpy as np
 
 from quadrat.images.image import ImageInfo
 
-# A batch of patches takes about as much; small ones are at most so many.
+# Approximate bytes of a batch, and the largest number of its patches.
 BATCH_BYTES = 1 << 24
 MOST_PATCHES = 32
 
 
 def default_batch_size(patch_bytes: int) -> int:
-    """Return the number of patches in a batch; it follows from their size in bytes alone."""
+    """Return the number of patches in a batch; it depends on their size in bytes alone."""
     return min(MOST_PATCHES, max(1, BATCH_BYTES // patch_bytes))
 
 
@@ -30,7 +30,7 @@ class Predictor(Protocol):
         Raises
         ------
         ImageError
-            If it cannot: what the predictor takes, and what the image has.
+            If it cannot. The message names the expected and the actual property of the image.
         """
         ...
 
@@ -45,9 +45,9 @@ class Predictor(Protocol):
         Returns
         -------
         int or None
-            None if each patch is predicted by itself, so that any number does, and a view of patches
-            that overlap or are not contiguous does too. Never made from threads or memory, since
-            predictions may differ with it.
+            None if each patch is predicted by itself. Then any number will do, and so will a view of patches
+            that overlap or are not contiguous. The number never depends on threads or memory, since
+            predictions may depend on it.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The predictor `python`: the user's own function or class, of a file or as it is."""
+"""The predictor `python`: the user's own function or class, from a file or passed as an object."""
 
 import functools
 import importlib.util
@@ -52,10 +52,10 @@ class FunctionPredictor:
         self._configured_batch_size = batch_size
 
     def check(self, info: ImageInfo) -> None:
-        """Take every image: what it cannot predict, the user's code refuses."""
+        """Accept every image; the user's code may refuse it."""
 
     def batch_size(self, patch_bytes: int) -> int:
-        """Return the number of patches in a batch; it follows from their size and the configuration alone."""
+        """Return the number of patches in a batch; it depends on their size and the configuration alone."""
         if self._configured_batch_size is not None:
             return self._configured_batch_size
         return default_batch_size(patch_bytes)
@@ -75,13 +75,13 @@ class FunctionPredictor:
         Raises
         ------
         PredictorError
-            If the code raises, or returns another number of predictions, or ones of different shapes.
+            If the code raises, returns another number of predictions, or predictions of several shapes.
         """
         predictions = self._predict_each(patches) if self._by_patch else self._predict_batch(patches)
         if predictions.ndim == 0 or len(predictions) != len(patches):
             raise PredictorError(
                 f"{self._description['name']} returned an array of shape {predictions.shape} "
-                f"for {len(patches)} patches: must be ({len(patches)}, ...)"
+                f"for {len(patches)} patches; it must be ({len(patches)}, ...)"
             )
         return predictions
 
@@ -138,7 +138,9 @@ class PythonPredictor(FunctionPredictor):
     ):
         module = _import_file(path)
         if not hasattr(module, name):
-            raise PredictorError(f"{path}: has no {name} (config.yaml: predictor: name)")
+            raise PredictorError(
+                f"{path} has no {name}; define it or name another (config.yaml: predictor: name)"
+            )
         call, by_patch = _callable(getattr(module, name), name, path, options or {})
         super().__init__(call, by_patch, name, options, batch_size)
 
@@ -161,11 +163,11 @@ def predictor_of(function: Callable) -> FunctionPredictor:
 
 
 def _import_file(path: str) -> ModuleType:
-    # What lies beside the file can be imported from it; last, so that it hides no library.
+    # The file may import modules beside it. Their folder comes last, so that they hide no library.
     sys.path.append(os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location("quadrat_predictor", path)
     if spec is None or spec.loader is None:
-        raise PredictorError(f"{path}: must be a Python file, ending in .py (config.yaml: predictor: path)")
+        raise PredictorError(f"{path} is not a Python file; name one in .py (config.yaml: predictor: path)")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -175,11 +177,13 @@ def _import_file(path: str) -> ModuleType:
 
 
 def _callable(found: Any, name: str, path: str, options: dict[str, Any]) -> tuple[Callable, bool]:
-    """Return what predicts, and whether it takes one patch or a batch."""
+    """Return the callable that predicts, and whether it takes one patch rather than a batch."""
     if isinstance(found, type):
         methods = [method for method in METHODS if hasattr(found, method)]
         if len(methods) != 1:
-            raise PredictorError(f"{path}: class {name} must have one method of {' and '.join(METHODS)}")
+            raise PredictorError(
+                f"{path}: class {name} has {len(methods)} of the methods {' and '.join(METHODS)}; give it one"
+            )
         try:
             predictor = found(**options)
         except Exception as error:
@@ -187,8 +191,8 @@ def _callable(found: Any, name: str, path: str, options: dict[str, Any]) -> tupl
         return getattr(predictor, methods[0]), methods[0] == "predict_patch"
     if name not in METHODS:
         raise PredictorError(
-            f"{path}: a function must be called {' or '.join(METHODS)}, which says what it takes, not {name} "
-            "(config.yaml: predictor: name)"
+            f"{path}: the function is called {name}, which does not show whether it takes a patch or a "
+            f"batch; call it {' or '.join(METHODS)} (config.yaml: predictor: name)"
         )
     return functools.partial(found, **options), name == "predict_patch"
 
@@ -197,7 +201,9 @@ def _as_array(predictions: Any) -> np.ndarray:
     try:
         return np.asarray(predictions)
     except ValueError as error:
-        raise PredictorError(f"predictions of one image must have one shape: {error}") from error
+        raise PredictorError(
+            f"predictions of a batch have several shapes ({error}); return one shape"
+        ) from error
 
 
 def _type_and_text(error: Exception) -> str:

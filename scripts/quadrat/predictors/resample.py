@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Taps(NamedTuple):
-    """The sources of the pixels of one axis: `taps` neighbours each.
+    """The sources of the pixels of one axis: `taps` neighbours for each.
 
     Attributes
     ----------
@@ -39,8 +39,8 @@ class Resampling(NamedTuple):
         Parameters
         ----------
         kind : {'area', 'bilinear'}
-            `area` weighs pixels by the share of them that a new pixel covers; `bilinear` by their distance
-            from its centre, up to the width of a pixel, the wider of new and old, as Pillow does.
+            `area` weighs old pixels by the share that a new pixel covers. `bilinear` weighs them by their
+            distance from its centre, up to the width of a pixel (the wider of new and old), as Pillow does.
         old, new : (height, width)
             In pixels.
         """

@@ -13,7 +13,7 @@ class ModelShape:
     Attributes
     ----------
     axes : tuple of int or None
-        Length of each of the four axes, None where any will do.
+        Length of each of the four axes, None if any will do.
     dtype : numpy.dtype
         Type that it takes.
     """
@@ -25,8 +25,8 @@ class ModelShape:
 class Session(Protocol):
     """A model, loaded, on one device.
 
-    Its results do not depend on threads: a call computes on the thread that makes it, and several threads may
-    call at once.
+    Its results do not depend on threads. A call computes on the thread that makes it, and several threads may
+    call at the same time.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Session(Protocol):
         Returns
         -------
         array
-            As the model gives it, but float16 and bfloat16 as float32.
+            As the model returns it, but float16 and bfloat16 as float32.
 
         Raises
         ------

@@ -11,14 +11,14 @@ from quadrat.predictors.exact import count_values, histogram, means, percentiles
 class StatisticsPredictor:
     """Predicts statistics over the pixels of a patch, as float64.
 
-    Each is exactly that of numpy in float64, such as ``numpy.mean(patch, dtype=float64)``.
+    Each has exactly numpy's value in float64, such as ``numpy.mean(patch, dtype=float64)``.
 
     Parameters
     ----------
     of : str or list of str
         `mean`, `std`, `min`, `max`, percentiles such as `p5`, `p50` or `p99.9`, and `histogram`.
     per_channel : bool
-        Whether each channel has statistics of its own; otherwise they are over all pixels of all channels.
+        Whether each channel has its own statistics; otherwise they are over all pixels of all channels.
     bins : int, optional
         Number of bins of the histogram, which are equally wide.
     range : list of 2 numbers, optional
@@ -41,7 +41,7 @@ class StatisticsPredictor:
         """Take every image."""
 
     def batch_size(self, patch_bytes: int) -> None:
-        """Take any number of patches: statistics are of one patch alone."""
+        """Accept any number of patches, since the statistics of a patch depend on it alone."""
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
         """Return the statistics of each patch.
@@ -53,8 +53,8 @@ class StatisticsPredictor:
         Returns
         -------
         (n,) or (n, k) float64 array
-            A number where there is one and not `per_channel`. Otherwise the values in the order of `of`, a
-            histogram as the counts of its bins; with `per_channel` all of the first channel come first.
+            A number for a single statistic without `per_channel`. Otherwise the values in the order of `of`,
+            a histogram as the counts of its bins; with `per_channel`, all values of the first channel first.
         """
         values = means(patches, self._per_channel)
         if self._of != ["mean"]:

@@ -20,16 +20,16 @@ class TorchSession:
     path : str
         The model.
     output : str or int, optional
-        Its output to take, by name or counted from 1; not needed where it has one.
+        The output to use, by name or counted from 1; not needed if the model has only one.
     device : {'cpu', 'cuda', 'auto'}
-        `auto` is CUDA where this PyTorch and the machine have it.
+        `auto` is CUDA if this PyTorch and the machine have it.
     trust : bool
-        Whether it may be other than TorchScript, and so run any code when it is loaded.
+        Whether it may have another format than TorchScript, and so run any code when it is loaded.
 
     Raises
     ------
     PredictorError
-        If the model cannot be loaded or does not take one array of four axes; or the device is not there.
+        If the model cannot be loaded or does not take one array of four axes, or if the device is missing.
     """
 
     def __init__(self, path: str, output: str | int | None = None, device: str = "cpu", trust: bool = False):
@@ -41,7 +41,7 @@ class TorchSession:
             )
         self.device = "cuda" if has_cuda and device != "cpu" else "cpu"
         self.software = {"torch": torch.__version__}
-        # With other numbers of threads, the sums inside a model differ in their last bits.
+        # The last bits of sums inside a model depend on the number of threads.
         torch.set_num_threads(1)
         try:
             self._model, axes, self._dtype = _load(path, self.device, trust)
@@ -70,7 +70,7 @@ class TorchSession:
 
 
 def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, ...], torch.dtype]:
-    """Return a model with its input as it declares it: length of each axis, and type."""
+    """Return a model with the input that it declares: length of each axis, and type."""
     form = torch_format(path)
     if form is not TorchFormat.SCRIPT and not trust:
         raise PermissionError(f"{form.value}, which is not trusted")
@@ -82,7 +82,7 @@ def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, .
         model = torch.load(path, map_location=device, weights_only=False)
         if not isinstance(model, torch.nn.Module):
             raise TypeError(
-                f"holds {type(model).__name__} instead of a model; export it with torch.export.save"
+                f"it contains {type(model).__name__} instead of a model; export it with torch.export.save"
             )
     model.eval()
     types = [weights.dtype for weights in model.parameters() if weights.is_floating_point()]
@@ -96,7 +96,7 @@ def _load_program(path: str, device: str) -> tuple[Any, tuple[int | None, ...], 
         node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
     ]
     if len(taken) != 1:
-        raise TypeError(f"takes {len(taken)} arrays; it must take one")
+        raise TypeError(f"the model takes {len(taken)} arrays; it must take one")
     if device != "cpu":  # pragma: no cover  takes a GPU
         from torch.export.passes import move_to_device_pass
 
@@ -117,7 +117,7 @@ def _chosen_output(outputs: Any, output: str | int | None) -> torch.Tensor:
         return named[output]
     if isinstance(output, int) and 1 <= output <= len(named):
         return list(named.values())[output - 1]
-    wanted = "no output is chosen" if output is None else f"it has no output {output}"
+    wanted = "no output is chosen" if output is None else f"the model has no output {output}"
     names = ", ".join(map(str, named))
     raise PredictorError(f"{wanted}; choose one of {names} (config.yaml: predictor: output)")
 
