@@ -240,7 +240,7 @@ def test_the_value_is_shown_as_it_is_written_in_yaml(refusal):
 
 
 def test_channel_0_is_refused_with_how_channels_are_counted(refusal):
-    assert "counted from 1, as in GDAL and QGIS: there is no channel 0" in refusal(channels=[0, 1])
+    assert "must be counted from 1, as in GDAL and QGIS" in refusal(channels=[0, 1])
 
 
 def test_folder_that_yaml_reads_as_a_number_is_refused_with_the_way_to_quote_it(refusal):

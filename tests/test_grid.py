@@ -115,10 +115,10 @@ def test_edge_names_what_becomes_of_the_last_column(edge, windows):
 
 @pytest.mark.parametrize("name", ["height", "width", "patch_size", "stride"])
 def test_size_that_is_not_positive_is_refused_by_name(name):
-    with pytest.raises(ValueError, match=f"{name} 0: must be at least 1 px"):
+    with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1 px"):
         PatchGrid(**{"height": 1, "width": 1, "patch_size": 1, "stride": 1} | {name: 0})
 
 
 def test_unknown_edge_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="edge 'crop': must be one of drop, pad, partial, shift"):
+    with pytest.raises(ValueError, match="edge is 'crop'; it must be one of drop, pad, partial, shift"):
         PatchGrid(1, 1, edge="crop")

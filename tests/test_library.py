@@ -280,7 +280,7 @@ def test_image_is_closed_when_the_rest_is_not_asked_for(name, images, noise):
         ({"patchsize": 64}, "patchsize: unknown key; did you mean patch_size?"),
         ({"images": "a"}, "images: unknown key; the keys are patch_size, "),
         ({"patch_size": 2.5}, "patch_size is 2.5; it must be a whole number of pixels, at least 1"),
-        ({"skip": object()}, "skip: expected str, bytes or os.PathLike object, not object; give it a value"),
+        ({"skip": object()}, "skip: expected str, bytes or os.PathLike object, not object; use a value"),
         ({"channels": (1, 9)}, "a.tif: channel 9 does not exist; the image has 3"),
         ({"mpp": 0.5}, "a.tif: its metadata do not contain the micrometres per pixel"),
         ({"regions": "nowhere"}, "regions nowhere: no such file or folder"),

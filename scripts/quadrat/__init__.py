@@ -10,7 +10,7 @@ The workflow makes the same predictions of a folder of images. docs/library.md s
 
 from quadrat._version import RESULTS_VERSION, __version__
 
-# Programs that check types take it for true; a job need not import the module that has it.
+# Type checkers treat this as true; a job need not import the module that defines it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from quadrat.errors import QuadratError

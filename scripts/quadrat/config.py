@@ -14,7 +14,7 @@ from quadrat.errors import ConfigError
 from quadrat.files.text import visible
 from quadrat.settings import Settings
 
-# Every key: its type, its default, what it means, and the message where a value does not fit.
+# Every key: its type, its default, its meaning, and the message about a value that does not fit.
 SCHEMA = Path(__file__).with_name("config.schema.yaml")
 
 
@@ -24,12 +24,12 @@ def refuse_contradictions(predictor: dict[str, Any]) -> None:
     Parameters
     ----------
     predictor : dict
-        The key `predictor` of the configuration, each of whose values is good by itself.
+        The key `predictor` of the configuration; each value is valid by itself.
 
     Raises
     ------
     ConfigError
-        One line with the keys, what was expected, and where to change it.
+        One line with the keys, the expected values, and where to change them.
     """
     if predictor["kind"] == "torch" and find_spec("torch") is None:
         raise ConfigError(
@@ -100,7 +100,7 @@ def complete(config: dict[str, Any], keys: Iterable[str] | None = None) -> dict[
     Raises
     ------
     ConfigError
-        If a key is unknown or a value does not fit: one line with the value, what was expected, and where
+        If a key is unknown or a value does not fit: one line with the value, the expected values, and where
         to change it.
     """
     # By libyaml, eight times as fast: Snakemake's process of each job reads the schema again.
@@ -141,9 +141,9 @@ def _refuse_two_resolutions(values: dict[str, Any]) -> None:
 
 
 def _coerce(value: Any, rule: dict[str, Any]) -> Any:
-    """Turn a value of the command line into the type that its key has, where there is no doubt.
+    """Turn a value of the command line into the type of its key, if there is no doubt.
 
-    `--config` hands over values within JSON, and whole JSON within quotes, as text.
+    `--config` passes values within JSON, and whole JSON within quotes, as text.
     """
     types = rule.get("type", [])
     if isinstance(value, str) and (not _takes_text(rule, value) or value.startswith(("[", "{"))):
@@ -177,7 +177,7 @@ def _takes_text(rule: dict[str, Any], text: str) -> bool:
 
 
 def _rule_of(value: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the rule, for a mapping of this kind, whose keys have expectations; None without such a rule."""
+    """Return the rule for a mapping of this kind whose keys have expectations; None if none exists."""
     for option in _options(rule):
         properties = option.get("properties", {})
         is_of_kind = "kind" not in properties or value.get("kind") in properties["kind"]["enum"]
@@ -187,7 +187,7 @@ def _rule_of(value: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _check(value: Any, rule: dict[str, Any], *keys: str) -> None:
-    """Check a value and, in a mapping whose keys have expectations, the value of each key."""
+    """Check a value; in a mapping whose keys have expectations, also check the value of each key."""
     of_kind = _rule_of(value, rule) if isinstance(value, dict) else None
     if of_kind and len(value) >= of_kind.get("minProperties", 0):
         _refuse_unknown_keys(value, of_kind["properties"], *keys)
@@ -203,8 +203,8 @@ def _check(value: Any, rule: dict[str, Any], *keys: str) -> None:
 
 @cache
 def _validator() -> Any:
-    """Make the class that checks values, once: to make it takes longer than all checks of a configuration."""
-    # Imported here: jobs carry their settings with them and check nothing.
+    """Make the class that checks values, once: that takes longer than all checks of a configuration."""
+    # Imported here: jobs get checked settings, and need no checks.
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
@@ -217,7 +217,7 @@ def _refusal(value: Any, rule: dict[str, Any], keys: tuple[str, ...]) -> str:
     place = ": ".join(keys)
     line = f"{place} is {_as_typed(value)}; it must be {rule['expected']}"
     if keys == ("channels",) and isinstance(value, list) and 0 in value:
-        counted = "they are counted from 1, as in GDAL and QGIS: there is no channel 0"
+        counted = "they must be counted from 1, as in GDAL and QGIS: channel 0 does not exist"
         line = f"{place} are {_as_typed(value)}; {counted}"
     if _is_text(rule) and not isinstance(value, (str, list, dict)):
         line += f"; YAML read {value!r} as {type(value).__name__}: quote it, --config '{place}=\"...\"'"

@@ -4,13 +4,13 @@
 
     QuadratError
     ├── ConfigError        stops the run before its first job
-    ├── ResultsError       the results folder does not hold what it should; stops planning or the merge
-    │   └── WriteError          a file of it cannot be written; never recorded as the failure of an image
-    ├── ImageError         its file cannot be predicted; recorded, and tried again when the file changes
-    │   ├── MemoryBudgetError   not in the memory of its job; tried again by the next run
-    │   └── MissingReaderError  not by the installed libraries; tried again likewise
-    ├── PredictorError     the user's model failed; tried again by Snakemake, then by the next run
-    └── FileChangedError   a file was written to during the run; tried again likewise
+    ├── ResultsError       a file of the results cannot be used; stops planning or the merge
+    │   └── WriteError          a file of the results cannot be written; never the failure of an image
+    ├── ImageError         an image cannot be predicted; recorded, and tried again when its file changes
+    │   ├── MemoryBudgetError   its job has too little memory; the next run tries it again
+    │   └── MissingReaderError  the library that reads it is missing; the next run tries it again
+    ├── PredictorError     the user's model failed; Snakemake tries it again, then the next run
+    └── FileChangedError   a file was written to during the run; tried again in the same way
 """
 
 import os
@@ -35,7 +35,7 @@ class ConfigError(QuadratError):
 
 
 class ResultsError(QuadratError):
-    """The results folder holds a file that quadrat cannot trust, or is in use by another run."""
+    """The results folder contains a file that quadrat cannot trust, or another run uses it."""
 
 
 class WriteError(ResultsError):
@@ -51,7 +51,7 @@ class WriteError(ResultsError):
     kind = "write"
 
     def __init__(self, path: str | os.PathLike, error: OSError):
-        # Libraries that write put their own words in the place of the system's.
+        # Libraries that write replace the system's message by their own.
         why = os.strerror(error.errno) if error.errno else str(error)
         super().__init__(f"{path}: cannot be written: {why}")
 
@@ -75,7 +75,7 @@ class ImageError(QuadratError):
 
 
 class MemoryBudgetError(ImageError):
-    """An image cannot be predicted within the memory of its job; it may be when the job is given more."""
+    """An image cannot be predicted within the memory of its job; more memory may help."""
 
     kind = "memory"
 
@@ -87,13 +87,13 @@ class MissingReaderError(ImageError):
 
 
 class PredictorError(QuadratError):
-    """The predictor could not be loaded, raised on a patch, or returned what cannot be stored.
+    """The predictor cannot be loaded, raised on a patch, or returned predictions that cannot be stored.
 
     Parameters
     ----------
     reason : str
     patch : int, optional
-        Index of the patch in the batch that was predicted, where it is known.
+        Index of the patch in the batch that was predicted, if it is known.
     """
 
     kind = "predictor"
@@ -109,7 +109,7 @@ class FileChangedError(QuadratError):
     kind = "changed"
 
 
-# A user with a password that may hold anything, as keys of storage hold slashes; or a user alone.
+# A user with any password, since keys of storage contain slashes; or a user alone.
 _USER = re.compile(r"(?<=://)(?:[^\s/:@]*:(?:\S*|[^/\n\"']*)@|[^\s/@]*@)")
 
 # The query of a signed URL is its key.

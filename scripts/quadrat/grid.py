@@ -29,9 +29,9 @@ class PatchGrid:
     stride : int
         Distance between the origins of neighbouring patches in pixels.
     edge : {'drop', 'pad', 'partial', 'shift'}
-        What becomes of the last patch of a row or column when it does not fit: it is left out, it is
-        kept and its window reaches past the image, its window is cut at the image, or its window is
-        moved inside the image (an image smaller than a patch then has none).
+        The rule for the last patch of a row or column if it does not fit: it is left out, it is kept and its
+        window reaches past the image, its window is cut at the image, or its window is moved inside the image
+        (an image that is smaller than a patch then has no patch).
 
     Raises
     ------
@@ -48,9 +48,9 @@ class PatchGrid:
     def __post_init__(self):
         for name in ("height", "width", "patch_size", "stride"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)}: must be at least 1 px")
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1 px")
         if self.edge not in EDGES:
-            raise ValueError(f"edge {self.edge!r}: must be one of {', '.join(EDGES)}")
+            raise ValueError(f"edge is {self.edge!r}; it must be one of {', '.join(EDGES)}")
 
     @property
     def ys(self) -> list[int]:
@@ -80,7 +80,7 @@ class PatchGrid:
         return range(0, length - self.patch_size + 1, self.stride)
 
     def _last(self, length: int) -> list[int]:
-        """Origin of the patch that does not fit, where it is kept."""
+        """Origin of the patch that does not fit, if it is kept."""
         whole = self._whole(length)
         following = len(whole) * self.stride
         covered = whole[-1] + self.patch_size if whole else 0
@@ -104,7 +104,7 @@ class PatchGrid:
     def dropped(self) -> float:
         """Share of the image's pixels, 0 to 1, that lie beyond the last patch of their row or column.
 
-        Gaps that a stride larger than the patch leaves between patches are wanted, and not counted.
+        Gaps between patches, from a stride larger than the patch, are wanted and do not count.
         """
         kept = self._reach(self.ys, self.height) * self._reach(self.xs, self.width)
         return 1 - kept / (self.height * self.width)

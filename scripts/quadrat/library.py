@@ -62,7 +62,8 @@ def iter_patches(path: str | os.PathLike, **keys: Any) -> Iterator[Patch]:
     Yields
     ------
     Patch
-        In row-major order. Its array is its own: `list(iter_patches(path))` is right, if it fits the memory.
+        In row-major order. Each has its own array, so that `list(iter_patches(path))` works if it fits the
+        memory.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def predict_image(
 
 
 def _task(path: str | os.PathLike, given: dict[str, Any], *others: str) -> ImageTask:
-    """Return the task of an image, from the keys that choose patches, and others."""
+    """Return the task of an image, from the keys that choose patches and from others."""
     path = os.fspath(path)
     written = {key: _as_yaml(key, value) for key, value in given.items()}
     values = complete(written, [*_READ_KEYS, "regions", *others])
@@ -160,7 +161,7 @@ def _task(path: str | os.PathLike, given: dict[str, Any], *others: str) -> Image
 
 
 def _as_yaml(key: str, value: Any) -> Any:
-    """Return a value as YAML would have it, with lists for tuples, and texts for paths."""
+    """Return a value as YAML would contain it, with lists for tuples and texts for paths."""
 
     def plain(item: Any) -> Any:
         if isinstance(item, np.generic | np.ndarray):
@@ -170,7 +171,7 @@ def _as_yaml(key: str, value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, default=plain))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: {error}; give it a value that config.yaml can hold") from error
+        raise ConfigError(f"{key}: {error}; use a value that config.yaml can contain") from error
 
 
 def _regions(regions: str, filename: str) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def _patches(task: ImageTask) -> Iterator[Patch]:
 
 @contextmanager
 def _naming(path: str | os.PathLike) -> Iterator[None]:
-    """Name the image in its errors, and show their way out: no log has either."""
+    """Add the image's name and the way out to its errors, which no log shows here."""
     try:
         yield
     except ImageError as error:

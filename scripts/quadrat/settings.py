@@ -1,4 +1,4 @@
-"""The checked configuration as frozen values: what a run does, and what it reads of each image."""
+"""The checked configuration as frozen values: settings of the run, and of reading each image."""
 
 import os
 from dataclasses import asdict, dataclass, fields
@@ -9,7 +9,7 @@ from quadrat.grid import PatchGrid
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """The part of the configuration by which patches come from an image; all of it changes results.
+    """The part of the configuration that cuts patches from an image; all of it changes results.
 
     Attributes
     ----------
@@ -77,11 +77,11 @@ class Settings(ReadSettings):
         return ReadSettings(**{field.name: getattr(self, field.name) for field in fields(ReadSettings)})
 
 
-# There where the driver of NVIDIA is.
+# Exists if the driver of NVIDIA is loaded.
 NVIDIA_DRIVER = "/dev/nvidiactl"
 
 
 def gpus(predictor: dict[str, Any]) -> int:
-    """Return how many GPUs a job takes: one where its model runs on it, or may."""
+    """Return the number of GPUs of a job: one if its model runs, or may run, on a GPU."""
     device = predictor.get("device", "cpu")
     return int(device == "cuda" or (device == "auto" and os.path.exists(NVIDIA_DRIVER)))

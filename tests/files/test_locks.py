@@ -59,7 +59,7 @@ def test_merge_waits_for_one_that_outlived_its_run(results):
     with subprocess.Popen(command, **pipes) as first:
         assert first.stdout.readline() == "merging\n"
         with subprocess.Popen([command[0], "-u", *command[1:]], **pipes) as second:
-            assert second.stdout.readline() == "waiting until the merge of a run that was killed ends\n"
+            assert second.stdout.readline() == "waiting until the merge of a killed run ends\n"
             first.communicate()
             assert second.communicate()[0] == "merging\n"
 
@@ -83,7 +83,7 @@ def test_what_is_planted_in_the_place_of_the_lock_is_refused(results, tmp_path, 
         os.symlink(outside, results.lock)
     else:
         os.mkfifo(results.lock)
-    with pytest.raises(WriteError, match=f"lock is a {kind}, and must be a file of its own; delete it"):
+    with pytest.raises(WriteError, match=f"lock is a {kind}, but must be a file of quadrat's; delete it"):
         RunLock(results.lock)
     assert not outside.exists()
 

@@ -92,7 +92,7 @@ def test_problem_of_a_source_names_it(write):
         ('<!DOCTYPE x [<!ENTITY a "b">]>' + vrt(), "document type"),
         (
             vrt(element("dem.tif", name="DEMPath")),
-            '<DEMPath relativeToVRT="1">, which may name files that are not watched',
+            '<DEMPath relativeToVRT="1"> is not read, since it may name files that nobody watches',
         ),
         ('<VRTDataset><Metadata><MDI key="OVERVIEW_FILE">a</MDI></Metadata></VRTDataset>', "<MDI key="),
     ],
@@ -152,7 +152,7 @@ def test_vrts_of_vrts_end_at_a_depth(write):
         write(f"{level}.vrt", vrt(element(f"{level - 1}.vrt")))
     found = {level: find_sources(write(f"{level}.vrt", vrt(element(f"{level - 1}.vrt")))) for level in (7, 8)}
     assert found[7].problem == ""
-    assert found[8].problem == "its source 0.vrt: a VRT below 8 others: not read"
+    assert found[8].problem == "its source 0.vrt: VRTs are nested more than 8 deep, which is not read"
 
 
 def test_vrt_that_is_too_large_is_not_read(write, monkeypatch):
@@ -174,4 +174,4 @@ def test_sources_of_an_mrxs_slide_are_the_files_of_its_folder_in_one_order(write
 
 
 def test_mrxs_slide_without_its_folder_is_a_problem(write):
-    assert find_sources(write("a.mrxs")) == ({}, "its folder a: No such file or directory")
+    assert find_sources(write("a.mrxs")) == ({}, "its folder a cannot be read: No such file or directory")

@@ -172,7 +172,9 @@ def slide(tmp_path):
 
 def test_a_slide_without_its_folder_is_refused_and_not_read_as_its_preview(slide):
     slide.with_suffix("").rename(slide.with_name("elsewhere"))
-    with pytest.raises(ImageError, match=r"^its folder a: No such file or directory$") as error:
+    with pytest.raises(
+        ImageError, match=r"^its folder a cannot be read: No such file or directory$"
+    ) as error:
         open_reader(slide)
     assert "together" in error.value.hint
 

@@ -483,8 +483,8 @@ def test_absurd_claim_of_a_vrt_is_its_failure_before_anything_is_listed(absurd_v
     assert table.empty
     patches = (100_000 // SIZE) * ((2**31 - 1) // SIZE)
     assert footer["failure"]["message"] == (
-        f"claims to be 100,000 x 2,147,483,647 px: {patches:,} patches, at most 100,000,000 expected "
-        "(config.yaml: patch_size, stride)"
+        f"it claims to be 100,000 x 2,147,483,647 px, which makes {patches:,} patches; "
+        "at most 100,000,000 are allowed (config.yaml: patch_size, stride)"
     )
 
 

@@ -122,7 +122,7 @@ def test_signal_that_ends_the_worker_is_reported(ending, name, hint):
 def test_worker_that_takes_too_much_memory_is_ended_with_what_it_took_and_might(ending):
     kind, message, _ = ending("held = b'x' * (1 << 30)\ntime.sleep(60)")
     assert kind == "memory"
-    taken = re.fullmatch(r"took ([0-9,]+) MB of memory; its job may use 200 MB \(mem_mb\)", message)
+    taken = re.fullmatch(r"its job took ([0-9,]+) MB of memory, but may use 200 MB \(mem_mb\)", message)
     assert 200 < int(taken[1].replace(",", "")) <= 1100
 
 

@@ -121,7 +121,7 @@ def test_image_without_what_shows_tissue_is_refused(slide, tmp_path):
     with tifffile.TiffWriter(gray) as tif:
         tif.write(np.zeros((256, 256), np.uint8), subifds=1, tile=(64, 64))
         tif.write(np.zeros((128, 128), np.uint8), subfiletype=1, tile=(64, 64))
-    with pytest.raises(ImageError, match="has 1 channels"):
+    with pytest.raises(ImageError, match="it has 1 channels, but the saturation of tissue needs three"):
         shares_of(gray, PatchGrid(256, 256, 64, 64))
     with pytest.raises(MemoryBudgetError, match="on which tissue is found"):
         shares_of(slide, PatchGrid(512, 768, 64, 64), memory_mb=0.05)

@@ -117,7 +117,7 @@ def test_sql_of_a_geopackage_that_does_more_than_read_columns_is_not_run(view, g
     ],
 )
 def test_geojson_nested_or_large_beyond_all_bounds_is_refused(text):
-    with pytest.raises(ImageError, match="not readable GeoJSON"):
+    with pytest.raises(ImageError, match="it is not GeoJSON"):
         parse_geojson(text.encode())
 
 
@@ -190,7 +190,7 @@ def test_geopackage_that_may_be_half_written_is_refused(tmp_path):
         for killed in Path(path).parent.iterdir():
             shutil.copy(killed, tmp_path)
     for read in (read_vectors, inspect_vectors):
-        with pytest.raises(ImageError, match="another program writes to it, or was stopped while it did"):
+        with pytest.raises(ImageError, match="another program writes to it, or was stopped while writing"):
             read(str(tmp_path / "a.gpkg"))
 
 
@@ -198,15 +198,15 @@ def test_layer_of_several_is_named(tmp_path):
     path = write(tmp_path / "a:1.gpkg", SHAPES[:1], layer="fields")
     assert read_vectors(path).geometries == SHAPES[:1]
     write(path, SHAPES[1:], layer="roads", crs="EPSG:3857")
-    with pytest.raises(ImageError, match=r"^has several layers: fields, roads$") as caught:
+    with pytest.raises(ImageError, match=r"^it has several layers: fields, roads$") as caught:
         read_vectors(path)
     assert "FILE.gpkg:LAYER" in caught.value.hint
     for layer in ("fields", "roads"):
         found, expected = read_vectors(f"{path}:{layer}"), geopandas.read_file(path, layer=layer)
         assert (found.geometries, found.crs) == (expected.geometry.tolist(), expected.crs)
-    with pytest.raises(ImageError, match=r"^has no layer rivers: fields, roads$"):
+    with pytest.raises(ImageError, match=r"^it has no layer rivers: fields, roads$"):
         inspect_vectors(f"{path}:rivers")
-    with pytest.raises(ImageError, match=r"^has no layer fields: only a GeoPackage has layers$"):
+    with pytest.raises(ImageError, match=r"^it has no layer fields, since only a GeoPackage has layers$"):
         read_vectors(write(tmp_path / "a.geojson") + ":fields")
 
 

@@ -169,7 +169,7 @@ def test_many_changed_images_are_announced(put, ids):
     ids(*found)
     lines = []
     ids(*[touched(image) for image in found], announce=lines.append)
-    assert lines == ["looked into 3 of 3 files that were touched or replaced"]
+    assert lines == ["read 3 of 3 files that were touched or replaced"]
 
 
 def test_line_that_a_kill_cut_in_half_is_ignored_and_the_others_hold(put, ids, log_path, hashed):
@@ -332,7 +332,7 @@ def test_images_that_are_hashed_in_several_batches_are_reported_once(changed, id
     lines = []
     found = ids(*changed, announce=lines.append)
     assert found == {image.filename: hash_file(image.path) for image in changed}
-    assert lines == ["looked into 3 of 3 files that were touched or replaced"]
+    assert lines == ["read 3 of 3 files that were touched or replaced"]
 
 
 def test_hashes_that_were_saved_before_planning_was_killed_are_not_made_again(

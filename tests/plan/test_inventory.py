@@ -244,7 +244,7 @@ def test_folder_that_several_links_lead_to_is_searched_once_as_the_first_of_them
     (images / "y").symlink_to(disk / "far")
     found = find(follow_links=True)
     assert [image.filename for image in found] == ["y/b.tif", "z/a.tif", "z/far/"]
-    assert problems(found) == {"z/far/": "it is searched already, as y"}
+    assert problems(found) == {"z/far/": "it is already searched, as y"}
 
 
 def test_doors_between_folders_do_not_multiply_what_is_searched(find, images, disk):
@@ -277,9 +277,9 @@ def test_what_is_no_file_is_listed_and_not_opened(put, find, images):
         listening.bind(os.path.relpath(images / "c.tif"))
     (images / "d.tif").symlink_to("/dev/zero")
     assert problems(find()) == {
-        "b.tif": "not a file but a pipe",
-        "c.tif": "not a file but a socket",
-        "d.tif": "not a file but a device",
+        "b.tif": "it is not a file but a pipe",
+        "c.tif": "it is not a file but a socket",
+        "d.tif": "it is not a file but a device",
     }
 
 
@@ -324,7 +324,9 @@ def test_folder_that_cannot_be_listed_is_a_problem_of_its_own(find, closed_folde
 
 def test_images_folder_that_cannot_be_listed_stops_with_its_name(find, closed_folder):
     folder = str(closed_folder / "closed")
-    with pytest.raises(ConfigError, match=r"^images .*/closed: Permission denied \(config"):
+    with pytest.raises(
+        ConfigError, match=r"^images .*/closed: the folder cannot be listed: Permission denied \(config"
+    ):
         find(images=folder, results=str(closed_folder / "results"))
 
 
@@ -433,7 +435,7 @@ def test_file_that_a_table_lists_and_is_not_there_is_listed_as_failed(put, find,
     put("a.tif")
     found = find(images=write_table("filename\tsite\nimages/a.tif\t1\nimages/gone.tif\t2\nimages\t3\n"))
     assert [(image.filename, image.problem, image.columns["site"]) for image in found] == [
-        ("images", "not a file but a folder", "3"),
+        ("images", "it is not a file but a folder", "3"),
         ("images/a.tif", "", "1"),
         ("images/gone.tif", "cannot be opened: No such file or directory", "2"),
     ]
@@ -451,10 +453,10 @@ BAD_TABLES = {
     ),
     "commas": ("filename,site\na.tif,1\n", "has the columns filename,site; it needs a column `filename`"),
     "nothing": ("", "has the columns none; it needs a column `filename`"),
-    "short line": ("filename\tsite\na.tif\n", "line 2 has another number of columns than line 1"),
+    "short line": ("filename\tsite\na.tif\n", "line 2 and line 1 have different numbers of columns"),
     "long line": (
         "filename\tsite\na.tif\t1\nb.tif\t1\t2\n",
-        "line 3 has another number of columns than line 1",
+        "line 3 and line 1 have different numbers of columns",
     ),
     "own column": ("filename\tstatus\na.tif\tgood\n", "column status"),
     "column twice": ("filename\tsite\tsite\na.tif\t1\t2\n", "column site"),

@@ -505,7 +505,7 @@ def test_changed_regions_rerun_their_image_alone(drawn):
 def test_images_without_regions_are_reported(drawn):
     study, folder = drawn
     study.plan()
-    assert f"regions {folder}: 2 images have no file there, such as b.tif.geojson: " in "\n".join(study.lines)
+    assert f"regions {folder}: 2 images have no file there, such as b.tif.geojson; " in "\n".join(study.lines)
 
 
 def test_regions_are_part_of_every_version_and_go_to_the_jobs(drawn):

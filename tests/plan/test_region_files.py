@@ -44,7 +44,7 @@ def test_vector_file_is_that_of_all_images(tmp_path):
 
 def test_folder_without_any_file_of_the_images_is_refused(folder):
     with pytest.raises(
-        ConfigError, match=r"none of the 2 images has its file there, such as .*/a\.tif\.geojson"
+        ConfigError, match=r"none of the 2 images has its file there; add files such as .*/a\.tif\.geojson"
     ):
         RegionFiles(str(folder)).hash_each(["b.tif", "a.tif"], hash_file)
 
@@ -65,8 +65,8 @@ def test_what_no_job_could_use_is_refused_in_one_line(tmp_path):
     assert files.task("a.tif", files.hash)["path"] == f"{two_layers}:more"
     assert files.hash == read_vectors(f"{two_layers}:more").hash
     reasons |= {
-        two_layers: "has several layers: b, more; name one of them, as FILE.gpkg:LAYER",
-        f"{two_layers}:less": "has no layer less: b, more; name one of them, as FILE.gpkg:LAYER",
+        two_layers: "it has several layers: b, more; name one of them, as FILE.gpkg:LAYER",
+        f"{two_layers}:less": "it has no layer less: b, more; name one of them, as FILE.gpkg:LAYER",
     }
     for path, reason in reasons.items():
         with pytest.raises(ConfigError, match=reason) as caught:

@@ -177,7 +177,7 @@ def test_folder_without_images_is_one_line(inspect, images):
 def test_image_that_no_job_can_be_given_is_shown_with_its_hint(inspect, write_tiff):
     write_tiff("a\nb.tif")
     rows, shown = inspect()
-    problem = "the name holds a line break or another control character"
+    problem = "the name contains a line break or another control character"
     assert rows[r"a\nb.tif"]["problem"] == problem
     assert shown.startswith(rf"a\nb.tif: {problem} (rename the file: ")
 

@@ -149,7 +149,7 @@ def test_nan_predictions_are_kept_counted_and_warned_about(study):
         ({"images": "images"}, "images images: no file in it"),
         ({"patchsize": 3}, "patchsize: unknown key; did you mean patch_size?"),
         ({"patch_size": 0}, "patch_size is 0; it must be"),
-        ({"channels": [0]}, "channels are [0]; they are counted from 1"),
+        ({"channels": [0]}, "channels are [0]; they must be counted from 1"),
     ],
 )
 def test_what_cannot_be_run_stops_with_one_line(study, keys, message):

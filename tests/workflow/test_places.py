@@ -78,11 +78,11 @@ def test_names_and_places_that_try_a_run(places):
         "linked/": "a link to a folder is not searched",
         "loop/": "a link to a folder is not searched",
         "circle.tif": "cannot be opened: Too many levels of symbolic links",
-        "zero.tif": "not a file but a device",
-        "pipe.tif": "not a file but a pipe",
+        "zero.tif": "it is not a file but a device",
+        "pipe.tif": "it is not a file but a pipe",
         "closed.tif": "cannot be opened: Permission denied",
         "shut/": "folder cannot be listed: Permission denied",
-        r"\x1b[2J.tif": "the name holds a line break or another control character",
+        r"\x1b[2J.tif": "the name contains a line break or another control character",
     }
     assert all(f"  {name}: {message}" in run.output for name, message in messages.items())
 
@@ -102,5 +102,5 @@ def test_names_and_places_that_try_a_run(places):
     assert dictionary["leaving.tif"] == dictionary["linked/secret.tif"] == means(places.outside)
     assert {"turn.tif", "back.tif/a.tif"}.isdisjoint(dictionary)
     messages = {name: row["message"] for name, row in table(places).items() if row["status"] == "failed"}
-    assert messages["loop/"] == "it is searched already, as the images folder itself"
+    assert messages["loop/"] == "it is already searched, as the images folder itself"
     assert set(messages) == {"loop/", "circle.tif", "zero.tif", "pipe.tif", r"\x1b[2J.tif"}

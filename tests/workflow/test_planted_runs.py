@@ -43,7 +43,7 @@ def test_pipe_in_the_place_of_the_lock_does_not_hang_planning(finished):
     os.mkfifo(finished.results / ".quadrat/lock")
     run = finished.run()
     assert run.code == 1
-    assert ".quadrat/lock is a pipe, and must be a file of its own; delete it and run again" in run.output
+    assert ".quadrat/lock is a pipe, but must be a file of quadrat's; delete it and run again" in run.output
 
 
 def test_results_folder_may_be_a_link_of_the_user(finished):

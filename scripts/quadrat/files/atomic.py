@@ -49,19 +49,20 @@ def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None)
     path : path
         File to make or replace. Its folder is created if missing.
     results : path, optional
-        The results folder that it is in: no link below that is followed. Default: the folder of `path`.
+        The results folder that contains it; links inside that folder are not followed. Default: the folder of
+        `path`.
 
     Yields
     ------
     Path
-        An open file, by its descriptor: what becomes of its name does not change what is written to. Its name
-        is unique, and is removed when the block raises.
+        An open file, by its descriptor, so that changes of its name do not change the file that is written
+        to. Its name is unique, and is removed if the block raises.
 
     Raises
     ------
     WriteError
-        If the file cannot be written, a link is in the way, or another run took its temporary file for one
-        of a killed job.
+        If the file cannot be written, if a link is in the way, or if another run removed its temporary file
+        as that of a killed job.
     """
     path = Path(path)
     temporary = f".{path.name[:40]}.{secrets.token_hex(4)}{TEMPORARY}"
@@ -80,7 +81,7 @@ def replacing(path: str | os.PathLike, results: str | os.PathLike | None = None)
                 os.fsync(handle)
                 os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException as error:
-            with suppress(OSError):  # on a disk that is read-only by now
+            with suppress(OSError):  # on a disk that has become read-only
                 os.unlink(temporary, dir_fd=folder)
             if isinstance(error, OSError) and error.errno in UNWRITABLE:
                 raise WriteError(path, error) from error

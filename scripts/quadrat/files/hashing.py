@@ -1,4 +1,4 @@
-"""What files hold: hashes of their bytes, and tokens that show when to hash again."""
+"""Hashes of the bytes of files, and tokens that show when to hash again."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ StatToken = tuple[int, int, int, int]
 
 
 def stat_token(stat: os.stat_result, *others: os.stat_result) -> StatToken:
-    """Return what changes whenever a file is written or replaced: size, mtime (ns), ctime (ns) and inode.
+    """Return size, mtime (ns), ctime (ns) and inode, which change if a file is written or replaced.
 
-    The first two are the same on every host, and stay when a file is renamed, linked or made executable.
-    The token of several files consists of the size of all, and a hash of their sizes and mtimes, one of
-    their sizes and ctimes, and one of their sizes and inodes.
+    The first two are the same on every host, and stay if a file is renamed, linked or made executable. The
+    token of several files consists of their total size, a hash of their sizes and mtimes, a hash of their
+    sizes and ctimes, and a hash of their sizes and inodes.
     """
     if not others:
         return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
@@ -30,7 +30,7 @@ def stat_token(stat: os.stat_result, *others: os.stat_result) -> StatToken:
 
 
 def join_hashes(hashes: list[str]) -> str:
-    """Return the hash of all files of an image: the hash of its only file, or one made of several hashes."""
+    """Return the hash of all files of an image: the hash of a single file, or a hash of several hashes."""
     return hashes[0] if len(hashes) == 1 else xxhash.xxh3_128_hexdigest("".join(hashes).encode())
 
 

@@ -1,8 +1,8 @@
 """Inside a results folder: no file is made, replaced, appended to or removed through a link in it.
 
-Others may write to a results folder, and could lead quadrat elsewhere by a link. So the folder of each file
-is opened component by component, without following links, and what is done to the file is done relative to
-that open folder. The results folder itself may be reached through links: they are the user's own.
+Other users may write to a results folder, and could lead quadrat elsewhere by a link. So the folder of each
+file is opened component by component, without following links, and every operation on the file is relative
+to that open folder. The path of the results folder itself may contain links, since they are the user's own.
 """
 
 import os
@@ -27,7 +27,7 @@ def open_folder(folder: str | os.PathLike, results: str | os.PathLike, make: boo
     results : path
         The results folder.
     make : bool
-        Whether folders that are missing are made.
+        Whether missing folders are made.
 
     Yields
     ------
@@ -68,7 +68,7 @@ def open_parent(
 ) -> Iterator[tuple[int, str]]:
     """Open the folder that a file is in; yield its descriptor, and the name of the file in it.
 
-    Without a results folder the folder of the file is the user's own.
+    Without a results folder, the folder of the file is the user's own.
     """
     folder, name = os.path.split(os.fspath(path))
     with open_folder(folder or ".", results or folder or ".", make) as opened:
@@ -78,7 +78,7 @@ def open_parent(
 def open_file(
     path: str | os.PathLike, results: str | os.PathLike | None, flags: int, make: bool = False
 ) -> int:
-    """Open a regular file of the results folder to write to it where it is; created if missing.
+    """Open a regular file of the results folder to write to it in place; created if missing.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def open_file(
 
 
 def remove(path: str | os.PathLike, results: str | os.PathLike) -> None:
-    """Remove a file of the results folder; of a link, the link."""
+    """Remove a file of the results folder, or a link itself."""
     with open_parent(path, results) as (folder, name):
         os.unlink(name, dir_fd=folder)
 
@@ -150,7 +150,7 @@ def _walk(path: str, opened: int) -> Iterator[tuple[str, int, list[os.DirEntry]]
             try:
                 inner = _open(entry.name, f"{path}/{entry.name}", _FOLDER, opened, "a folder")
             except (FileNotFoundError, PermissionError):
-                continue  # it was removed just now, or is not ours to look into
+                continue  # it was removed just now, or this user may not open it
             try:
                 yield from _walk(f"{path}/{entry.name}", inner)
             finally:
@@ -164,7 +164,7 @@ def is_plain(entry: os.DirEntry) -> bool:
 
 
 def require(path: str, mode: int, expected: str) -> None:
-    """Refuse an entry that is not a file, or not a folder, in the place of one of quadrat's.
+    """Refuse an entry of another kind than the file or folder that quadrat expects.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def require(path: str, mode: int, expected: str) -> None:
     """
     if KINDS.get(stat.S_IFMT(mode)) != expected:
         found = KINDS.get(stat.S_IFMT(mode), "a device or a socket")
-        raise OSError(f"{path} is {found}, and must be {expected} of its own; delete it and run again")
+        raise OSError(f"{path} is {found}, but must be {expected} of quadrat's; delete it and run again")
 
 
 def _names_below(path: str, results: str) -> list[str]:
@@ -197,7 +197,7 @@ def _open(name: str, path: str, flags: int, folder: int, expected: str) -> int:
     try:
         opened = os.open(name, flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
     except OSError:
-        # The system's own words for this depend on the kind of the entry.
+        # The system's own message depends on the kind of the entry.
         with suppress(FileNotFoundError):
             require(path, os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode, expected)
         raise

@@ -3,8 +3,8 @@
 import hashlib
 from urllib.parse import quote
 
-# A path component may have 255 bytes on the usual file systems (NAME_MAX); the version, the suffixes
-# of outputs and of temporary files need the rest.
+# A path component may have 255 bytes on the usual file systems (NAME_MAX). The version and the suffixes of
+# outputs and temporary files need the rest.
 COMPONENT_BYTES = 180
 
 _SHORTENED = "+-"
@@ -13,9 +13,9 @@ _SHORTENED = "+-"
 def encode(filename: str) -> str:
     """Make the key of a filename.
 
-    Snakemake and its plugins put keys into commands that shells read, each with a quoting of its own. So a
-    key holds nothing to quote: ASCII letters, digits and ``._-`` stay, and each other byte becomes ``+XX``. A
-    path component that is then longer than 180 bytes is cut, and ends in a hash of the whole component.
+    Snakemake and its plugins put keys into commands of shells, each with its own quoting. So a key contains
+    nothing to quote: ASCII letters, digits and ``._-`` stay, and each other byte becomes ``+XX``. A path
+    component that is then longer than 180 bytes is cut, and ends in a hash of the whole component.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def encode(filename: str) -> str:
     Returns
     -------
     str
-        The key; equal filenames have equal keys, different ones different keys.
+        The key. Different filenames have different keys.
 
     Examples
     --------

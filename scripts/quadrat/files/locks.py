@@ -22,7 +22,7 @@ class RunLock:
     Raises
     ------
     ResultsError
-        If another run holds it, or the folder cannot be written to.
+        If another run has the lock, or the folder cannot be written to.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -35,13 +35,13 @@ class RunLock:
         except BlockingIOError:
             raise ResultsError(
                 f"{results}: another run is writing there; "
-                "wait for it, or give this one another folder (config.yaml: results)"
+                "wait for it, or choose another folder (config.yaml: results)"
             ) from None
 
 
 @contextmanager
 def merging_alone(path: str, log: Callable[[str], None]) -> Iterator[None]:
-    """Wait until no other merge is running: the merge of a run that was killed may outlive it.
+    """Wait until no other merge is running: the merge of a killed run may still be running.
 
     Parameters
     ----------
@@ -56,6 +56,6 @@ def merging_alone(path: str, log: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log("waiting until the merge of a run that was killed ends")
+            log("waiting until the merge of a killed run ends")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

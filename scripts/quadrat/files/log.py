@@ -46,7 +46,8 @@ def job_log(path: str, results: str | None = None) -> Iterator[JobLog]:
     path : str
         The job's log; takes every line, and the traceback of an unexpected error.
     results : str, optional
-        The results folder that it is in: no link below that is followed. Default: the folder of the log.
+        The results folder that contains it; links inside that folder are not followed. Default: the folder of
+        the log.
 
     Yields
     ------
@@ -55,7 +56,7 @@ def job_log(path: str, results: str | None = None) -> Iterator[JobLog]:
     Raises
     ------
     SystemExit
-        In place of a QuadratError, once its line is shown; and where the log cannot be written.
+        In place of a QuadratError, after its line is shown; or if the log cannot be written.
     """
     try:
         with writing(path):

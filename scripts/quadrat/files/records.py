@@ -1,7 +1,7 @@
 """Records: JSON that quadrat wrote and reads back, checked against the form that it must have.
 
-Other users and programs may have put anything into a results folder. A record of another form is refused
-where it is read, in one line.
+Other users and programs may put any file into a results folder. A record of another form is refused with one
+line when it is read.
 """
 
 import json
@@ -14,7 +14,7 @@ import orjson
 
 from quadrat.errors import ResultsError
 
-# Sizes and numbers that can be counted with: nobody has an image of a million million pixels along a side.
+# The range of sizes and numbers: no image has a million million pixels along a side.
 COUNT, SIZE = range(10**12), range(1, 10**12)
 HUGE = 1e300
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -41,17 +41,17 @@ def read_record(path: str | os.PathLike, shape: Any) -> Any:
         return _checked(orjson.loads(content), shape)
     except ValueError as error:
         raise ResultsError(
-            f"{path}: is not what quadrat wrote there: {error}; delete the file and run again"
+            f"{path}: quadrat did not write this file ({error}); delete it and run again"
         ) from error
 
 
 def parse_footer(text: str | bytes, shape: Any) -> Any:
-    """Return the JSON in a file of another format, which may hold NaN.
+    """Return the JSON in a file of another format; it may contain NaN.
 
     Raises
     ------
     ValueError
-        If it is no JSON, or has another shape.
+        If it is not JSON, or has another shape.
     """
     try:
         return _checked(json.loads(text), shape)
@@ -72,10 +72,10 @@ def fits(value: Any, shape: Any) -> bool:
     ----------
     value : object
     shape : object
-        A type, of which `float` takes any finite number and `str` any text that is Unicode; None; a range of
-        integers; a tuple of shapes, one of which is enough. A list of one shape, that of all items, or of a
-        shape for each item. A dictionary of shapes for the values of a mapping: by key, where a missing key
-        has the value `...`, or for all of them under the type `str`.
+        A type (`float` fits any finite number, and `str` any Unicode text), None, a range of integers, or a
+        tuple of shapes, one of which must fit. A list of one shape for all items, or of a shape for each
+        item. A dictionary of shapes for the values of a mapping: by key, with the value `...` for a missing
+        key, or for all values under the type `str`.
 
     Returns
     -------

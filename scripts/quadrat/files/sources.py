@@ -10,14 +10,14 @@ from xml.parsers import expat
 from quadrat.errors import ImageError
 
 VRT_ENDING, MRXS_ENDING = ".vrt", ".mrxs"
-# A mosaic of 100,000 scenes; a larger file is no VRT.
+# The size of a mosaic of 100,000 scenes; a larger file is no VRT.
 MOST_VRT_BYTES = 200_000_000
 LONGEST_TAG = 100  # characters of an element, in a message
 # A VRT of VRTs of VRTs.
 MOST_LEVELS = 8
 
-# Elements of a VRT that name a file of pixels. GDAL compares names in any case, and takes an attribute for an
-# element: in lower case, these and the next are all that a VRT may have.
+# Elements of a VRT that name a file of pixels. GDAL ignores case, and treats an attribute as an element. A
+# VRT may have only these names and the next ones, in any case.
 NAMING = {"sourcefilename", "sourcedataset"}
 ELEMENTS = NAMING | set(
     """
@@ -43,14 +43,14 @@ ATTRIBUTES = set(
     relativetovrt shared xoff yoff xsize ysize normalized name src dst min max dstband
     """.split()  # noqa: SIM905  a list of words is read more easily so
 )
-# All other classes read raw bytes, or name files in ways of their own.
+# All other classes read raw bytes, or name files in their own ways.
 CLASSES = {
     *("vrtwarpeddataset", "vrtpansharpeneddataset"),
     *("vrtsourcedrasterband", "vrtderivedrasterband", "vrtwarpedrasterband", "vrtpansharpenedrasterband"),
 }
-# Other keys of a transformer's options, such as the coordinate operation, name files of grids.
+# Other options of a transformer, such as the coordinate operation, name files of grids.
 OPTION_KEYS = {"area_of_interest", "center_long"}
-# GDAL reads such names otherwise than as paths: subdatasets, servers, archives and XML.
+# GDAL does not read such names as paths, but as subdatasets, servers, archives or XML.
 INLINE = "<vrtdataset"
 NO_PATH = re.compile(r"\w+:|[\"<{\s]|/vsi|.*\s\Z", re.DOTALL)
 
@@ -65,7 +65,7 @@ class Sources(NamedTuple):
     files : dict of str to os.stat_result
         Path and status of each source that is a file, sources of sources included; without the image.
     problem : str
-        Why the image cannot be read from these; empty if it can.
+        The reason why the image cannot be read from these files; empty if it can.
     """
 
     files: dict[str, os.stat_result]
@@ -78,45 +78,45 @@ def find_sources(path: str) -> Sources:
     Parameters
     ----------
     path : str
-        The image; only a name that ends in .vrt or .mrxs has sources.
+        The image; it has sources only if its name ends in .vrt or .mrxs.
 
     Returns
     -------
     Sources
-        What is found of a broken image too: when its sources change it may be whole.
+        The sources that exist, also of a broken image, which may be whole after a change of its sources.
     """
     return _in_folder(path) if path.lower().endswith(MRXS_ENDING) else _of_vrt(path)
 
 
 def _in_folder(path: str) -> Sources:
-    """Find the files of an MRXS slide: all that lie in the folder of its name without ending."""
+    """Find the files of an MRXS slide: all files in the folder with its name without the ending."""
     folder = path[: -len(MRXS_ENDING)]
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
-        return Sources({}, f"its folder {os.path.basename(folder)}: {error.strerror}")
+        return Sources({}, f"its folder {os.path.basename(folder)} cannot be read: {error.strerror}")
     found = {name: _status(name) for name in (os.path.join(folder, name) for name in names)}
     return Sources({name: status for name, status in found.items() if status}, "")
 
 
 def linked_parts(path: str, files: Iterable[str]) -> list[str]:
-    """Return the links among the folder of an MRXS slide and its files; none of any other image."""
+    """Return the links among the folder of an MRXS slide and its files; none for any other image."""
     if not path.lower().endswith(MRXS_ENDING):
         return []
     return [part for part in (path[: -len(MRXS_ENDING)], *files) if os.path.islink(part)]
 
 
 def _of_vrt(path: str) -> Sources:
-    """Find the files that a VRT names, and the files that these name; none if the image is no VRT."""
+    """Find the files that a VRT names, and the files that they name; none if the image is no VRT."""
     files, problem = {}, ""
     pending = [(path, 1)] if is_vrt(path) else []
     while pending:
         vrt, level = pending.pop()
         try:
             if INLINE in vrt.lower():
-                raise ImageError("a VRT whose path is itself XML: not read")
+                raise ImageError("the path of the VRT is itself XML, which is not read")
             if level > MOST_LEVELS:
-                raise ImageError(f"a VRT below {MOST_LEVELS} others: not read")
+                raise ImageError(f"VRTs are nested more than {MOST_LEVELS} deep, which is not read")
             names = _sources_named_in(vrt)
         except (ImageError, OSError) as error:
             line = str(error) if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
@@ -157,7 +157,7 @@ def _sources_named_in(path: str) -> list[tuple[str, str]]:
     resolved; other paths are relative to the working directory.
     """
     if os.path.getsize(path) > MOST_VRT_BYTES:
-        raise ImageError(f"a VRT of more than {MOST_VRT_BYTES // 10**6} MB: not read")
+        raise ImageError(f"a VRT of more than {MOST_VRT_BYTES // 10**6} MB is not read")
     folder = os.path.dirname(os.path.realpath(path))
     names: list[tuple[str, str]] = []
     text: list[str] | None = None
@@ -166,7 +166,7 @@ def _sources_named_in(path: str) -> list[tuple[str, str]]:
     def start(tag: str, attributes: dict[str, str]) -> None:
         nonlocal text, is_relative
         values = {name.lower(): value for name, value in attributes.items()}
-        # The arguments of a pixel function are numbers under any name.
+        # The arguments of a pixel function are numbers with any name.
         unknown = set() if tag.lower() == "pixelfunctionarguments" else values.keys() - ATTRIBUTES
         if (
             tag.lower() not in ELEMENTS
@@ -179,10 +179,10 @@ def _sources_named_in(path: str) -> list[tuple[str, str]]:
         ):
             shown = " ".join([tag, *(f'{name}="{value}"' for name, value in attributes.items())])
             raise ImageError(
-                f"a VRT with <{shown[:LONGEST_TAG]}>, which may name files that are not watched: not read"
+                f"a VRT with <{shown[:LONGEST_TAG]}> is not read, since it may name files that nobody watches"
             )
         if text is not None:
-            raise ImageError(f"a VRT with <{tag}> in the name of a file: not read")
+            raise ImageError(f"a VRT with <{tag}> in the name of a file is not read")
         if tag.lower() in NAMING:
             text, is_relative = [], values.get("relativetovrt") == "1"
 
@@ -199,11 +199,11 @@ def _sources_named_in(path: str) -> list[tuple[str, str]]:
 
     def refuse(what: str) -> Callable[..., None]:
         def handle(*_: object) -> None:
-            raise ImageError(f"a VRT with a {what}, which no VRT needs: not read")
+            raise ImageError(f"a VRT with a {what}, which no VRT needs, is not read")
 
         return handle
 
-    # GDAL takes all bytes for UTF-8, whatever encoding the text declares.
+    # GDAL reads all bytes as UTF-8, whatever encoding the text declares.
     parser = expat.ParserCreate("UTF-8")
     parser.StartElementHandler, parser.EndElementHandler = start, end
     # Entities, and with them expansion without end, can only be declared in a document type.

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-# Characters that break lines, control a terminal or turn the direction of text (Unicode UAX #9), so that it
-# reads as other text. The tab stays, which tables quote.
+# Characters that break lines, control a terminal, or change the direction of text (Unicode UAX #9) and so its
+# meaning. The tab is not among them, since tables quote it.
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -24,7 +24,7 @@ def visible_lines(text: str) -> str:
 
 
 def show(line: str, stream: TextIO | None = None) -> None:
-    """Show a line to the person at the terminal, whatever it quotes.
+    """Show a line on the terminal; control characters in it are escaped.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Places on Earth: points in another reference system, and polygons where x comes round."""
+"""Places on Earth: points in another reference system, and polygons in systems where x is cyclic."""
 
 import json
 import math
@@ -12,10 +12,10 @@ from shapely.affinity import translate
 
 from quadrat.errors import ImageError
 
-# A side over a larger share of the way round crosses the antimeridian, unless it is all of the way: a box of
-# Eurasia takes up to 0.6, and one of the world is rounded.
+# A side over a larger share of the circle crosses the antimeridian, unless it covers the whole circle: a box
+# of Eurasia covers up to 0.6, and a box of the world is rounded.
 MOST_OF_A_TURN, ALL_OF_A_TURN = 0.7, 1 - 1e-7
-# In Earth radii: some projections lay the far side of the Earth over the near one.
+# In Earth radii: some projections put the far side of the Earth on top of the near side.
 SAME_PLACE = 0.01
 
 
@@ -31,17 +31,17 @@ def project(source: CRS, target: CRS, points: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n, 2) float array
-        Not finite where a point has no place in the other system, or one that belongs to another point.
+        Not finite if a point has no place in the other system, or shares its place with another point.
 
     Raises
     ------
     ImageError
-        If no way leads from one system to the other.
+        If no operation converts one system to the other.
     """
     places = _transformed(source, target, points)
     lonlat = _lonlat(target)
     if lonlat and lonlat != target:
-        with np.errstate(invalid="ignore"):  # of places that are not finite
+        with np.errstate(invalid="ignore"):  # for places that are not finite
             found, meant = (_on_sphere(*of, lonlat) for of in ((target, places), (source, points)))
             places[~(np.linalg.norm(found - meant, axis=1) < SAME_PLACE)] = np.inf
     return places
@@ -51,13 +51,13 @@ def _transformed(source: CRS, target: CRS, points: np.ndarray) -> np.ndarray:
     try:
         return np.column_stack(transform(source, target, *points.T))
     except CPLE_AppDefinedError:
-        # One point without a place fails all.
+        # A single point without a place would fail all.
         if len(points) == 1:
             return np.full((1, 2), np.inf)
         return np.concatenate([_transformed(source, target, half) for half in np.array_split(points, 2)])
     except CPLE_BaseError as error:
         raise ImageError(
-            f"no operation leads from its reference system {source} to that of its regions, {target}",
+            f"its reference system {source} cannot be converted to {target} of its regions",
             "convert one of them (config.yaml: regions)",
         ) from error
 
@@ -68,7 +68,7 @@ def _on_sphere(crs: CRS, points: np.ndarray, lonlat: CRS) -> np.ndarray:
 
 
 def _lonlat(crs: CRS) -> CRS | None:
-    """Return the geographic system that a reference system is made from, if it is a simple one."""
+    """Return the geographic system on which a reference system is based, if that is simple."""
     if crs.is_geographic:
         return crs
     base = crs.to_dict(projjson=True).get("base_crs")
@@ -76,7 +76,7 @@ def _lonlat(crs: CRS) -> CRS | None:
 
 
 def turn_of(crs: CRS) -> float:
-    """Return the distance in x after which a reference system comes round; 0 if it does not."""
+    """Return the distance in x after which a cyclic reference system repeats; 0 if it is not cyclic."""
     lonlat = _lonlat(crs)
     if lonlat is None:
         return 0
@@ -85,13 +85,13 @@ def turn_of(crs: CRS) -> float:
         return turn
     lons, lats = np.meshgrid([0.5, 1.5, 90.5, 91.5], [0.0, 60.0])
     xs = _transformed(lonlat, crs, turn / 360 * np.column_stack([lons.ravel(), lats.ravel()]))[:, 0]
-    # A degree is as long everywhere in systems that come round, such as Mercator's.
+    # In cyclic systems, such as Mercator's, a degree has the same length everywhere.
     degrees = xs[1::2] - xs[::2] if np.isfinite(xs).all() else np.arange(4)
     return abs(360 * degrees[0]) if np.allclose(degrees, degrees[0]) else 0
 
 
 def unrolled(polygons: np.ndarray, turn: float) -> np.ndarray:
-    """Return polygons, each that crosses the antimeridian in one piece.
+    """Return polygons, with those that cross the antimeridian in one piece.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _unrolled(polygon: shapely.Polygon, turn: float) -> shapely.Geometry:
 
 
 def _unrolled_ring(ring: shapely.LinearRing, turn: float) -> shapely.Polygon:
-    """Return what a ring encloses whose long sides go the short way round; around a pole, all up to it."""
+    """Return the area inside a ring whose long sides go the short way; around a pole, all up to the pole."""
     places = shapely.get_coordinates(ring)
     sides = np.diff(places[:, 0]) / turn
     is_part = np.abs(sides) < ALL_OF_A_TURN

@@ -1,4 +1,4 @@
-"""Regions: which patches of an image lie in the polygons that someone has drawn."""
+"""Regions: the patches of an image whose centres are in polygons."""
 
 import os
 import re
@@ -14,15 +14,15 @@ from quadrat.grid import PatchGrid
 from quadrat.images.image import ImageInfo
 from quadrat.patches.vector_files import parse_geojson, read_vectors
 
-# Centres are looked for in regions, so many at a time: all may lie in all.
+# Centres that are tested at a time, since each may lie in every region.
 MOST_POINTS, MOST_AREAS = 1 << 16, 64
 
 
 def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np.ndarray:
     """Return for each patch whether its centre lies in a region, or on the border of one.
 
-    A region is the area that its vertices and the straight sides between them enclose in the reference system
-    of its file. So the centres are brought there: in the system of the image its sides would be curved.
+    The sides of a region are straight in the reference system of its file, and would be curved in the
+    system of the image. So the centres are converted to the system of the file.
 
     Parameters
     ----------
@@ -35,15 +35,15 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
     Returns
     -------
     (rows, cols) bool array
-        All false for an image that has no file of regions. A centre that has no place in the reference system
-        of the regions is outside.
+        All false for an image without a file of regions. A centre without a place in the reference system of
+        the regions is outside.
 
     Raises
     ------
     ImageError
         If the file is not readable, or the image has no georeference and the regions have one.
     FileChangedError
-        If the file does not hold what was planned.
+        If the content of the file is not the planned one.
     """
     try:
         if regions["in_pixels"]:
@@ -53,7 +53,7 @@ def lies_inside(regions: dict[str, Any], grid: PatchGrid, info: ImageInfo) -> np
                 polygons = shapely.transform(polygons, lambda places: places + np.array(corner))
         else:
             polygons, places, turn = _on_earth(regions, grid, info)
-        areas = _polygons(shapely.make_valid(polygons))  # those drawn by hand cross themselves
+        areas = _polygons(shapely.make_valid(polygons))  # polygons drawn by hand cross themselves
     except shapely.errors.ShapelyError as error:  # such as of corners beyond all numbers
         raise ImageError(f"its regions {os.path.basename(regions['path'])}: {error}") from error
     if not len(areas):
@@ -89,7 +89,7 @@ def _are_in(areas: np.ndarray, points: np.ndarray, turn: float) -> np.ndarray:
 def _polygons(geometries: np.ndarray) -> np.ndarray:
     """Return the polygons among geometries and their parts."""
     while (shapely.get_type_id(geometries) > shapely.GeometryType.POLYGON).any():
-        geometries = shapely.get_parts(geometries)  # of a collection, parts may have parts
+        geometries = shapely.get_parts(geometries)  # parts of a collection may have parts
     return geometries[shapely.get_type_id(geometries) == shapely.GeometryType.POLYGON]
 
 
@@ -114,7 +114,7 @@ def _in_pixels(regions: dict[str, Any]) -> np.ndarray:
 def _on_earth(
     regions: dict[str, Any], grid: PatchGrid, info: ImageInfo
 ) -> tuple[np.ndarray, Iterator[np.ndarray], float]:
-    """Return the polygons of a vector file, the centres in their reference system, and the turn of that."""
+    """Return the polygons of a vector file, the centres in its reference system, and that system's turn."""
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
@@ -123,8 +123,8 @@ def _on_earth(
     name = os.path.basename(regions["path"])
     if info.crs is None or info.transform is None:
         raise ImageError(
-            f"not georeferenced, which the regions {name} need",
-            "give a folder of <filename>.geojson in pixels, or leave it out (config.yaml: regions)",
+            f"it has no georeference, which the regions {name} need",
+            "name a folder of <filename>.geojson in pixels, or exclude the image (config.yaml: regions)",
         )
     try:
         vectors = read_vectors(regions["path"])
@@ -135,13 +135,15 @@ def _on_earth(
         raise FileChangedError(f"{regions['path']}: {error}; run again") from error
     _refuse_changed(regions, vectors.hash)
     assert vectors.crs is not None, "planning refuses a file without one"
-    # PROJ would look for other texts than these two on disks and servers.
+    # PROJ would search disks and servers for any other text.
     code = re.fullmatch(r"(\w+):(\w+)", vectors.crs)
     try:
         crs = CRS.from_authority(*code.groups()) if code else CRS.from_wkt(vectors.crs)
         of_image = CRS.from_string(info.crs)
     except CRSError as error:
-        raise ImageError(f"its reference system, or that of its regions {name}: {error}") from error
+        raise ImageError(
+            f"its reference system, or the one of its regions {name}, cannot be read: {error}"
+        ) from error
     polygons = _polygons(np.array(vectors.geometries, object))
     turn = turn_of(crs)
     a, b, c, d, e, f = info.transform

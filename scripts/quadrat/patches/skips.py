@@ -13,7 +13,7 @@ from quadrat.images.open import Image
 from quadrat.patches.stream import PatchBatch
 from quadrat.settings import ReadSettings
 
-# If two apply, the first that is found is recorded: places are known before pixels are read.
+# If two reasons apply, the first one that is found is recorded: places are known before pixels are read.
 REASONS = ("unscanned", "outside", "background", "nodata")
 
 
@@ -41,7 +41,7 @@ class Skips:
         return wanted
 
     def add(self, reason: str, where: np.ndarray) -> None:
-        """Skip patches, where they are not skipped already.
+        """Skip patches, unless they are already skipped.
 
         Parameters
         ----------
@@ -78,7 +78,7 @@ class PatchRules:
     info : ImageInfo
         Of what the predictor gets.
     validity : int or None
-        The channel of a patch, counted from 0, that is 0 where a pixel is no data; None if there is none.
+        The channel of a patch, counted from 0, that is 0 where a pixel is not valid; None if there is none.
     """
 
     def __init__(self, skip: dict[str, Any], info: ImageInfo, validity: int | None):
@@ -130,7 +130,7 @@ class PatchRules:
         Yields
         ------
         PatchBatch
-            Without the channel of validity, where that is not one of the image's.
+            Without the channel of validity, unless it is one of the image's.
         """
         for run in runs:
             reasons = [self.reason(patch) for patch in run.patches]
@@ -154,7 +154,7 @@ def known_skips(
     regions: dict[str, Any] | None = None,
     grid_rows: range | None = None,
 ) -> Skips:
-    """Find the patches that are skipped, as far as that is known without reading them.
+    """Find the patches that are known to be skipped without reading them.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def known_skips(
     Raises
     ------
     ImageError
-        If the image does not hold what a rule needs.
+        If the image lacks data that a rule needs.
     """
     skips = Skips(grid, grid_rows)
     if info.scanned:
@@ -206,7 +206,7 @@ def _is_scanned(grid: PatchGrid, info: ImageInfo) -> np.ndarray:
 def _overlaps(
     grid: PatchGrid, origins: list[int], length: int, scale: float, start: int, size: int
 ) -> np.ndarray:
-    """Return along one axis which patches overlap a span of level-0 pixels."""
+    """Return the patches along one axis that overlap a span of level-0 pixels."""
     starts = scale * np.array(origins)
     ends = starts + scale * np.array([grid.extent(origin, length) for origin in origins])
     return (starts < start + size) & (ends > start)

@@ -11,16 +11,16 @@ from quadrat.grid import PatchGrid, Window
 from quadrat.images.budget import require_memory
 from quadrat.images.image import ImageInfo, Reader
 
-# Blocks hold about as much: enough to keep every thread decoding, little beside what a job needs anyway.
+# Approximate bytes of a block: enough work for every thread, and little memory beside the job's other needs.
 BLOCK_BYTES = 1 << 24
 
-# No batch holds patches of two groups of grid rows; a group has at least so many cells.
+# The least number of cells in a group of grid rows; no batch contains patches of two groups.
 GROUP_CELLS = 64
 
 
 # An image of a million by a million pixels has four million patches of the usual size.
 MOST_PATCHES = 100_000_000
-# Memory that the windows, flags and origins of a patch take beside its pixels.
+# Memory of the windows, flags and origins of a patch, besides its pixels.
 BYTES_PER_PATCH = 150
 
 
@@ -48,7 +48,7 @@ class Block(NamedTuple):
 
 
 def require_listable(grid: PatchGrid, memory_mb: float | None) -> None:
-    """Refuse a grid of more patches than can be kept track of, before they are listed.
+    """Refuse a grid of too many patches, before they are listed.
 
     Parameters
     ----------
@@ -59,14 +59,14 @@ def require_listable(grid: PatchGrid, memory_mb: float | None) -> None:
     Raises
     ------
     ImageError
-        If no machine should be asked to.
+        If the grid has too many patches for any machine.
     MemoryBudgetError
-        If it takes more memory.
+        If the patches need more memory than given.
     """
     if len(grid) > MOST_PATCHES:
         raise ImageError(
-            f"claims to be {grid.width:,} x {grid.height:,} px: {len(grid):,} patches, "
-            f"at most {MOST_PATCHES:,} expected (config.yaml: patch_size, stride)"
+            f"it claims to be {grid.width:,} x {grid.height:,} px, which makes {len(grid):,} patches; "
+            f"at most {MOST_PATCHES:,} are allowed (config.yaml: patch_size, stride)"
         )
     require_memory(len(grid) * BYTES_PER_PATCH, memory_mb, f"keeping track of {len(grid):,} patches")
 
@@ -74,9 +74,9 @@ def require_listable(grid: PatchGrid, memory_mb: float | None) -> None:
 def plan_blocks(grid: PatchGrid, info: ImageInfo, wanted: np.ndarray | None = None) -> list[Block]:
     """Cut a grid into blocks so that no stored segment belongs to two of them, if possible.
 
-    If the segments of the file do not meet the grid's own lines, a block is a whole grid row: the
-    reader then keeps what two rows share. Otherwise rows are cut into blocks of about 16 MiB, and
-    memory does not grow with the width of the image.
+    If the segments of the file do not end at lines of the grid, a block is a whole grid row, and the reader
+    keeps the segments that two rows share. Otherwise rows are cut into blocks of about 16 MiB, and memory
+    does not grow with the width of the image.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def stream_patches(
     threads : int
         Threads that decode.
     wanted : (rows, cols) bool array, optional
-        Patches that are yielded; all by default. Segments that hold no pixel of theirs are not decoded.
+        Patches that are yielded; all by default. Segments without pixels of these patches are not decoded.
 
     Yields
     ------
@@ -151,7 +151,7 @@ def rows_together(cols: int) -> int:
 def stream_batches(runs: Iterator[PatchBatch], size: int, cols: int) -> Iterator[PatchBatch]:
     """Yield patches in contiguous batches.
 
-    The content of a batch follows from the grid and `size` alone, never from blocks: predictions that
+    The content of a batch depends on the grid and `size` alone, never on blocks, so that predictions that
     depend on their batch are the same on every machine.
 
     Parameters
@@ -159,8 +159,8 @@ def stream_batches(runs: Iterator[PatchBatch], size: int, cols: int) -> Iterator
     runs : iterator of PatchBatch
         Patches in row-major order.
     size : int
-        Patches in a batch; one that would mix patches of different sizes, or of two groups of grid rows, is
-        cut.
+        Patches in a batch. A batch is cut where it would mix patches of different sizes, or of two groups of
+        grid rows.
     cols : int
         Columns of the grid.
 
@@ -209,7 +209,7 @@ def _column_groups(cols: range, xs: list[int], patch_size: int, segment: int, wi
 
 
 def _cut(block: Block, array: np.ndarray, grid: PatchGrid, wanted: np.ndarray) -> Iterator[PatchBatch]:
-    """Cut a block where the size or distance of its patches changes, or where one is not wanted."""
+    """Cut a block where the size or distance of its patches changes, or at a patch that is not wanted."""
     xs = grid.xs
     regular = [col for col in block.cols if xs[col] == col * grid.stride]
     cells = [(col, wanted[col], grid.extent(xs[col], grid.width), col in regular) for col in block.cols]

@@ -1,4 +1,4 @@
-"""Tissue: where a slide shows more than the glass, seen on its coarsest level."""
+"""Tissue: the parts of a slide that show more than glass, found on its coarsest level."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from quadrat.images.open import Image
 
 STRIP_PIXELS = 1 << 20
 LEVELS = 256
-# A patch of fewer pixels along an axis shows too little: a finer level is read.
+# A patch with fewer pixels along an axis shows too little, so that a finer level is read.
 LEAST_PIXELS = 8
-# 8-bit pixels of which no sample is larger are padding: JPEG makes up to 8 of black, folded tissue has 30.
+# 8-bit pixels without a larger sample are padding: JPEG turns black into up to 8, and folded tissue has 30.
 DARKEST_PADDING = 15
 
 
@@ -38,15 +38,15 @@ def tissue_shares(image: Image, grid: PatchGrid, downsample: tuple[float, float]
     """
     if len(image.levels) == 1:
         raise ImageError(
-            "has no pyramid levels, on which tissue could be seen before the image is read",
-            "leave it out, or use std_below or mean_above (config.yaml: skip: background)",
+            "it has no pyramid levels, and tissue is found on the coarsest one",
+            "leave tissue_below out, or use std_below or mean_above (config.yaml: skip: background)",
         )
     patch = grid.patch_size * min(downsample)
     coarsest = (level for level in image.levels[:1:-1] if patch / max(level.downsample) >= LEAST_PIXELS)
     reader = image.reader(next(coarsest, image.levels[1]))
     coarse = reader.info
     if coarse.channels < 3:
-        raise ImageError(f"has {coarse.channels} channels: saturation, which shows tissue, takes three")
+        raise ImageError(f"it has {coarse.channels} channels, but the saturation of tissue needs three")
     require_memory(
         3 * coarse.height * coarse.width, image.memory_mb, f"level {coarse.level}, on which tissue is found,"
     )
@@ -66,7 +66,7 @@ def _read_saturations(reader: Reader) -> np.ndarray:
 
 
 def _is_scanned(info: ImageInfo) -> np.ndarray:
-    """Return which pixels of a level were scanned, as (height, width) bool array."""
+    """Return the scanned pixels of a level, as (height, width) bool array."""
     is_scanned = np.full((info.height, info.width), not info.scanned)
     down, across = (1 / size for size in info.downsample)
     for part in info.scanned:
@@ -75,7 +75,7 @@ def _is_scanned(info: ImageInfo) -> np.ndarray:
 
 
 def saturation(pixels: np.ndarray) -> np.ndarray:
-    """Return the saturation of colours, as in HSV: the range of a pixel's samples by their largest.
+    """Return the saturation of colours, as in HSV: the range of a pixel's samples divided by the largest.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def saturation(pixels: np.ndarray) -> np.ndarray:
 
 
 def otsu_threshold(values: np.ndarray) -> int:
-    """Return the value that best parts values into two classes: those up to it, and those above.
+    """Return the value that best separates values into two classes: the values up to it, and the others.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def otsu_threshold(values: np.ndarray) -> int:
     Returns
     -------
     int
-        From 0 to 255; the largest of the values where all are equal, 0 if there are none.
+        From 0 to 255; the largest of the values if all are equal, 0 if no values are given.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""Vector files: the geometries that someone has drawn, read without following what their file names.
+"""Vector files: geometries, read without following the names of other files in their file.
 
-GDAL would open a file with any of its drivers, and many use what a file names: other files, servers, SQL.
-Here the content chooses one of four formats; GDAL reads two of them, with no other driver registered.
+GDAL would open a file with any of its drivers, and many of them follow names of other files and servers, or
+run SQL. Here the content chooses one of four formats; GDAL reads two of them, without other drivers.
 """
 
 import os
@@ -26,10 +26,10 @@ HINT = "convert it: ogr2ogr OUT.gpkg IN (config.yaml: regions)"
 WGS_84 = "EPSG:4326"
 SQLITE = b"SQLite format 3\0"
 WRITTEN_TO = (
-    "cannot be read: another program writes to it, or was stopped while it did: open and close it there"
+    "cannot be read: another program writes to it, or was stopped while writing; open and close it there"
 )
 BY_GDAL = {b"fgb": "FlatGeobuf", b"\0\0\x27\x0a": "ESRI Shapefile"}
-# Identifiers of no reference system: of the standard, and GDAL's own.
+# Identifiers that mean no reference system, in the standard and in GDAL.
 UNDEFINED = (-1, 0, 99999)
 # Bytes of the envelope of a geometry in a GeoPackage, by the code in its flags.
 ENVELOPES = (0, 32, 48, 48, 64)
@@ -43,7 +43,7 @@ class Vectors(NamedTuple):
     crs : str or None
         Coordinate reference system, as 'AUTHORITY:code' or WKT; None if the file has none.
     geometries : list of shapely.Geometry
-        May hold None.
+        May contain None.
     """
 
     crs: str | None
@@ -76,8 +76,8 @@ def read_vectors(name: str) -> Vectors:
     Raises
     ------
     ImageError
-        If the file is of no such format, or broken, or has several layers and none or another is named. The
-        message does not name the file.
+        If the file has another format, is broken, or has several layers and `name` does not choose one of
+        them. The message does not name the file.
     MissingReaderError
         If pyogrio, which reads FlatGeobuf and Shapefiles, is not installed.
     """
@@ -88,7 +88,7 @@ def read_vectors(name: str) -> Vectors:
             if start.startswith(SQLITE):
                 return _read_geopackage(path, layer)
             if layer is not None:
-                raise ImageError(f"has no layer {layer}: only a GeoPackage has layers", HINT)
+                raise ImageError(f"it has no layer {layer}, since only a GeoPackage has layers", HINT)
             if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
                 return parse_geojson(start + file.read(), is_placed=True)
     except OSError as error:
@@ -100,12 +100,12 @@ def read_vectors(name: str) -> Vectors:
 
 
 def inspect_vectors(name: str) -> tuple[bool, str]:
-    """Return whether a vector file has a reference system, and its hash, as a process with limits reads it.
+    """Return whether a vector file has a reference system, and its hash, from a process with limits.
 
     Raises
     ------
     ImageError, MissingReaderError
-        As `read_vectors`; or if the process comes to its limits.
+        As `read_vectors`, or if the process reaches its limits.
     """
     (found,) = answers(__name__, [name])
     if isinstance(found, Ended):
@@ -150,12 +150,12 @@ def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
         shapely.errors.ShapelyError,
     ) as error:
         raise ImageError(
-            f"cannot be read: not readable GeoJSON: {error}", "export them again (config.yaml: regions)"
+            f"cannot be read: it is not GeoJSON: {error}", "export them again (config.yaml: regions)"
         ) from error
 
 
 def _named_crs(content: dict[str, Any] | list[Any]) -> str | None:
-    """Return the system that GeoJSON names by a code: PROJ would look elsewhere for what other texts name."""
+    """Return the system that GeoJSON names by a code. PROJ would search disks and servers for other texts."""
     if not isinstance(content, dict) or "crs" not in content:
         return WGS_84
     if content["crs"] is None:
@@ -165,7 +165,7 @@ def _named_crs(content: dict[str, Any] | list[Any]) -> str | None:
     if (authority, code) == ("OGC", "CRS84"):
         return WGS_84
     if authority != "EPSG" or not code.isdecimal():
-        raise ValueError(f"crs {name!r}, expected urn:ogc:def:crs:EPSG::n")
+        raise ValueError(f"its crs is {name!r}, but must be urn:ogc:def:crs:EPSG::n")
     return f"EPSG:{code}"
 
 
@@ -215,8 +215,8 @@ def _as_saved(path: str) -> Iterator[str]:
 
     References
     ----------
-    SQLite, "Write-Ahead Logging": what a program that has FILE open saves lies in FILE-wal. "Atomic Commit In
-    SQLite": FILE-journal has a header where FILE may be half written.
+    SQLite, "Write-Ahead Logging": changes by a program that has FILE open are in FILE-wal. "Atomic Commit In
+    SQLite": FILE-journal has a header if FILE may be half written.
     """
     wal, journal = f"{path}-wal", f"{path}-journal"
     if os.path.isfile(journal):
@@ -236,13 +236,13 @@ def _as_saved(path: str) -> Iterator[str]:
 
 
 def _chosen_layer(layers: list[tuple], name: str | None) -> tuple:
-    """Return the row of the layer of a name, or of the only one."""
+    """Return the row of the layer with this name, or of the only layer."""
     if not layers:
         raise ImageError("cannot be read: it has no layer", HINT)
     chosen = [layer for layer in layers if name in (None, layer[0])]
     if len(chosen) == 1:
         return chosen[0]
-    found = "has several layers" if name is None else f"has no layer {name}"
+    found = "it has several layers" if name is None else f"it has no layer {name}"
     names = ", ".join(sorted(str(layer[0]) for layer in layers))
     raise ImageError(f"{found}: {names}", "name one of them, as FILE.gpkg:LAYER (config.yaml: regions)")
 
@@ -279,7 +279,7 @@ def _read_by_gdal(path: str, driver: str) -> Vectors:
 
 @contextmanager
 def _only_driver(name: str) -> Iterator[None]:
-    """Unload all drivers of pyogrio's GDAL but one; it holds nothing open that needs the others."""
+    """Unload all drivers of pyogrio's GDAL except one; no open file needs the others."""
     import pyogrio
     from pyogrio._ogr import _register_drivers
 

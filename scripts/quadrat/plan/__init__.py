@@ -1,1 +1,1 @@
-"""The plan: what there is to compute. It runs once, in the main process, and reads no pixels."""
+"""The plan: the results that a run computes. It is made once, in the main process, and reads no pixels."""

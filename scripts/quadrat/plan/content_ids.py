@@ -1,10 +1,10 @@
 """Content ids: they separate images that changed from images that were touched, copied or restored.
 
-An image that was never seen is named by its size and modification time, at no cost. From then on its
-stat token decides: while that stays, so does the content id, and no byte is read. When the token
-changes, the file is hashed, and the hash is looked for among the results that the image already has:
-where one was made from the same bytes its content id holds again; where none was, the hash is the new
-content id. Token and hash of an image that names other files are those of all of them.
+An image that was never seen is named by its size and modification time, at no cost. Afterwards its stat
+token decides: while the token stays, so does the content id, and no byte is read. If the token changes, the
+file is hashed. If a result of the image was made from the same bytes, its content id applies again;
+otherwise the hash is the new content id. The token and hash of an image that names other files cover all of
+them.
 """
 
 import os
@@ -24,10 +24,11 @@ from quadrat.files.inside import open_file
 from quadrat.plan.inventory import FoundImage
 from quadrat.results.schema import read_footer
 
-# Files that a killed run hashed in the meantime are hashed again: saving each hash would take longer.
+# A run saves its hashes at this interval; after a kill it hashes later files again. To save each hash would
+# take longer.
 SECONDS_BETWEEN_SAVES = 1.0
 
-# A thread takes small files in batches of about as much.
+# Approximate bytes of the small files that a thread takes at a time.
 BATCH_BYTES = 1 << 24
 
 # A hash, or a size and a modification time.
@@ -35,7 +36,7 @@ _CONTENT_ID = re.compile(r"[0-9a-f]{32}|[0-9]{1,20}--?[0-9]{1,20}")
 
 
 class Changed(NamedTuple):
-    """An image whose stat token is not the one that was recorded."""
+    """An image whose stat token differs from the recorded one."""
 
     filename: str
     files: list[str]
@@ -43,10 +44,10 @@ class Changed(NamedTuple):
 
 
 class ContentLog:
-    """The content id and stat token that each file had when it was last looked at.
+    """The content id and stat token of each file when it was last read.
 
-    A file of JSON lines, of which the last on a name holds: what was found out is kept line by line, so
-    that planning which is stopped goes on where it was.
+    A file of JSON lines, in which the last line for a name applies. Planning that is stopped goes on from its
+    last line.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ class ContentLog:
                 if _CONTENT_ID.fullmatch(content_id):
                     self._entries[name] = (tuple(recorded), content_id)
             except (ValueError, TypeError):
-                continue  # the line that a killed run did not finish, or nobody of quadrat's wrote
+                continue  # a line that a killed run did not finish, or that quadrat did not write
         self._lines = len(lines)
 
     def get(self, name: str) -> tuple[StatToken, str] | None:
@@ -127,15 +128,15 @@ def identify(
     images : list of FoundImage
         Images without a problem.
     results_of : callable
-        Gives the paths of the results that an image, by filename, already has, of any version.
+        Returns the paths of the existing results of an image, by filename, of any version.
     merged : dict of str to list of str
         Filename to the content id and content hash of the result that was merged last.
     log : ContentLog
-        What earlier runs found out; what this one finds out is recorded there.
+        The content ids of earlier runs; this run adds its own.
     verify : {'content', 'stat'}
         Whether files whose stat token changed are hashed, or named by size and modification time.
     announce : callable
-        Takes lines that show how far hashing is.
+        Takes lines that show the progress of hashing.
 
     Returns
     -------
@@ -190,7 +191,7 @@ def _hash_changed(
                 log.record(unsaved)
                 unsaved, saved_at = [], time.monotonic()
             if done == len(images) or done // 1000 > (done - len(batch)) // 1000:
-                announce(f"looked into {done:,} of {len(images):,} files that were touched or replaced")
+                announce(f"read {done:,} of {len(images):,} files that were touched or replaced")
     return content_ids
 
 

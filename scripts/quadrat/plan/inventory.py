@@ -18,7 +18,7 @@ from quadrat.plan.tree import walk
 from quadrat.results.folder import TABLE_COLUMNS
 from quadrat.settings import Settings
 
-# It may lead to a file that the link's author could not read.
+# It may lead to a file that its author could not read.
 LEAVING = "a link that leaves the images folder is not followed"
 LEAVING_HINT = "follow_links: true follows it (config.yaml)"
 
@@ -44,9 +44,9 @@ class FoundImage:
     files : dict of str to os.stat_result
         Path and status of each file that it is read from, its own first; empty if it has a problem.
     problem, hint : str
-        Why it cannot be predicted although it is listed, and a way out; empty if it can.
+        The reason why it is listed but cannot be predicted, and a way out; empty if it can.
     columns : dict of str to str
-        The user's own columns, where `images` is a TSV.
+        The user's own columns, if `images` is a TSV.
     """
 
     filename: str
@@ -62,7 +62,7 @@ class FoundImage:
         return sum(status.st_size for status in self.files.values())
 
 
-# A reason why images are left out; the others are HIDDEN and the endings of files.
+# A reason to leave out images; the others are HIDDEN and the endings of files.
 NOT_CHOSEN = "left out by include and exclude"
 
 
@@ -75,7 +75,7 @@ def find_images(settings: Settings, left_out: Counter[str] | None = None) -> lis
     ----------
     settings : Settings
     left_out : collections.Counter of str, optional
-        Takes the numbers of files that are no images of the run, by their ending or by the reason.
+        Counts the files that are no images of the run, by their ending or by the reason.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
 
 
 def is_chosen(filename: str, settings: Settings) -> bool:
-    """Return whether `include` and `exclude` leave an image in."""
+    """Return whether `include` and `exclude` keep an image."""
     return any(fnmatchcase(filename, glob) for glob in settings.include) and not any(
         fnmatchcase(filename, glob) for glob in settings.exclude
     )
@@ -129,8 +129,8 @@ def _with_prefixes(folders: list[str]) -> list[tuple[str, str]]:
         name = os.path.basename(os.path.abspath(folder))
         if name in by_name:
             raise ConfigError(
-                f"images {by_name[name]} and {folder}: both folders are called {name}, which prefixes their "
-                "filenames; give their parent folder instead (config.yaml: images)"
+                f"images {by_name[name]} and {folder}: both folders are called {name}, so that their "
+                "filenames would have one prefix; name their parent folder instead (config.yaml: images)"
             )
         by_name[name] = folder
     return list(by_name.items())
@@ -152,13 +152,15 @@ def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[s
             else:
                 left_out[os.path.splitext(os.path.basename(name))[1].lower()] += 1
     except OSError as error:
-        raise ConfigError(f"images {folder}: {error.strerror} (config.yaml: images)") from error
+        raise ConfigError(
+            f"images {folder}: the folder cannot be listed: {error.strerror} (config.yaml: images)"
+        ) from error
 
 
 def _image(filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str]) -> FoundImage:
     """Return an image, with the problem that prevents reading it; links must stay in the root, if any.
 
-    Nothing is opened: a pipe would wait for its writer.
+    No file is opened, since a pipe would wait for its writer.
     """
     problem = _unusable_name(path)
     if problem:
@@ -169,7 +171,7 @@ def _image(filename: str, path: str, root: str | None, is_link: bool, columns: d
         return _failed(filename, path, f"cannot be opened: {error.strerror}", "", columns)
     if not stat.S_ISREG(status.st_mode):
         kind = NO_FILES.get(stat.S_IFMT(status.st_mode), "device")
-        return _failed(filename, path, f"not a file but a {kind}", "", columns)
+        return _failed(filename, path, f"it is not a file but a {kind}", "", columns)
     if not os.access(path, os.R_OK, effective_ids=True):
         # Snakemake, which reads small inputs itself, would stop the run.
         return _failed(filename, path, f"cannot be opened: {os.strerror(errno.EACCES)}", "", columns)
@@ -195,7 +197,7 @@ def _unusable_name(path: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in path):
         return "the name is not valid UTF-8"
     if CONTROL.search(path):
-        return "the name holds a line break or another control character"
+        return "the name contains a line break or another control character"
     return ""
 
 
@@ -214,14 +216,14 @@ def _in_table(path: str, settings: Settings) -> list[FoundImage]:
     for row in table:
         if None in row or None in row.values():
             raise ConfigError(
-                f"images {path}: line {table.line_num} has another number of columns than line 1; "
-                f"change it ({path})"
+                f"images {path}: line {table.line_num} and line 1 have different numbers of columns; "
+                f"change line {table.line_num} ({path})"
             )
         filename = _checked_filename(row.pop("filename"), path, table.line_num)
         if filename in lines:
             raise ConfigError(
                 f"images {path}: {filename} is on lines {lines[filename]} and {table.line_num}; "
-                f"a filename must be listed once ({path})"
+                f"list it once ({path})"
             )
         lines[filename] = table.line_num
         if is_vrt(filename) and not reads_vrt:

@@ -1,4 +1,4 @@
-"""The plan of a run: its images, the inputs of each result, and the results that are missing."""
+"""The plan of a run: its images, the inputs of each result, and the missing results."""
 
 import os
 import time
@@ -71,17 +71,17 @@ class Plan:
 
     @cached_property
     def missing(self) -> set[str]:
-        """Paths of the results that are yet to be computed."""
+        """Paths of the results that must still be computed."""
         return set(self.results) - self.there
 
     @cached_property
     def shard_paths(self) -> set[str]:
-        """Paths of all shards that are yet to be joined."""
+        """Paths of all shards that must still be joined."""
         return {path for shards in self.shards.values() for path in shards.paths}
 
     @cached_property
     def missing_shards(self) -> set[str]:
-        """Paths of the shards that are yet to be computed."""
+        """Paths of the shards that must still be computed."""
         return self.shard_paths - self.there
 
     @cached_property
@@ -109,12 +109,12 @@ class Plan:
         if image is None or image.version != version:
             raise ConfigError(
                 f"{key}.{version} is not in the plan of this run; "
-                "the image or the configuration changed since the plan was made: run again"
+                "the image or the configuration changed after planning; run again"
             )
         return image
 
     def regions_of(self, image: PlannedImage) -> dict[str, Any] | None:
-        """Return where patches of an image are predicted, as its job needs it; None for everywhere."""
+        """Return the regions of an image in the form that its job needs; None for everywhere."""
         if self._region_files is None:
             return None
         return self._region_files.task(image.filename, image.regions)
@@ -125,15 +125,15 @@ class Plan:
 
     @cached_property
     def _by_key(self) -> dict[str, PlannedImage]:
-        # One with a problem may be shown under the name of another.
+        # An image with a problem may have the name of another one on the terminal.
         return {image.key: image for image in self.images if image.version}
 
 
 def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
-    """Find out which results are missing, and write the plan if anything is to do.
+    """Find the missing results, and write the plan if there is anything to do.
 
-    Manifest and plan are written anew whenever the merged files should have other content than they have, or
-    one of them or of the results that they are made from is missing.
+    Manifest and plan are written whenever the content of the merged files is out of date, or a merged file or
+    a result is missing.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     Raises
     ------
     ConfigError
-        If there are no images, more than half of those known have vanished, or a file that the
+        If no image exists, if more than half of the known images have vanished, or if a file that the
         configuration names is missing.
     """
     folder = ResultsFolder(settings.results)
@@ -158,7 +158,7 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     merged = folder.read_merged()
     log = ContentLog(Path(folder.content_log))
     found = find_images(settings)
-    # A link to a disk that is not mounted is still found, but cannot be opened.
+    # A link to a disk that is not mounted is found, but cannot be opened.
     usable = {image.filename for image in found if not image.problem}
     vanished = _vanished(set(merged.get("images", {})), usable, settings)
     recipe, predictor_files = _predictor(settings, log, regions.hash if regions else "")
@@ -193,7 +193,8 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
 def remove_other_mark(plan: Plan) -> None:
     """Remove the mark of the last merge unless the merged files have the content of a plan.
 
-    That alone makes Snakemake merge. Its own records and dates, which clocks and copies change, do not count.
+    Only a missing mark makes Snakemake merge. Its own records, and dates, which clocks and copies change, do
+    not count.
 
     Parameters
     ----------
@@ -214,7 +215,7 @@ def remove_other_mark(plan: Plan) -> None:
 
 
 def read_plan(settings: Settings) -> Plan:
-    """Read the plan that the main process made, in a job of its own process."""
+    """Read the plan of the main process, in a job with its own process."""
     folder = ResultsFolder(settings.results)
     written = read_record(folder.plan, _WRITTEN)
     images = read_manifest(folder.manifest)
@@ -253,7 +254,7 @@ def _planned(
 
 
 def _is_written(plan: Plan, folder: ResultsFolder) -> bool:
-    """Return whether all files exist, and the last plan, which may never have been merged, is this one."""
+    """Return whether all files exist and this was also the last plan, which need not have been merged."""
     if not all(map(os.path.exists, [folder.manifest, folder.plan, *folder.merged_files()])):
         return False
     return read_record(folder.plan, _WRITTEN)["state"] == plan.state
@@ -268,7 +269,7 @@ def _write(plan: Plan, folder: ResultsFolder) -> None:
         # Makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
         "planned_ns": time.time_ns(),
     }
-    # The plan first: after a kill in between, the plan on disk is not the one that was merged.
+    # The plan comes first: after a kill between both, the plan on disk is not the merged one.
     replace_file(folder.plan, orjson.dumps(content), folder.path)
     write_manifest(folder.manifest, plan.images, folder.path)
 
@@ -276,7 +277,7 @@ def _write(plan: Plan, folder: ResultsFolder) -> None:
 def _predictor(
     settings: Settings, log: ContentLog, regions_hash: str
 ) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """Return the recipe, and the files whose content it names as they were before they were read."""
+    """Return the recipe, and the state of the files that it names before they were read."""
     files = {path: [*stat_token(os.stat(path))[:2]] for path in versions.predictor_files(settings)}
     return versions.recipe(settings, lambda path: hash_known(path, log), regions_hash), files
 
@@ -287,8 +288,8 @@ def _vanished(known: set[str], found: set[str], settings: Settings) -> set[str]:
     if len(vanished) * 2 > len(known) and not settings.allow_removed:
         raise ConfigError(
             f"images {settings.images}: {len(vanished):,} of the {len(known):,} images of the last run are "
-            f"gone, such as {min(vanished)}; is a disk not mounted? If they are meant to be gone: "
-            "--config allow_removed=true; if these are other images: --config results=another_folder "
+            f"gone, such as {min(vanished)}; is a disk not mounted? If you removed them, use "
+            "--config allow_removed=true; if these are other images, use --config results=another_folder "
             "(config.yaml: images, results, allow_removed)"
         )
     return vanished
@@ -310,7 +311,7 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
     if plan.settings.regions and without:
         lines.append(
             f"regions {plan.settings.regions}: {len(without):,} images have no file there, such as "
-            f"{without[0]}.geojson: all of their patches are outside"
+            f"{without[0]}.geojson; all of their patches are outside"
         )
     if plan.settings.verify == "stat":
         lines.append("verify: stat would miss a file replaced by one of the same size and modification time")

@@ -1,4 +1,4 @@
-"""Region files: where the regions of each image are drawn, as planning sees them."""
+"""Region files: the files with the regions of each image, as planning uses them."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ class RegionFiles:
     Attributes
     ----------
     hash : str
-        Of what the vector file holds, once it is checked; empty for a folder.
+        Hash of the vector file's content, once it is checked; empty for a folder.
     """
 
     def __init__(self, path: str):
@@ -26,12 +26,12 @@ class RegionFiles:
         self.hash = ""
 
     def check(self) -> None:
-        """Refuse what no job could use, and hash a vector file.
+        """Refuse regions that no job could use, and hash a vector file.
 
         Raises
         ------
         ConfigError
-            If there is no such file or folder, the file has no CRS, or what reads it is not installed.
+            If the file or folder does not exist, the file has no CRS, or its reader is not installed.
         """
         if self._is_folder:
             return
@@ -46,24 +46,24 @@ class RegionFiles:
             raise ConfigError(f"regions {self._path}: {error}; {way_out}") from error
         if not has_crs:
             raise ConfigError(
-                f"regions {self._path}: has no coordinate reference system; give it one, or a folder of "
-                "<filename>.geojson in pixels (config.yaml: regions)"
+                f"regions {self._path}: the file has no coordinate reference system; add one, or name a "
+                "folder of <filename>.geojson in pixels (config.yaml: regions)"
             )
 
     def path_of(self, filename: str) -> str:
-        """Return the path of the file that holds the regions of an image; it may be missing in a folder."""
+        """Return the path of the file with the regions of an image; it may be missing in a folder."""
         return os.path.join(self._path, f"{filename}.geojson") if self._is_folder else self._path
 
     def hash_each(self, filenames: Iterable[str], hash_path: Callable[[str], str]) -> dict[str, str]:
         """Return the hash of the regions of each image, empty if it has none.
 
-        That of a vector file is of the geometries that were read: programs that save them write to more
-        files than one, or to bytes that hold no geometry.
+        The hash of a vector file covers only its geometries, since programs that save it may also write to
+        other files, or to bytes without geometry.
 
         Raises
         ------
         ConfigError
-            If no image has one.
+            If no image has a file.
         """
         if not self._is_folder:
             return dict.fromkeys(filenames, self.hash)
@@ -73,11 +73,11 @@ class RegionFiles:
             hashes[filename] = hash_path(path) if os.path.isfile(path) else ""
         if hashes and not any(hashes.values()):
             raise ConfigError(
-                f"regions {self._path}: none of the {len(hashes):,} images has its file there, such as "
-                f"{self.path_of(min(hashes))} (config.yaml: regions)"
+                f"regions {self._path}: none of the {len(hashes):,} images has its file there; add files "
+                f"such as {self.path_of(min(hashes))} (config.yaml: regions)"
             )
         return hashes
 
     def task(self, filename: str, content_hash: str) -> dict[str, Any]:
-        """Return what the job of an image needs to know; see `quadrat.jobs.task.ImageTask`."""
+        """Return the regions as the job of an image needs them; see `quadrat.jobs.task.ImageTask`."""
         return {"path": self.path_of(filename), "hash": content_hash, "in_pixels": self._is_folder}

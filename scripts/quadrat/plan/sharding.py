@@ -18,8 +18,8 @@ from quadrat.results.folder import ResultsFolder
 from quadrat.results.tables import PlannedImage
 from quadrat.settings import ReadSettings, Settings
 
-# Most 8-bit samples that a byte of deflate can hold (RFC 1951). An image that is coded more densely is nearly
-# empty: one job is enough.
+# Most 8-bit samples in a byte of deflate (RFC 1951). An image that is coded more densely is nearly empty, so
+# that one job is enough.
 PIXELS_PER_BYTE = 1032
 
 _SHAPE = {"looked_at": list, "height": SIZE, "width": SIZE, "seek_height": SIZE}
@@ -28,16 +28,16 @@ _WRITTEN = {"shards": {str: {"paths": [str], "files": {str: [int]}}}, "shapes": 
 
 @dataclass(frozen=True)
 class Shape:
-    """The part of an image's header by which it can be cut.
+    """The part of an image's header that is needed to cut it.
 
     Attributes
     ----------
     looked_at : list
-        Content id, and what of the image is read.
+        Content id, and the settings of reading.
     height, width : int
         Size in pixels.
     seek_height : int
-        Height in pixels of the parts of which each can be decoded without those above it.
+        Height in pixels of the parts that can each be decoded without the parts above.
     """
 
     looked_at: list
@@ -55,7 +55,8 @@ class Shards:
     paths : list of str
         From the top of the image.
     files : dict of str to list of int
-        Path, and size and mtime (ns), of each file of the image when it was cut: every shard must find these.
+        Path, and size and mtime (ns), of each file of the image when it was cut. They must be the same for
+        every shard.
     """
 
     paths: list[str]
@@ -71,7 +72,7 @@ class ShardPlan:
     shards : dict of str to Shards
         Of each image that is to be computed in several jobs, by the path of its result.
     shapes : dict of str to Shape
-        What is known of large images, by filename: no header is read twice.
+        The shapes of large images, by filename, so that no header is read twice.
     """
 
     shards: dict[str, Shards] = field(default_factory=dict)
@@ -79,12 +80,12 @@ class ShardPlan:
 
 
 def read_shard_plan(path: str) -> ShardPlan:
-    """Read what the main process planned last; empty if no image ever had shards.
+    """Read the last plan of the main process; empty if no image ever had shards.
 
     Raises
     ------
     ResultsError
-        If the file is not one that quadrat wrote.
+        If quadrat did not write the file.
     """
     try:
         written = read_record(path, _WRITTEN)
@@ -102,7 +103,7 @@ def plan_shards(
     missing: set[str],
     settings: Settings,
 ) -> ShardPlan:
-    """Cut the images that are larger than `shard_pixels` and to be predicted, and write that down.
+    """Cut the missing images that are larger than `shard_pixels`, and write a record of the shards.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def plan_shards(
     files : dict of str to dict of str to os.stat_result
         Path and status of the files of each image, by filename, as they were before its header is read.
     missing : set of str
-        Paths of the results that are yet to be computed.
+        Paths of the results that must still be computed.
     settings : Settings
 
     Returns
@@ -146,8 +147,8 @@ def plan_shards(
 def cut_rows(grid: PatchGrid, seek_height: int, shard_pixels: int) -> list[range]:
     """Cut the rows of a grid into shards of about the same number of pixels.
 
-    A shard is made of whole groups of grid rows, so that it has the same batches as the whole image, and is
-    taller than what must be decoded at once: nothing is decoded by more than two shards.
+    A shard consists of whole groups of grid rows, so that it has the same batches as the whole image. It is
+    taller than the parts that must be decoded at once, so that at most two shards decode a part.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def cut_rows(grid: PatchGrid, seek_height: int, shard_pixels: int) -> list[range
 
 def answer(question: dict[str, Any]) -> dict[str, int] | None:
     """Return the size of an image and the height of its parts, from its header; None if it is broken."""
-    # A run without large images does not pay for the readers.
+    # A run without large images need not import the readers.
     from quadrat.images.open import open_image
     from quadrat.images.reading import configured_reader
 
@@ -197,7 +198,7 @@ def _may_hold(image: PlannedImage, pixels: int) -> bool:
 def _shapes(
     images: list[PlannedImage], known: dict[str, Shape | None], settings: Settings
 ) -> dict[str, Shape | None]:
-    """Return the shape of each image; None if a reader fails: its job meets the same, and records it."""
+    """Return the shape of each image; None if a reader fails, since its job then records the error."""
     reading = settings.reading
     chosen = [reading.level, reading.plane, reading.mpp, reading.gsd, reading.default_mpp]
     looked_at = {image.filename: [image.content_id, *chosen] for image in images}

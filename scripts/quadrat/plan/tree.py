@@ -9,10 +9,10 @@ from typing import NamedTuple
 # Folders that file servers and backup tools leave among the images.
 FOREIGN_FOLDERS = ("@eaDir",)
 
-# Why files of a tree are not given.
+# A reason to leave out files of a tree.
 HIDDEN = "hidden"
 
-# It may lead to a folder that the link's author could not read, or back to its own place.
+# It may lead to a folder that its author could not read, or back to its own place.
 LINKED_FOLDER = "a link to a folder is not searched"
 LINKED_FOLDER_HINT = "follow_links: true searches it (config.yaml); or name the folder itself in images"
 
@@ -23,12 +23,12 @@ class Leaf(NamedTuple):
     Attributes
     ----------
     name : str
-        Path relative to the tree, after its prefix; that of a folder ends in a slash.
+        Path relative to the tree, after its prefix; the path of a folder ends in a slash.
     path : str
         Path to open it by.
     is_link : bool
     problem, hint : str
-        Why a folder is not searched, and what helps; empty for a file.
+        The reason why a folder is not searched, and a way out; empty for a file.
     """
 
     name: str
@@ -41,19 +41,19 @@ class Leaf(NamedTuple):
 def walk(
     folder: str, prefix: str, excluded: str, follow_links: bool, left_out: Counter[str]
 ) -> Iterator[Leaf]:
-    """Yield what is in a folder, however deep. No folder is searched twice, so that loops of links end.
+    """Yield the entries of a folder, however deep. No folder is searched twice, so that loops of links end.
 
     Parameters
     ----------
     folder : str
     prefix : str
-        What names begin with; may be empty.
+        The start of all names; may be empty.
     excluded : str
         A folder that is not searched, and not reported; need not exist.
     follow_links : bool
-        Whether folders are searched that links lead to.
+        Whether to search folders that links lead to.
     left_out : collections.Counter of str
-        Takes how many files and folders are hidden.
+        Counts the hidden files and folders.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def walk(
     """
     beyond = _identity(excluded) if os.path.isdir(excluded) else None
     searched: dict[tuple[int, int], str] = {}
-    # Links come last, and in order: what is also found without them is found without them.
+    # Links come last, and in order, so that a file has a name without links if it can be found without them.
     pending = [(prefix, folder)]
     linked: list[tuple[str, str]] = []
     while pending or linked:
@@ -72,7 +72,7 @@ def walk(
             if identity == beyond and name != prefix:
                 continue
             if identity in searched:
-                yield Leaf(f"{name}/", path, True, f"it is searched already, as {searched[identity]}")
+                yield Leaf(f"{name}/", path, True, f"it is already searched, as {searched[identity]}")
                 continue
             searched[identity] = name or "the images folder itself"
             entries = list(os.scandir(path))

@@ -1,4 +1,4 @@
-"""Versions: what a result was made from, as 12 hex digits."""
+"""Versions: the inputs of a result, as 12 hex digits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from quadrat.settings import Settings
 
 
 def recipe(settings: Settings, hash_path: Callable[[str], str], regions_hash: str = "") -> dict[str, Any]:
-    """Return all that predictions are made from but the images themselves.
+    """Return all inputs of predictions except the images themselves.
 
     Threads, memory, profiles and the places of files are not part of it: they do not change results.
 
@@ -60,7 +60,7 @@ def version(content_id: str, recipe_digest: str, *others: str) -> str:
     ----------
     content_id, recipe_digest : str
     *others : str
-        Hashes of what the result is made from besides, for this image alone.
+        Hashes of further inputs of this image's result.
 
     Returns
     -------

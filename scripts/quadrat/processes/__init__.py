@@ -1,1 +1,1 @@
-"""Processes: work that may crash or take too much, in a process of its own."""
+"""Processes: work that may crash or take too much memory, in a process of its own."""

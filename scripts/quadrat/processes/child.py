@@ -1,4 +1,4 @@
-"""A forked child that may crash, or be ended when it takes too much memory, and not its parent."""
+"""A forked child that may crash, or is ended if it takes too much memory, without ending its parent."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from quadrat.files.atomic import writing
 from quadrat.files.inside import open_file
 from quadrat.files.text import visible_lines
 
-# Capacity of a pipe on Linux, pipe(7), and characters that fit in it however they are escaped: the child must
-# not wait for its parent to read.
+# Capacity of a pipe on Linux, pipe(7), and characters that fit in it however they are escaped, so that the
+# child need not wait for its parent to read.
 PIPE_BYTES = 1 << 16
 MOST_MESSAGE_CHARACTERS = 2000
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-# A decoder on four threads was seen to take 42 MB more between two looks; a look takes 40 us.
+# Measured: a decoder on four threads takes up to 42 MB more between two checks; a check takes 40 us.
 SECONDS_BETWEEN_LOOKS = 0.02
 
 # Memory of a process alone, proc(5), as a cluster counts it: pages of files can be dropped, and reserved
@@ -32,7 +32,7 @@ HELD = re.compile(r"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
 
 
 class Ending(NamedTuple):
-    """How the work ended without success."""
+    """The way in which the work failed."""
 
     kind: str
     message: str
@@ -59,8 +59,8 @@ def run_in_child(
     results : str, optional
         The results folder that the log is in; see `quadrat.files.log.job_log`.
     memory_mb : int, optional
-        Memory at which the child is ended, in MB as Slurm counts them (2**20 bytes). A limit by the system
-        would have a codec fail for want of memory, which none of them reports as what it is.
+        Memory at which the child is ended, in MB as Slurm counts them (2**20 bytes). With a limit by the
+        system, a codec would fail, and no codec reports lack of memory as the reason.
 
     Returns
     -------
@@ -70,9 +70,9 @@ def run_in_child(
     receiver, sender = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Held back until the child is known: one that came in between would end the job and leave the child.
+    # Blocked until the child is known: a signal before that would end the job and leave the child running.
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-    # A second start of Python would make small jobs a tenth slower. This process has no threads yet.
+    # Another start of Python would make small jobs a tenth slower. This process has no threads yet.
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
@@ -84,7 +84,7 @@ def run_in_child(
         _, status = os.waitpid(child, 0)
     ending = _read_what_is_there(receiver)
     if too_much and os.WIFSIGNALED(status):
-        message = f"took {too_much[0] >> 20:,} MB of memory; its job may use {memory_mb:,} MB (mem_mb)"
+        message = f"its job took {too_much[0] >> 20:,} MB of memory, but may use {memory_mb:,} MB (mem_mb)"
         return Ending(MemoryBudgetError.kind, message)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
@@ -96,7 +96,7 @@ def run_in_child(
 
 
 def _read_what_is_there(receiver: int) -> bytes:
-    """Read a pipe, but not to its end: processes that the work left behind may hold it open."""
+    """Read a pipe, but not to its end: processes that the work left behind may keep it open."""
     os.set_blocking(receiver, False)
     try:
         return os.read(receiver, PIPE_BYTES)
@@ -117,14 +117,14 @@ def _work(work: Callable[[], None], log: str | None, results: str | None, sender
             os.dup2(file, 2)
         work()
         status = 0
-    except BaseException as error:  # noqa: BLE001  the child ends here whatever comes, and the parent gets the message
+    except BaseException as error:  # noqa: BLE001  the child always ends here, and the parent gets the message
         message = masked(
             str(error) if isinstance(error, QuadratError) else f"{type(error).__name__}: {error}"
         )
         kind = MemoryBudgetError.kind if isinstance(error, MemoryError) else getattr(error, "kind", "error")
         ending = Ending(kind, message[:MOST_MESSAGE_CHARACTERS], getattr(error, "hint", ""))
         os.write(sender, json.dumps(ending).encode())
-        # The line of a WriteError is complete, and without a log would be shown here.
+        # The line of a WriteError is complete. Without a log, its traceback would be shown here.
         if log is not None and not isinstance(error, WriteError):
             sys.stderr.write(visible_lines(masked(traceback.format_exc())))
     finally:
@@ -154,7 +154,7 @@ def _passing_on_signals(child: int) -> Iterator[None]:
 
 @contextmanager
 def _watching(child: int, memory_mb: int | None) -> Iterator[list[int]]:
-    """End the child as soon as it holds more memory, and yield a list that then has the bytes it held."""
+    """End the child as soon as it has more memory, and yield a list that then contains the bytes it had."""
     too_much: list[int] = []
     if memory_mb is None:
         yield too_much
@@ -168,7 +168,7 @@ def _watching(child: int, memory_mb: int | None) -> Iterator[list[int]]:
                 os.kill(child, signal.SIGKILL)
                 too_much.append(held)
 
-    # A timer, since a thread would not let this process fork again; a child does not inherit it.
+    # A timer, since this process could not fork again with a thread; a child does not inherit it.
     before = signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LOOKS)
     yield too_much

@@ -1,4 +1,4 @@
-"""Limits: outside of jobs, strangers' files are read by a process with limited memory and time."""
+"""Limits: outside of jobs, a process with limited memory and time reads untrusted files."""
 
 import json
 import os
@@ -20,14 +20,14 @@ MOST_PRINTED = 20_000
 
 
 class Ended(NamedTuple):
-    """In place of an answer: the process ended over the question.
+    """In place of an answer: the process ended while it worked on the question.
 
     Attributes
     ----------
     why : str
-        The signal that ended it, or the last line that it printed, which names the error.
+        The signal that ended it, or its last line of output, which names the error.
     printed : str
-        The end of what it printed, such as the traceback of an error.
+        The end of its output, such as the traceback of an error.
     """
 
     why: str
@@ -37,8 +37,8 @@ class Ended(NamedTuple):
 def answers(module: str, questions: list[Any]) -> Iterator[Any]:
     """Yield what the function `answer` of a module returns for each question, in order.
 
-    Snakemake has threads, so that it cannot be forked; another process is started, and one more for each
-    question over which one ended.
+    Snakemake has threads, so that it cannot be forked. Another process is started, and a new one after each
+    question that ended a process.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def answers(module: str, questions: list[Any]) -> Iterator[Any]:
     Yields
     ------
     Any
-        `Ended` where a process ended by an error, a crash, or its limits: so much memory, and so many
-        seconds of a core for each question.
+        `Ended` if the process ended by an error, a crash, or its limits: memory, and seconds of a core for
+        each question.
     """
     library = str(Path(__file__).parents[2])
     paths = os.pathsep.join([library, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -86,7 +86,7 @@ def _main(module: str) -> None:
         resource.setrlimit(limited, (MOST_BYTES, MOST_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     output = os.dup(1)
-    os.dup2(2, 1)  # output of decoders is no answer
+    os.dup2(2, 1)  # the output of decoders is no answer
     answer = import_module(module).answer
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     for question in json.load(sys.stdin):
