@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from quadrat.images.thumbnail import Thumbnail, blank_thumbnail
 from quadrat.results.display import CLASS_COLOURS, OTHER_COLOUR, class_colours
-from quadrat.views.map import MOST_PANELS, draw_map, panels
+from quadrat.views.map import MOST_PANELS, draw_map, legend, panels
 from quadrat.views.patch_map import PatchMap
 
 GREY = Thumbnail(np.full((200, 300, 3), 128, np.uint8), (2.0, 2.0))
@@ -54,6 +53,7 @@ def over_grey(colour):
 
 
 VIRIDIS = {0: (68, 1, 84), 1: (253, 231, 37)}
+VIRIDIS_AT_30_PERCENT = (53, 95, 141)
 
 
 def test_numbers_are_drawn_from_the_first_to_the_last_colour_of_the_scale(make_map, drawn):
@@ -126,13 +126,72 @@ def test_drawing_twice_gives_the_same_bytes(make_map, tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_labels_beyond_the_colours_are_counted_together_in_the_legend(make_map, tmp_path, monkeypatch):
-    entries = []
+def test_labels_beyond_the_colours_are_counted_together_in_the_legend(make_map):
+    texts = [
+        text for _, text in legend(make_map([0, 6, 7, 8, 8, np.nan], tuple("abcdefghi"), is_labels=True))
+    ]
+    assert texts == ["a: 1", *(f"{label}: 0" for label in "bcdef"), "g: 1", "2 other classes: 3"]
 
-    def legend(_, handles, **__):
-        entries.extend(handle.get_label() for handle in handles)
 
-    monkeypatch.setattr(Figure, "legend", legend)
-    labels = tuple("abcdefghi")
-    draw_map(make_map([0, 6, 7, 8, 8, np.nan], labels, is_labels=True), GREY, tmp_path / "map.png")
-    assert entries == ["a: 1", *(f"{label}: 0" for label in "bcdef"), "g: 1", "2 other classes: 3"]
+def test_several_labels_of_each_patch_have_a_panel_each(make_map, drawn):
+    one, three = (make_map([0, 1] * 3 * count, ("a", "b"), is_labels=True) for count in (1, 3))
+    assert drawn(three).shape[0] > 1.5 * drawn(one).shape[0]
+
+
+def test_each_class_of_the_legend_stands_beside_the_map(make_map, drawn):
+    pixels = drawn(make_map([0, 0, 0, 0, 1, 1], ("land", "water"), is_labels=True))
+    for name in CLASS_COLOURS[:2]:
+        swatch = (pixels == [int(name[i : i + 2], 16) for i in (1, 3, 5)]).all(axis=-1).nonzero()
+        assert len(swatch[0]) > 100
+        beside = pixels[swatch[0].min() : swatch[0].max(), swatch[1].max() + 1 :]
+        assert (beside.max(axis=-1) < 100).sum() > 50  # letters
+
+
+@pytest.mark.parametrize("label", ["", "a\nb", "word " * 1000, "W" * 1000])
+def test_any_label_is_drawn_on_a_picture_of_moderate_size(make_map, drawn, label):
+    assert max(drawn(make_map([0] * 6, (label,), is_labels=True)).shape) < 2500
+
+
+@pytest.mark.parametrize("text", ["дом", "δέλτα", "Größe", "ice, 2 µm"])
+def test_letters_of_names_are_in_the_font(make_map, drawn, text):
+    boxes = drawn(make_map([0] * 6, filename="\U000f0000" * len(text)))  # no font has this letter
+    title = drawn(make_map([0] * 6, filename=text))
+    height = 50
+    assert (title[:height] < 100).sum() > 100
+    assert (title[:height, : boxes.shape[1]] != boxes[:height, : title.shape[1]]).any()
+
+
+def test_the_scale_of_colours_has_round_values_at_their_heights(make_map, tmp_path, monkeypatch):
+    written = {}
+    write = ImageDraw.ImageDraw.text
+
+    def kept(draw, place, text, *arguments):
+        written[text] = place
+        write(draw, place, text, *arguments)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", kept)
+    draw_map(make_map([-3, 0, 0, 0, 0, 7]), GREY, tmp_path / "map.png")
+    heights = [written[text][1] for text in ("-2", "0", "2", "4", "6")]
+    np.testing.assert_allclose(np.diff(heights), np.diff(heights).mean(), atol=1)
+    pixels = np.asarray(Image.open(tmp_path / "map.png").convert("RGB")).astype(int)
+    bar = pixels[:, int(written["0"][0]) - 15]
+    middle = 0.72 * np.array(VIRIDIS_AT_30_PERCENT) + 0.28 * 255
+    np.testing.assert_allclose(bar[round(heights[1])], middle, atol=4)
+
+
+@pytest.mark.parametrize("values", [[-1e308, 1e308] * 3, [-5e-324, 0] * 3, [1e16, 1e16 + 2] * 3])
+def test_numbers_at_the_ends_of_floating_point_are_drawn(make_map, drawn, values):
+    assert drawn(make_map(values)).shape[1] < 2500
+
+
+def test_pixels_of_the_picture_are_those_of_the_image(make_map, drawn):
+    colours = np.random.default_rng(0).integers(30, 220, (20, 30, 3)).astype(np.uint8)
+    pixels = drawn(make_map([0] * 6), Thumbnail(colours, (20.0, 20.0)))
+    for colour in colours.reshape(-1, 3):
+        assert (pixels == colour).all(axis=-1).any()
+
+
+def test_what_a_thumbnail_shows_beyond_the_image_is_left_out(make_map, drawn):
+    wide = np.full((3, 4, 3), 128, np.uint8)
+    wide[:, 3:] = wide[2:] = (255, 0, 0)
+    assert share(drawn(make_map([0] * 6), Thumbnail(wide, (200.0, 200.0))), (255, 0, 0)) == 0

@@ -9,7 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
-    from matplotlib.patches import Patch
 
 COLUMNS = ("filename", "patches", "prediction", "smallest", "largest")
 # Okabe and Ito, Color Universal Design, 2008; grey for all further classes.
@@ -73,15 +72,16 @@ def class_colours(count: int) -> list[str]:
     return [CLASS_COLOURS[place] if place < len(CLASS_COLOURS) else OTHER_COLOUR for place in range(count)]
 
 
-def class_legend(names: Sequence[str], counts: np.ndarray) -> "list[Patch]":
-    """Return the entries of a legend: each class with its number of patches, and all grey ones as one."""
-    from matplotlib.patches import Patch
+def class_legend(names: Sequence[str], counts: np.ndarray) -> list[tuple[str, str]]:
+    """Return the entries of a legend as colours and texts: each class with its number of patches.
 
+    All grey ones are one entry.
+    """
     named = zip(CLASS_COLOURS, names, counts, strict=False)
-    entries = [Patch(color=colour, label=f"{name}: {count:,}") for colour, name, count in named]
+    entries = [(colour, f"{name}: {count:,}") for colour, name, count in named]
     others = counts[len(entries) :]
     if len(others):
-        entries.append(Patch(color=OTHER_COLOUR, label=f"{len(others)} other classes: {others.sum():,}"))
+        entries.append((OTHER_COLOUR, f"{len(others)} other classes: {others.sum():,}"))
     return entries
 
 
@@ -115,6 +115,7 @@ def _show(ax: "Axes", cells: np.ndarray, extent: tuple, **options: Any) -> "Axes
 
 def _draw_labels(cells: np.ndarray, extent: tuple[float, float, float, float], ax: "Axes") -> None:
     from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
 
     is_there = cells != None  # noqa: E711
     labels, codes, counts = np.unique(cells[is_there].astype(str), return_inverse=True, return_counts=True)
@@ -124,4 +125,5 @@ def _draw_labels(cells: np.ndarray, extent: tuple[float, float, float, float], a
     _show(ax, coded, extent, cmap=colours, vmin=-0.5, vmax=len(labels) - 0.5)
     # A dollar sign would start a formula.
     entries = class_legend([label.replace("$", r"\$") for label in labels], counts)
-    ax.legend(handles=entries, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False)
+    handles = [Patch(color=colour, label=text) for colour, text in entries]
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False)

@@ -1,32 +1,32 @@
 """The picture of a map: the image, and beside it what was predicted for each of its patches."""
 
 import os
-import textwrap
-from dataclasses import replace
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from bokeh.palettes import Viridis256
+from PIL import Image
 
-from quadrat.files.atomic import replacing
+from quadrat.files.atomic import replace_file
 from quadrat.images.thumbnail import Thumbnail
 from quadrat.results.display import class_colours, class_legend
 from quadrat.views.patch_map import PatchMap
-
-# Perceptually uniform, and safe for the colour-blind.
-SCALE = "viridis"
+from quadrat.views.sheet import INK, MARGIN, Sheet, wrapped
+from quadrat.views.ticks import round_ticks
 
 MOST_PANELS = 8  # of a prediction of more numbers, the numbers with the largest means are shown
 PANELS_A_ROW = 3
 COVER = 0.72  # how much the predictions hide of the image under them
-INK, PALE = "#222222", "#8a8a8a"
-PANEL_INCHES = 4.2
-DPI = 110
+PALE, HATCH = "#767676", (90, 90, 90)
+
+# Lengths in pixels. A panel is as wide as PANEL unless its image is tall; its heading is as wide as CELL.
+PANEL, THINNEST, CELL = 440, 16, 230
+LEFT, GAP = 64, 26
+BAR_WIDTH, BAR_HEIGHT = 18, 120
+LEGEND = 300
+TITLE_SIZE, HEADING_SIZE, TEXT_SIZE, TICK_SIZE = 18, 15, 14, 11
+
+# Opacity of the pixels across a hatch line, and of those up to the next.
+HATCH_LINE = np.array([1, 0.4, 0, 0, 0, 0, 0, 0.4])
 
 
 def draw_map(
@@ -51,22 +51,13 @@ def draw_map(
     results : path, optional
         The results folder that it is in; see `quadrat.files.atomic.replacing`.
     """
-    shown = panels(patch_map)
-    cols = min(PANELS_A_ROW, 1 + len(shown))
-    rows = -(-(1 + len(shown)) // cols)
-    figure = Figure(figsize=_size(patch_map, rows, cols), layout="constrained", dpi=DPI)
-    FigureCanvasAgg(figure)
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "text.parse_math": False}):
-        first, *others = figure.subplots(rows, cols, squeeze=False).flat
-        _picture(first, patch_map, thumbnail)
-        for panel in others[len(shown) :]:
-            panel.set_axis_off()
-        _predictions(figure, others[: len(shown)], patch_map, thumbnail)
-        figure.suptitle(_title(patch_map, len(shown)), fontsize=11, color=INK)
-        with replacing(path, results) as temporary:
-            figure.savefig(
-                temporary, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None}
-            )
+    places = panels(patch_map)
+    size = _panel_size(patch_map)
+    pictures = [_resized(thumbnail, patch_map, size)]
+    pictures += _predictions(patch_map, places, pictures[0])
+    names = ["prediction" if patch_map.is_labels else patch_map.names[place] for place in places]
+    headings = [thumbnail.problem or patch_map.size_text, *names]
+    replace_file(path, _laid_out(patch_map, pictures, headings), results)
 
 
 def panels(patch_map: PatchMap) -> list[int]:
@@ -79,10 +70,99 @@ def panels(patch_map: PatchMap) -> list[int]:
     return sorted(largest.tolist())
 
 
-def _size(patch_map: PatchMap, rows: int, cols: int) -> tuple[float, float]:
-    tall = np.clip(patch_map.height / patch_map.width, 0.25, 3)
-    width = PANEL_INCHES / max(1, tall / 1.4)
-    return cols * width + 0.9, rows * (width * tall + 0.35) + 0.7
+def legend(patch_map: PatchMap) -> list[tuple[str, str]]:
+    """Return the colours of classes, each with the text beside it."""
+    numbers = patch_map.values[np.isfinite(patch_map.values)].astype(int)
+    return class_legend(patch_map.names, np.bincount(numbers, minlength=len(patch_map.names)))
+
+
+def _panel_size(patch_map: PatchMap) -> tuple[int, int]:
+    """Return width and height; a very long image loses its proportions, so that both can be seen."""
+    tall = patch_map.height / patch_map.width
+    width = PANEL / max(1, tall / 1.4)
+    return max(THINNEST, round(width)), max(THINNEST, round(width * tall))
+
+
+def _resized(thumbnail: Thumbnail, patch_map: PatchMap, size: tuple[int, int]) -> Image.Image:
+    """Return the picture of the image alone: a thumbnail may reach past it."""
+    picture = Image.fromarray(thumbnail.pixels)
+    down, across = thumbnail.steps
+    right, bottom = min(picture.width, patch_map.width / across), min(picture.height, patch_map.height / down)
+    # Few pixels stay squares.
+    method = Image.Resampling.HAMMING if right > size[0] else Image.Resampling.BOX
+    return picture.resize(size, method, (0, 0, right, bottom))
+
+
+def _predictions(patch_map: PatchMap, places: list[int], picture: Image.Image) -> list[Image.Image]:
+    """Lay predictions over a pale picture, each where its patch is; a picture for each number."""
+    rows = _grid_index(patch_map.row_spans, picture.height, patch_map.height)
+    cols = _grid_index(patch_map.col_spans, picture.width, patch_map.width)
+
+    def spread(cells: np.ndarray) -> Image.Image:
+        """Return cells as a picture; the last row and column are shown where no patch is."""
+        return Image.fromarray(cells[rows][:, cols])
+
+    pale = _pale(picture)
+    bordered = np.pad(patch_map.skipped != "", ((0, 1), (0, 1)))
+    lines = HATCH_LINE[np.add.outer(np.arange(picture.height), np.arange(picture.width)) % len(HATCH_LINE)]
+    hatch = Image.fromarray((lines * 255 * np.asarray(spread(bordered))).astype(np.uint8))
+    pale.paste(HATCH, mask=hatch)
+    drawn = []
+    for place in places:
+        values = np.pad(patch_map.values[..., place], ((0, 1), (0, 1)), constant_values=np.nan)
+        is_shown = np.isfinite(values)
+        covered = Image.blend(pale, spread(_colours(patch_map, np.where(is_shown, values, 0))), COVER)
+        drawn.append(Image.composite(covered, pale, spread((is_shown * 255).astype(np.uint8))))
+    return drawn
+
+
+def _pale(picture: Image.Image) -> Image.Image:
+    """Return a light grey picture, on which colours stay distinct."""
+    return picture.convert("L").point([90 + level * 165 // 255 for level in range(256)]).convert("RGB")
+
+
+def _grid_index(spans: np.ndarray, pixels: int, length: int) -> np.ndarray:
+    """Return the grid row, or column, at the middle of each row of pixels of a picture; -1 where none is."""
+    at = (np.arange(pixels) + 0.5) * length / pixels
+    index = np.searchsorted(spans[:, 0], at, side="right") - 1
+    return np.where((index >= 0) & (at < spans[np.maximum(index, 0), 1]), index, -1)
+
+
+def _colours(patch_map: PatchMap, values: np.ndarray) -> np.ndarray:
+    """Return the colours of finite values, as (..., 3) uint8."""
+    if patch_map.is_labels:
+        return _rgb(class_colours(len(patch_map.names)))[values.astype(int)]
+    return _rgb(Viridis256)[np.interp(values, patch_map.limits, (0, 255.999)).astype(int)]
+
+
+def _rgb(colours: "list[str] | tuple[str, ...]") -> np.ndarray:
+    return np.frombuffer(bytes.fromhex("".join(colours).replace("#", "")), np.uint8).reshape(-1, 3)
+
+
+def _laid_out(patch_map: PatchMap, pictures: list[Image.Image], headings: list[str]) -> bytes:
+    """Return a PNG of the pictures under their headings, with a title and the meaning of colours."""
+    width, height = pictures[0].size
+    cell = max(width, CELL) + GAP
+    cols = min(PANELS_A_ROW, len(pictures))
+    rows = -(-len(pictures) // cols)
+    headings = [wrapped(text, HEADING_SIZE, cell - GAP) for text in headings]
+    above = max(text.count("\n") + 1 for text in headings) * (HEADING_SIZE + 4) + 8
+    pitch = above + height + GAP
+    sheet = Sheet(LEFT + cols * cell + 2 * LEGEND, rows * pitch + 2 * LEGEND)
+    title = wrapped(_title(patch_map, len(pictures) - 1), TITLE_SIZE, cols * cell)
+    top = round(sheet.text(LEFT, MARGIN, title, TITLE_SIZE)) + MARGIN + above
+    for place, (heading, picture) in enumerate(zip(headings, pictures, strict=True)):
+        row, col = divmod(place, cols)
+        x, y = LEFT + col * cell, top + row * pitch
+        sheet.text(x, y - 8, heading, HEADING_SIZE, "ld")
+        sheet.picture(picture, x, y)
+    _mark_pixels(sheet, patch_map, pictures[0].size, top)
+    if patch_map.is_labels:
+        _draw_legend(sheet, legend(patch_map), LEFT + cols * cell, top)
+    else:
+        length = max(BAR_HEIGHT, rows * pitch - above - GAP)
+        _draw_scale(sheet, patch_map.limits, LEFT + cols * cell, top, length)
+    return sheet.png()
 
 
 def _title(patch_map: PatchMap, shown: int) -> str:
@@ -91,90 +171,32 @@ def _title(patch_map: PatchMap, shown: int) -> str:
     return name if shown == count else f"{name}: {shown} of {count} numbers, those with the largest means"
 
 
-def _picture(axes: Axes, patch_map: PatchMap, thumbnail: Thumbnail) -> None:
-    axes.imshow(thumbnail.pixels, extent=_extent(thumbnail), interpolation="antialiased")
-    axes.set(xlim=(0, patch_map.width), ylim=(patch_map.height, 0))
-    axes.tick_params(colors=PALE, labelsize=7, length=2)
-    axes.locator_params(nbins=4)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.spines[:].set_visible(False)
-    title = textwrap.fill(thumbnail.problem, 50) or patch_map.size_text
-    axes.set_title(title, fontsize=10, color=INK)
+def _mark_pixels(sheet: Sheet, patch_map: PatchMap, size: tuple[int, int], top: int) -> None:
+    """Mark both sides of the first picture with round numbers of pixels."""
+    width, height = size
+    for at, text in round_ticks(0, patch_map.width, min(4, 1 + width // 90)).items():
+        x = LEFT + round(at / patch_map.width * (width - 1))
+        sheet.draw.line((x, top + height, x, top + height + 3), PALE)
+        sheet.text(x, top + height + 5, text, TICK_SIZE, "ma", PALE)
+    for at, text in round_ticks(0, patch_map.height, min(4, 1 + height // 45)).items():
+        y = top + round(at / patch_map.height * (height - 1))
+        sheet.draw.line((LEFT - 4, y, LEFT - 1, y), PALE)
+        sheet.text(LEFT - 7, y, text, TICK_SIZE, "rm", PALE)
 
 
-def _extent(thumbnail: Thumbnail) -> tuple[float, float, float, float]:
-    """Return left, right, bottom and top of a picture in level-0 pixels; it may reach past the image."""
-    height, width = thumbnail.pixels.shape[:2]
-    down, across = thumbnail.steps
-    return 0, width * across, height * down, 0
+def _draw_scale(sheet: Sheet, limits: tuple[float, float], x: int, y: int, length: int) -> None:
+    """Draw the scale of colours as they look over white."""
+    colours = (COVER * _rgb(Viridis256) + (1 - COVER) * 255).astype(np.uint8)
+    bar = Image.fromarray(colours[::-1, None])
+    sheet.picture(bar.resize((BAR_WIDTH, length), Image.Resampling.BOX), x, y)
+    for value, text in round_ticks(*limits, max(2, min(6, length // 50))).items():
+        at = y + round(np.interp(value, limits, (length - 1, 0)))
+        sheet.draw.line((x + BAR_WIDTH, at, x + BAR_WIDTH + 3, at), INK)
+        sheet.text(x + BAR_WIDTH + 8, at, text, TEXT_SIZE, "lm")
 
 
-def _pale(pixels: np.ndarray) -> np.ndarray:
-    """Return a light grey picture, on which colours stay distinct."""
-    grey = pixels @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
-    return np.repeat((90 + grey * 165 / 255)[..., None], 3, axis=2).astype(np.uint8)
-
-
-def _predictions(figure: Figure, axes: list[Axes], patch_map: PatchMap, thumbnail: Thumbnail) -> None:
-    """Draw the panels of the predictions, and what their colours mean."""
-    scale, pale = _scale(patch_map), _pale(thumbnail.pixels)
-    for panel, place in zip(axes, panels(patch_map), strict=True):
-        pixels = _laid_over(pale, patch_map, place, scale, thumbnail.steps)
-        _picture(panel, patch_map, replace(thumbnail, pixels=pixels))
-        _hatch(panel, patch_map)
-        panel.set(xticks=[], yticks=[])
-        panel.set_title("prediction" if patch_map.is_labels else patch_map.names[place], fontsize=10)
-    if patch_map.is_labels:
-        _legend(figure, patch_map)
-    else:
-        bar = figure.colorbar(scale, ax=axes, shrink=0.85, pad=0.02, aspect=28, alpha=COVER)
-        bar.outline.set_visible(False)
-
-
-def _scale(patch_map: PatchMap) -> ScalarMappable:
-    if patch_map.is_labels:
-        count = len(patch_map.names)
-        return ScalarMappable(Normalize(-0.5, count - 0.5), ListedColormap(class_colours(count)))
-    return ScalarMappable(Normalize(*patch_map.limits), SCALE)
-
-
-def _laid_over(
-    pale: np.ndarray, patch_map: PatchMap, place: int, scale: ScalarMappable, steps: tuple[float, float]
-) -> np.ndarray:
-    """Lay predictions over a picture, each where its patch is."""
-    rows = _grid_index(patch_map.row_spans, pale.shape[0], steps[0])
-    cols = _grid_index(patch_map.col_spans, pale.shape[1], steps[1])
-    colours = scale.to_rgba(patch_map.values[..., place], bytes=True)[..., :3]
-    is_shown = np.isfinite(patch_map.values[..., place])
-    cells = np.ix_(np.maximum(rows, 0), np.maximum(cols, 0))
-    is_covered = (rows >= 0)[:, None] & (cols >= 0) & is_shown[cells]
-    covered = COVER * colours[cells].astype(np.float32) + (1 - COVER) * pale
-    return np.where(is_covered[..., None], covered, pale).astype(np.uint8)
-
-
-def _grid_index(spans: np.ndarray, pixels: int, step: float) -> np.ndarray:
-    """Return the grid row, or column, at the middle of each row of pixels of a picture; -1 where none is."""
-    at = (np.arange(pixels) + 0.5) * step
-    index = np.searchsorted(spans[:, 0], at, side="right") - 1
-    return np.where((index >= 0) & (at < spans[np.maximum(index, 0), 1]), index, -1)
-
-
-def _hatch(axes: Axes, patch_map: PatchMap) -> None:
-    """Hatch skipped patches, neighbours of a row in one piece."""
-    rows, cols = patch_map.row_spans, patch_map.col_spans
-    is_skipped = np.pad(patch_map.skipped != "", ((0, 0), (1, 1)))
-    edges = np.diff(is_skipped.astype(np.int8), axis=1)
-    for (row, first), (_, last) in zip(np.argwhere(edges == 1), np.argwhere(edges == -1), strict=True):
-        left, right, (top, bottom) = cols[first, 0], cols[last - 1, 1], rows[row]
-        axes.add_patch(
-            Rectangle(
-                (left, top), right - left, bottom - top, fill=False, hatch="////", linewidth=0, color=PALE
-            )
-        )
-
-
-def _legend(figure: Figure, patch_map: PatchMap) -> None:
-    numbers = patch_map.values[np.isfinite(patch_map.values)].astype(int)
-    handles = class_legend(patch_map.names, np.bincount(numbers, minlength=len(patch_map.names)))
-    figure.legend(handles=handles, loc="outside right center", frameon=False, title="patches")
+def _draw_legend(sheet: Sheet, entries: list[tuple[str, str]], x: int, y: float) -> None:
+    y = sheet.text(x, y, "patches", TEXT_SIZE) + 10
+    for colour, text in entries:
+        sheet.draw.rectangle((x, y, x + 2 * TEXT_SIZE, y + TEXT_SIZE - 2), colour)
+        y = sheet.text(x + 2 * TEXT_SIZE + 9, y - 2, wrapped(text, TEXT_SIZE, LEGEND), TEXT_SIZE) + 8
