@@ -1,4 +1,4 @@
-"""Draw the maps and pages of some images; the last job also links all maps and pages, and writes the overview."""
+"""Draw maps and pages of some images; the last job also links all that exist, and writes the overview."""
 
 from typing import TYPE_CHECKING
 
