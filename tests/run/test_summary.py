@@ -176,3 +176,14 @@ def test_run_that_did_not_merge_is_not_shown_as_the_one_before(write_result, fin
     lines = summarise(plan_of(make_settings(), [before, waiting]), 5)
     assert lines[0].startswith("the results were not merged")
     assert "  not computed: b.tif" in lines
+
+
+def test_run_that_drew_no_maps_names_the_target_that_draws_them(write_result, make_settings):
+    paths = [write_result("a.tif", [1.0]), write_result("b.tif", [2.0])]
+    settings = make_settings()
+    merge_predictions(paths, [], settings.as_dict(), {}, lambda line: None)
+    plan = plan_of(settings, paths)
+    hint = "no maps of the 2 images that were predicted: `snakemake maps` draws them"
+    assert hint in summarise(plan, 1.0)
+    assert hint not in summarise(replace(plan, is_drawn=True), 1.0)
+    assert hint not in summarise(replace(plan, settings=make_settings(maps=False)), 1.0)
