@@ -23,6 +23,7 @@ FLAGS += ["--rerun-triggers", "mtime"]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 LIMIT_S = 4 * 3600
 SIDE = 600  # of images that are computed, in pixels
+DRAWN = ((1, 8), (100, SIDE), (1, 9216))  # number and side of images that are drawn
 NOTHING = "Nothing to be done"
 
 
@@ -39,6 +40,11 @@ def main() -> None:
             run_python(["-c", f"import workflow; workflow.make_images({options.computed}, {SIDE})"])
             print(f"# A run of {options.computed:,} images, {os.cpu_count()} cores\n", flush=True)
             all_computed(options.rounds)
+        for count, side in DRAWN:
+            with tempfile.TemporaryDirectory() as folder:
+                os.chdir(folder)
+                run_python(["-c", f"import workflow; workflow.make_images({count}, {side})"])
+                drawn(f"{count:,} of {side:,} x {side:,} px", options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         # In processes of their own: what this one holds would count as memory of those that it starts.
@@ -54,10 +60,10 @@ def main() -> None:
         print(f"at most {merging.memory_mb:.0f} MB; gathering of the bare workflow: {made_bare.wall_s:.1f} s")
 
 
-def quadrat() -> Ending:
+def quadrat(*arguments: str) -> Ending:
     command = [*SNAKEMAKE, "--snakefile", str(PROJECT / "Snakefile"), *FLAGS]
     profile = ["--workflow-profile", str(PROJECT / "profiles/default"), "--configfile", "config.yaml"]
-    return checked(run([*command, *profile], LIMIT_S))
+    return checked(run([*command, *profile, *arguments], LIMIT_S))
 
 
 def bare() -> Ending:
@@ -76,10 +82,11 @@ def make_images(count: int, side: int) -> None:
 
     os.mkdir("images")
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    tifffile.imwrite("image.tif", pixels, photometric="rgb")
+    layout = {"tile": (256, 256), "compression": "zlib"} if side > 1000 else {}
+    tifffile.imwrite("image.tif", pixels, photometric="rgb", **layout)
     for number in range(count):
         shutil.copyfile("image.tif", f"images/{number:06}.tif")
-    Path("config.yaml").write_text("images: images\nmaps: false\n")
+    Path("config.yaml").write_text("images: images\n")
 
 
 def make_bare() -> Ending:
@@ -131,6 +138,20 @@ def all_computed(rounds: int) -> None:
         print(f"- round: {ours.wall_s:.0f} s and {theirs.wall_s:.0f} s, ", end="")
         print(f"{ours.memory_mb:.0f} MB and {theirs.memory_mb:.0f} MB", flush=True)
     print(f"- all computed / bare workflow: wall {spread(walls)}, memory {spread(memories)}\n")
+
+
+def drawn(images: str, rounds: int) -> None:
+    """Compare the default, which draws few images, with runs that draw none and with the bare workflow."""
+    walls, over = [], []
+    for _ in range(rounds):
+        endings = [quadrat(), quadrat("--config", "maps=false", "results=undrawn"), bare()]
+        for made in ("results", "undrawn", "bare", ".snakemake"):
+            shutil.rmtree(made)
+        walls.append(endings[0].wall_s / endings[1].wall_s)
+        over.append([ours.wall_s - endings[2].wall_s for ours in endings[:2]])
+    ours, undrawn = (median(differences) for differences in zip(*over, strict=True))
+    print(f"- {images}, default / maps: false: wall {spread(walls)}; more than the bare workflow: ", end="")
+    print(f"{ours:.2f} s, and {undrawn:.2f} s without maps", flush=True)
 
 
 def check_dictionary() -> None:
