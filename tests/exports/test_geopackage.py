@@ -76,7 +76,7 @@ def test_no_warning_reaches_the_user(image_result, tmp_path):
 
 def test_without_pyogrio_one_line_says_how_to_get_it(image_result, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyogrio", None)
-    with pytest.raises(ConfigError, match=r"^geopackage: needs pyogrio .*: pip install pyogrio$"):
+    with pytest.raises(ConfigError, match=r"^geopackage needs pyogrio, .*; pip install pyogrio$"):
         geopackage.write(image_result(), tmp_path / "out.gpkg")
 
 

@@ -32,6 +32,6 @@ def test_an_export_that_cannot_be_is_one_line_and_exit_code_1(finished):
     assert run.predicted == 4
     lines = [line for line in run.output.splitlines() if line.startswith("quadrat: ")]
     assert lines == [
-        "quadrat: a.tif: predictions are labels, and WSInfer's columns hold probabilities: "
+        "quadrat: a.tif: predictions are labels, but WSInfer's columns contain probabilities; "
         "use snakemake qupath"
     ]

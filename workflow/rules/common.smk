@@ -23,7 +23,7 @@ def planned_image(wildcards):
 
 
 def planned_shards(wildcards):
-    """Return the shards that the image of a job is cut into, or None."""
+    """Return the shards of a job's image, or None."""
     return plan().shards.get(results.version_path(wildcards.key, wildcards.version))
 
 

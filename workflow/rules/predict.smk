@@ -1,9 +1,9 @@
 """Predict each image in a job of its own, or a large one in several whose shards are joined.
 
 Required: an image of the plan.
-Gives: results/versions/{key}.{version}.parquet, one row per patch; its footer contains what it was made from. Of
-an image that is larger than `shard_pixels` also results/shards/{key}.{version}.{first row}-{last row}.parquet, until
-it is in the dictionary.
+Makes: results/versions/{key}.{version}.parquet, one row per patch, with its inputs in the footer. An image that is
+larger than `shard_pixels` also gets results/shards/{key}.{version}.{first row}-{last row}.parquet, until it is in
+the dictionary.
 """
 
 

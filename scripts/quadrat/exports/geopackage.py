@@ -36,11 +36,13 @@ def write(result: Result, path: Path) -> None:
     try:
         from pyogrio import write_arrow
     except ImportError as error:
-        raise ConfigError(f"geopackage: needs pyogrio ({error}): pip install pyogrio") from error
+        raise ConfigError(
+            f"geopackage needs pyogrio, which cannot be imported ({error}); pip install pyogrio"
+        ) from error
     if len(result.value_names) > MOST_VALUES:
         raise ResultsError(
-            f"{result.filename}: a prediction has {len(result.value_names):,} values, and a GeoPackage holds "
-            f"at most {MOST_VALUES:,} columns of them: use snakemake geoparquet"
+            f"{result.filename}: a prediction has {len(result.value_names):,} values, but a GeoPackage has "
+            f"at most {MOST_VALUES:,} columns for them; use snakemake geoparquet"
         )
     batches = _with_columns(result)
     first = next(batches)

@@ -42,7 +42,7 @@ def write(result: Result, path: Path) -> None:
     names = result.value_names
     if len(names) > MOST_BANDS:
         raise ResultsError(
-            f"{result.filename}: a prediction has {len(names):,} values, but a GeoTIFF holds at most "
+            f"{result.filename}: a prediction has {len(names):,} values, but a GeoTIFF has at most "
             f"{MOST_BANDS:,} bands; use snakemake geoparquet"
         )
     ground = Ground.of(result.image)
@@ -74,7 +74,7 @@ def write(result: Result, path: Path) -> None:
 
 
 def _storage(result: Result) -> tuple[str, Any]:
-    """Return the dtype of the raster and its nodata value, which stands for skipped patches."""
+    """Return the dtype of the raster, and its nodata value, which marks skipped patches."""
     if result.is_text:
         return np.min_scalar_type(len(result.labels)).name, NO_LABEL
     if pa.types.is_boolean(result.value_type):

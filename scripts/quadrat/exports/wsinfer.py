@@ -1,4 +1,4 @@
-"""CSV in WSInfer's columns, for what was built around its outputs."""
+"""CSV in WSInfer's columns, for programs that read its outputs."""
 
 import csv
 from pathlib import Path
@@ -29,7 +29,7 @@ def write(result: Result, path: Path) -> None:
     """
     if result.is_text:
         raise ResultsError(
-            f"{result.filename}: predictions are labels, and WSInfer's columns hold probabilities: "
+            f"{result.filename}: predictions are labels, but WSInfer's columns contain probabilities; "
             "use snakemake qupath"
         )
     with path.open("w", encoding="utf-8", newline="") as file:
