@@ -91,7 +91,7 @@ def turn_of(crs: CRS) -> float:
 
 
 def unrolled(polygons: np.ndarray, turn: float) -> np.ndarray:
-    """Return polygons, with those that cross the antimeridian in one piece.
+    """Return polygons; a polygon that crosses the antimeridian becomes one piece.
 
     Parameters
     ----------

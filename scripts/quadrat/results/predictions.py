@@ -182,7 +182,7 @@ class Predictions(Mapping[str, list]):
         return {filename: self[filename] for filename in self}
 
     def arrays(self) -> Iterator[np.ndarray]:
-        """Yield all predictions except those of skipped patches, as arrays of some images that share a shape.
+        """Yield all predictions of patches that are not skipped, as arrays of some images that share a shape.
 
         Yields
         ------
