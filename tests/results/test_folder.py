@@ -104,7 +104,7 @@ def test_paths_are_text_beneath_the_folder_as_it_was_given():
 def test_broken_record_of_the_merge_is_refused_with_what_to_do(results):
     os.makedirs(os.path.dirname(results.merged))
     Path(results.merged).write_bytes(b'{"state"')
-    with pytest.raises(ResultsError, match=r"merged\.json: .*; delete the file and run again"):
+    with pytest.raises(ResultsError, match=r"merged\.json: .*; delete it and run again"):
         results.read_merged()
 
 

@@ -66,14 +66,14 @@ def export_results(
     missing = {
         name: replace(result, labels=known) for name, result in wanted.items() if name not in record.held
     }
-    _write(form, missing, record)
+    _write_files(form, missing, record)
     log(
         f"{record.folder}: {len(missing):,} written, {len(wanted) - len(missing):,} unchanged, "
         f"{removed:,} removed"
     )
 
 
-def _write(form: str, missing: dict[str, Result], record: "_Record") -> None:
+def _write_files(form: str, missing: dict[str, Result], record: "_Record") -> None:
     """Write exports; what was written before an error is not written again."""
     write = importlib.import_module(f"quadrat.exports.{form}").write
     try:

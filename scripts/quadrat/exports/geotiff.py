@@ -68,7 +68,7 @@ def write(result: Result, path: Path) -> None:
                 raster.update_tags(band, **{f"CLASS_{n + 1}": label for n, label in enumerate(result.labels)})
         for batch in result.batches():
             codes = _coded(batch, result).astype(dtype).reshape(len(batch.rows), len(names))
-            for row, run in _runs(batch.rows):
+            for row, run in _grid_rows(batch.rows):
                 window = Window(batch.cols[run.start], row, run.stop - run.start, 1)
                 raster.write(codes[run].T[:, None, :], window=window)
 
@@ -96,7 +96,7 @@ def _coded(batch: PredictionBatch, result: Result) -> np.ndarray:
     return batch.values
 
 
-def _runs(rows: np.ndarray) -> Iterator[tuple[int, slice]]:
+def _grid_rows(rows: np.ndarray) -> Iterator[tuple[int, slice]]:
     """Yield each grid row of a batch with where it is."""
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):

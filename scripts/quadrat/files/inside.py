@@ -54,7 +54,7 @@ def open_folder(folder: str | os.PathLike, results: str | os.PathLike, make: boo
             if make:
                 with suppress(FileExistsError):
                     os.mkdir(name, dir_fd=opened)
-            inner = _open(name, place, _FOLDER, opened, "a folder")
+            inner = _open_entry(name, place, _FOLDER, opened, "a folder")
             os.close(opened)
             opened = inner
         yield opened
@@ -101,7 +101,7 @@ def open_file(
     with open_parent(path, results, make) as (folder, name):
         # A pipe would wait until its other end is opened.
         flags |= os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-        return _open(name, os.fspath(path), flags, folder, "a file")
+        return _open_entry(name, os.fspath(path), flags, folder, "a file")
 
 
 def remove(path: str | os.PathLike, results: str | os.PathLike) -> None:
@@ -148,7 +148,7 @@ def _walk(path: str, opened: int) -> Iterator[tuple[str, int, list[os.DirEntry]]
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             try:
-                inner = _open(entry.name, f"{path}/{entry.name}", _FOLDER, opened, "a folder")
+                inner = _open_entry(entry.name, f"{path}/{entry.name}", _FOLDER, opened, "a folder")
             except (FileNotFoundError, PermissionError):
                 continue  # it was removed just now, or this user may not open it
             try:
@@ -192,7 +192,7 @@ def _names_below(path: str, results: str) -> list[str]:
     return names
 
 
-def _open(name: str, path: str, flags: int, folder: int, expected: str) -> int:
+def _open_entry(name: str, path: str, flags: int, folder: int, expected: str) -> int:
     """Open an entry of a folder, unless it is a link or of another kind than expected."""
     try:
         opened = os.open(name, flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)

@@ -85,10 +85,10 @@ def find_sources(path: str) -> Sources:
     Sources
         The sources that exist, also of a broken image, which may be whole after a change of its sources.
     """
-    return _in_folder(path) if path.lower().endswith(MRXS_ENDING) else _of_vrt(path)
+    return _mrxs_files(path) if path.lower().endswith(MRXS_ENDING) else _of_vrt(path)
 
 
-def _in_folder(path: str) -> Sources:
+def _mrxs_files(path: str) -> Sources:
     """Find the files of an MRXS slide: all files in the folder with its name without the ending."""
     folder = path[: -len(MRXS_ENDING)]
     try:

@@ -122,7 +122,7 @@ class _Squares:
     def __init__(self, slide: openslide.OpenSlide, level: int, channels: tuple[int, ...], tile_bytes: int):
         self._slide, self._level, self._picked = slide, level, as_slice(channels)
         width, height = slide.level_dimensions[level]
-        self.rows, self.cols = _spans(height), _spans(width)
+        self.rows, self.cols = _square_spans(height), _square_spans(width)
         self.planes: tuple[tuple[int, ...], ...] = (tuple(range(len(channels))),)
         # A stored tile, OpenSlide's pixels, Pillow's copy of them, and the RGB that is made of them.
         self.decode_bytes = tile_bytes + SQUARE * SQUARE * (2 * RGBA_BYTES + RGB)
@@ -178,7 +178,7 @@ def _mrxs_tile(slide: openslide.OpenSlide) -> int:
     return max(sides, default=0) ** 2
 
 
-def _spans(length: int) -> Spans:
+def _square_spans(length: int) -> Spans:
     starts = tuple(range(0, length, SQUARE))
     return Spans(starts, (*starts[1:], length))
 
@@ -191,7 +191,7 @@ def _openslide_errors(doing: str) -> Iterator[None]:
         raise ImageError(f"{doing}: {str(error).splitlines()[0]}") from error
 
 
-def _regions(slide: openslide.OpenSlide) -> tuple[Window, ...]:
+def _scanned_areas(slide: openslide.OpenSlide) -> tuple[Window, ...]:
     found: list[Window] = []
     while window := _window(slide, f"openslide.region[{len(found)}]."):
         found.append(window)
@@ -221,7 +221,7 @@ def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str
         full_size=slide.dimensions[::-1],
         mpp=(float(mpp[0]), float(mpp[1])) if all(mpp) else None,
         bounds=bounds,
-        scanned=_regions(slide) or ((bounds,) if bounds else ()),
+        scanned=_scanned_areas(slide) or ((bounds,) if bounds else ()),
         decoders={"openslide": openslide.__library_version__, "openslide-python": openslide.__version__},
         notes=(f"what was not scanned is {background}",),
     )

@@ -178,7 +178,7 @@ def write_predictions(
         rows.finish()
         thumbnail.save()
         return {
-            "image": _described(info),
+            "image": _image_footer(info),
             "grid": {
                 "patch_size": grid.patch_size,
                 "stride": grid.stride,
@@ -207,7 +207,7 @@ def _predict(predictor: Predictor, batch: PatchBatch) -> np.ndarray:
         raise PredictorError(f"{where}: {error}") from error
 
 
-def _described(info: ImageInfo) -> dict[str, Any]:
+def _image_footer(info: ImageInfo) -> dict[str, Any]:
     return {
         "format": info.format,
         "height": info.height,

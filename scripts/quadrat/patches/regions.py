@@ -104,7 +104,7 @@ def _in_pixels(regions: dict[str, Any]) -> np.ndarray:
         found = ""
     except OSError as error:
         raise ImageError(f"its regions {os.path.basename(path)} cannot be read: {error.strerror}") from error
-    _refuse_changed(regions, found)
+    _refuse_changed_regions(regions, found)
     try:
         return _polygons(np.array(parse_geojson(content).geometries, object))
     except ImageError as error:
@@ -133,7 +133,7 @@ def _on_earth(
             raise MissingReaderError(f"its regions {name} {error}", error.hint) from error
         # Planning could read it.
         raise FileChangedError(f"{regions['path']}: {error}; run again") from error
-    _refuse_changed(regions, vectors.hash)
+    _refuse_changed_regions(regions, vectors.hash)
     assert vectors.crs is not None, "planning refuses a file without one"
     # PROJ would search disks and servers for any other text.
     code = re.fullmatch(r"(\w+):(\w+)", vectors.crs)
@@ -155,6 +155,6 @@ def _on_earth(
     return unrolled(polygons, turn) if turn else polygons, placed(), turn
 
 
-def _refuse_changed(regions: dict[str, Any], found: str) -> None:
+def _refuse_changed_regions(regions: dict[str, Any], found: str) -> None:
     if found != regions["hash"]:
         raise FileChangedError(f"{regions['path']} was changed during the run; run again")

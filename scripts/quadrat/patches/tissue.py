@@ -51,10 +51,10 @@ def tissue_shares(image: Image, grid: PatchGrid, downsample: tuple[float, float]
         3 * coarse.height * coarse.width, image.memory_mb, f"level {coarse.level}, on which tissue is found,"
     )
     saturations = _read_saturations(reader)
-    is_scanned = _is_scanned(coarse)
+    is_scanned = _scanned_pixels(coarse)
     is_tissue = is_scanned & (saturations > otsu_threshold(saturations[is_scanned]))
     scales = [here / there for here, there in zip(downsample, coarse.downsample, strict=True)]
-    return _shares(is_tissue, grid, scales)
+    return _patch_shares(is_tissue, grid, scales)
 
 
 def _read_saturations(reader: Reader) -> np.ndarray:
@@ -65,7 +65,7 @@ def _read_saturations(reader: Reader) -> np.ndarray:
     return np.concatenate([saturation(block[..., :3]) for block in blocks])
 
 
-def _is_scanned(info: ImageInfo) -> np.ndarray:
+def _scanned_pixels(info: ImageInfo) -> np.ndarray:
     """Return the scanned pixels of a level, as (height, width) bool array."""
     is_scanned = np.full((info.height, info.width), not info.scanned)
     down, across = (1 / size for size in info.downsample)
@@ -119,7 +119,7 @@ def otsu_threshold(values: np.ndarray) -> int:
     return int(np.argmax(between))
 
 
-def _shares(is_tissue: np.ndarray, grid: PatchGrid, scales: list[float]) -> np.ndarray:
+def _patch_shares(is_tissue: np.ndarray, grid: PatchGrid, scales: list[float]) -> np.ndarray:
     """Return the share of each patch; `scales` are the sizes of the grid's pixels in pixels of the level."""
     down, across = scales
     shares = [

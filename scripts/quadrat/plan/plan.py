@@ -28,7 +28,7 @@ from quadrat.results.tables import PlannedImage, read_manifest, write_manifest
 from quadrat.settings import Settings
 
 # Earlier versions did not write whether images are drawn.
-_WRITTEN = {"state": str, "recipe": dict, "predictor_files": {str: [int]}, "is_drawn": (bool, ...)}
+_PLAN_FORM = {"state": str, "recipe": dict, "predictor_files": {str: [int]}, "is_drawn": (bool, ...)}
 
 # With `maps: auto`, a run that predicts more images draws none.
 MOST_DRAWN = 100
@@ -186,7 +186,7 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     for line in _announcement(plan, merged, vanished):
         announce(line)
     if merged.get("state") != plan.state or plan.missing or not _is_written(plan, folder):
-        _write(plan, folder)
+        _write_plan(plan, folder)
     return plan
 
 
@@ -217,7 +217,7 @@ def remove_other_mark(plan: Plan) -> None:
 def read_plan(settings: Settings) -> Plan:
     """Read the plan of the main process, in a job with its own process."""
     folder = ResultsFolder(settings.results)
-    written = read_record(folder.plan, _WRITTEN)
+    written = read_record(folder.plan, _PLAN_FORM)
     images = read_manifest(folder.manifest)
     shards = read_shard_plan(folder.shard_plan).shards
     recipe, files, is_drawn = written["recipe"], written["predictor_files"], written.get("is_drawn", False)
@@ -257,10 +257,10 @@ def _is_written(plan: Plan, folder: ResultsFolder) -> bool:
     """Return whether all files exist and this was also the last plan, which need not have been merged."""
     if not all(map(os.path.exists, [folder.manifest, folder.plan, *folder.merged_files()])):
         return False
-    return read_record(folder.plan, _WRITTEN)["state"] == plan.state
+    return read_record(folder.plan, _PLAN_FORM)["state"] == plan.state
 
 
-def _write(plan: Plan, folder: ResultsFolder) -> None:
+def _write_plan(plan: Plan, folder: ResultsFolder) -> None:
     content = {
         "state": plan.state,
         "recipe": plan.recipe,

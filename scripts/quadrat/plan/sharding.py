@@ -23,7 +23,7 @@ from quadrat.settings import ReadSettings, Settings
 PIXELS_PER_BYTE = 1032
 
 _SHAPE = {"looked_at": list, "height": SIZE, "width": SIZE, "seek_height": SIZE}
-_WRITTEN = {"shards": {str: {"paths": [str], "files": {str: [int]}}}, "shapes": {str: _SHAPE}}
+_SHARDS_FORM = {"shards": {str: {"paths": [str], "files": {str: [int]}}}, "shapes": {str: _SHAPE}}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_shard_plan(path: str) -> ShardPlan:
         If quadrat did not write the file.
     """
     try:
-        written = read_record(path, _WRITTEN)
+        written = read_record(path, _SHARDS_FORM)
     except FileNotFoundError:
         return ShardPlan()
     return ShardPlan(
@@ -132,7 +132,7 @@ def plan_shards(
     shards = {}
     for image in large:
         if shard_pixels and (shape := shapes[image.filename]):
-            shards[results[image.filename]] = _cut(
+            shards[results[image.filename]] = _shards_of(
                 image, files[image.filename], shape, settings, shard_pixels
             )
     planned = ShardPlan(
@@ -213,7 +213,7 @@ def _shapes(
     return shapes
 
 
-def _cut(
+def _shards_of(
     image: PlannedImage,
     files: dict[str, os.stat_result],
     shape: Shape,

@@ -48,7 +48,7 @@ class InputAxes:
         PredictorError
             If the model takes another size than the one given.
         """
-        layout = layout or _layout(axes)
+        layout = layout or _axis_order(axes)
         channel, y, x = (1, 2, 3) if layout == "NCHW" else (3, 1, 2)
         height, width = axes[y] or input_size, axes[x] or input_size
         if input_size and (height, width) != (input_size, input_size):
@@ -59,7 +59,7 @@ class InputAxes:
         return cls(layout, axes[0], axes[channel], (height, width) if height and width else None)
 
 
-def _layout(axes: tuple[int | None, ...]) -> str:
+def _axis_order(axes: tuple[int | None, ...]) -> str:
     """Return the order that puts the channels on the fixed or shorter axis of the second and the last."""
     _, second, third, last = axes
     if second is None:

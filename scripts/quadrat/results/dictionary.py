@@ -162,7 +162,7 @@ class _JsonDictionary:
         predictions = nested(table["prediction"], result.shape)
         values = flat_values(table["prediction"])
         if pa.types.is_floating(values.type) and not pc.all(pc.is_finite(values)).as_py():
-            predictions = _named(predictions)
+            predictions = _without_nan(predictions)
         self._file.write(self._separator + orjson.dumps(result.filename) + b": " + orjson.dumps(predictions))
         self._separator = b",\n"
 
@@ -174,10 +174,10 @@ class _JsonDictionary:
         self._file.close()
 
 
-def _named(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     """Replace NaN and infinities by strings, since JSON has no such numbers."""
     if isinstance(value, list):
-        return [_named(item) for item in value]
+        return [_without_nan(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value
@@ -204,7 +204,7 @@ def _common_type(results: list[Result]) -> pa.DataType:
         if first is None:
             common, first = result.prediction_type, result
         elif result.prediction_type != common:
-            joined = _joined(common, result.prediction_type)
+            joined = _common_kind(common, result.prediction_type)
             if joined is None:
                 raise ResultsError(
                     f"predictions of {first.filename} are {common}, but {result.filename} has "
@@ -215,9 +215,9 @@ def _common_type(results: list[Result]) -> pa.DataType:
     return common
 
 
-def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+def _common_kind(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if pa.types.is_nested(one) and pa.types.is_nested(other):
-        value = _joined(one.value_type, other.value_type)
+        value = _common_kind(one.value_type, other.value_type)
         return value and pa.list_(value)
     if one == other:
         return one

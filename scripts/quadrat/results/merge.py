@@ -89,7 +89,7 @@ def merge_predictions(
             # A failure that may pass is removed once it is in the table, so that the next run tries again.
             with writing(result.path):
                 remove(result.path, folder.path)
-    merged = state([_row(result, columns) for result in results], settings["json_max_values"])
+    merged = state([_state_row(result, columns) for result in results], settings["json_max_values"])
     record = {
         "state": merged,
         "recipe": recipe,
@@ -109,7 +109,7 @@ def _is_good(shard: str) -> bool:
         return False
 
 
-def _row(result: Result, columns: dict[str, dict[str, str]]) -> StateRow:
+def _state_row(result: Result, columns: dict[str, dict[str, str]]) -> StateRow:
     version = split_version_path(result.path)[1] if result.path else ""
     problem = "" if result.path else result.failure["message"]
     return StateRow(result.filename, version, problem, columns.get(result.filename, {}))

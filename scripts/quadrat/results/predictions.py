@@ -31,7 +31,7 @@ _PLACE = {
     "grid": (..., GRID),
     "downsample": (..., [float, float]),
 }
-_FOOTER = {"images": {str: _PLACE}}
+_DICTIONARY_FOOTER = {"images": {str: _PLACE}}
 
 
 def open_predictions(path: str | Path) -> "Predictions":
@@ -83,7 +83,7 @@ class Predictions(Mapping[str, list]):
         self._path = path / "predictions.parquet" if path.is_dir() else path
         try:
             self._file = pq.ParquetFile(self._path)
-            images = parse_footer(self._file.metadata.metadata[FOOTER_KEY], _FOOTER)["images"]
+            images = parse_footer(self._file.metadata.metadata[FOOTER_KEY], _DICTIONARY_FOOTER)["images"]
             self._places = {filename: _Place(**image) for filename, image in images.items()}
         except FileNotFoundError:
             raise ResultsError(f"{self._path}: no such file; run the workflow to its end first") from None
@@ -200,12 +200,14 @@ class Predictions(Mapping[str, list]):
         place, shape = self._places[filename], self._shape(filename)
         kind = value_type(self._file.schema_arrow.field("prediction").type)
         if pa.types.is_string(kind):
-            return Line(filename, place.rows, _named("label", shape), None, None)
+            return Line(filename, place.rows, _kind_and_shape("label", shape), None, None)
         column = self._read(filename, ["prediction"])["prediction"]
         values = flat_values(column).to_numpy(zero_copy_only=False)
         values = values[values == values]  # NaN is not
         ends = (values.min().item(), values.max().item()) if values.size else (None, None)
-        return Line(filename, place.rows, _named(np.dtype(kind.to_pandas_dtype()).name, shape), *ends)
+        return Line(
+            filename, place.rows, _kind_and_shape(np.dtype(kind.to_pandas_dtype()).name, shape), *ends
+        )
 
     def _shape(self, filename: str) -> tuple[int, ...]:
         return tuple(self._places[filename].prediction_shape)
@@ -240,5 +242,5 @@ class Predictions(Mapping[str, list]):
         return last[1]
 
 
-def _named(kind: str, shape: tuple[int, ...]) -> str:
+def _kind_and_shape(kind: str, shape: tuple[int, ...]) -> str:
     return f"{kind}, {' x '.join(map(str, shape))}" if shape else kind

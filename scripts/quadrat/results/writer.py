@@ -82,12 +82,13 @@ class PredictionWriter:
         _require_storable(predictions)
         if self._like is None:
             self._like = predictions[:0]
-        joined = _joined(self._like, predictions)
+        joined = _common_array(self._like, predictions)
         if joined is None:
             row, col, _ = positions[(reasons or [None]).index(None)]
             raise PredictorError(
-                f"patch row {row}, col {col}: the prediction is {_described(predictions)}, "
-                f"but earlier ones are {_described(self._like)}; return one type and shape for all patches"
+                f"patch row {row}, col {col}: the prediction is {_type_and_shape(predictions)}, "
+                f"but earlier ones are {_type_and_shape(self._like)}; "
+                "return one type and shape for all patches"
             )
         if predictions.dtype.kind != "U":
             self._dtypes[predictions.dtype.name] = None
@@ -170,7 +171,7 @@ class PredictionWriter:
 def _require_storable(predictions: np.ndarray) -> None:
     if predictions.dtype.kind not in "biufU" or 0 in predictions.shape[1:]:
         raise PredictorError(
-            f"predictions are {_described(predictions)}; "
+            f"predictions are {_type_and_shape(predictions)}; "
             "return numbers, booleans or strings, or arrays of them"
         )
 
@@ -245,8 +246,8 @@ def _array(values: np.ndarray) -> pa.Array:
     return pa.array(values)
 
 
-def _joined(first: np.ndarray, other: np.ndarray) -> np.ndarray | None:
-    """Return an empty array of what both arrays of predictions can be stored as; None where they cannot.
+def _common_array(first: "np.ndarray", other: "np.ndarray") -> "np.ndarray | None":
+    """Return an empty array of a type that fits both arrays of predictions; None if no type does.
 
     User code may return 0 for one patch and 0.5 for the next.
     """
@@ -261,7 +262,7 @@ def _joined(first: np.ndarray, other: np.ndarray) -> np.ndarray | None:
     return first.astype(np.promote_types(first.dtype, other.dtype))
 
 
-def _described(predictions: np.ndarray) -> str:
+def _type_and_shape(predictions: "np.ndarray") -> str:
     name = "text" if predictions.dtype.kind == "U" else str(predictions.dtype)
     shape = predictions.shape[1:]
     return f"{name} of shape {shape}" if shape else name

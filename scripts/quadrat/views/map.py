@@ -168,7 +168,7 @@ def _laid_out(patch_map: PatchMap, pictures: list[Image.Image], headings: list[s
 def _title(patch_map: PatchMap, shown: int) -> str:
     name = patch_map.name if len(patch_map.name) <= 90 else f"…{patch_map.name[-89:]}"
     count = patch_map.values.shape[2]
-    return name if shown == count else f"{name}: {shown} of {count} numbers, those with the largest means"
+    return name if shown == count else f"{name}: the {shown} of {count} numbers with the largest means"
 
 
 def _mark_pixels(sheet: Sheet, patch_map: PatchMap, size: tuple[int, int], top: int) -> None:

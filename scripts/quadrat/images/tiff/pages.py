@@ -235,7 +235,7 @@ def level_of(image: TiffImagePages, level: int) -> TiffLevel:
     check_level(level, len(stored))
     chosen = stored[level]
     # One page may describe all planes, which are stored one after the other.
-    page = _checked(_page_of(chosen, 0 if chosen.dataoffset is not None else start, image.tif))
+    page = _decodable(_page_of(chosen, 0 if chosen.dataoffset is not None else start, image.tif))
     page.init_decode()  # it reads tags, and must not first run on several threads
     pages, channel_notes = _channel_pages(chosen, image.planes, page, start)
     indexes = tuple(one for shift, source in pages for one in segment_indexes(source, page, shift))
@@ -356,7 +356,7 @@ def _start_of(planes: Planes, page: TiffPage, plane: dict[str, int] | None) -> t
     return start, notes
 
 
-def _checked(page: TiffPage) -> TiffPage:
+def _decodable(page: TiffPage) -> TiffPage:
     """Return a page if it can be decoded, without a predictor that its codec does not have."""
     check_tags(page)
     if page.samplesperpixel < 1:
@@ -391,7 +391,7 @@ def _checked(page: TiffPage) -> TiffPage:
     return page
 
 
-def _layout(page: TiffPage) -> tuple:
+def _decoding(page: TiffPage) -> tuple:
     """Return the properties that pages must share to be decoded alike."""
     segment = page.rowsperstrip, page.tilelength, page.tilewidth, page.fillorder
     return page.shaped, page.dtype, page.bitspersample, page.compression, page.predictor, *segment
@@ -424,7 +424,7 @@ def _channel_pages(
     pages = [one for one in found if one is not None and one.parent is page.parent]
     if len(pages) < len(found):
         raise ImageError("some of its channels are missing or in other files")
-    stored = (_checked(one.aspage()) for one in pages[1:] if not one.is_virtual)
-    if any(_layout(one) != _layout(page) for one in stored):
+    stored = (_decodable(one.aspage()) for one in pages[1:] if not one.is_virtual)
+    if any(_decoding(one) != _decoding(page) for one in stored):
         raise ImageError("its channels differ in size, type or compression; equal ones are expected")
     return [(0, one) for one in pages], notes
