@@ -288,7 +288,7 @@ def test_image_that_takes_more_memory_than_its_job_may_is_recorded_with_what_to_
     assert python(RECORDED, repr(task), log, "last").returncode == 0
     failure = read_footer(task.output)[0]["failure"]
     assert failure["kind"] == "memory"
-    assert failure["message"].endswith(" MB of memory; its job may use 600 MB (mem_mb)")
+    assert failure["message"].endswith(" MB of memory, but may use 600 MB (mem_mb)")
     assert failure["hint"] == "give the job more memory: --set-resources predict_image:mem_mb=1200"
 
 
