@@ -82,8 +82,9 @@ def make_images(count: int, side: int) -> None:
 
     os.mkdir("images")
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    layout = {"tile": (256, 256), "compression": "zlib"} if side > 1000 else {}
-    tifffile.imwrite("image.tif", pixels, photometric="rgb", **layout)
+    tile = (256, 256) if side > 1000 else None
+    compression = "zlib" if side > 1000 else None
+    tifffile.imwrite("image.tif", pixels, photometric="rgb", tile=tile, compression=compression)
     for number in range(count):
         shutil.copyfile("image.tif", f"images/{number:06}.tif")
     Path("config.yaml").write_text("images: images\n")

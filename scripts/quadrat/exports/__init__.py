@@ -61,26 +61,27 @@ def export_results(
     ok = [result for result in found if result.status == "ok"]
     known = tuple(labels or _found_labels(ok))
     wanted = {f"{plain_name(result.filename)}{FORMATS[form]}": result for result in ok}
+    marks = {name: _mark(result, known) for name, result in wanted.items()}
     record = _Record(form, results)
-    removed = record.keep_only({name: _mark(result, known) for name, result in wanted.items()})
+    removed = record.keep_only(marks)
     missing = {
         name: replace(result, labels=known) for name, result in wanted.items() if name not in record.held
     }
-    _write_files(form, missing, record)
+    _write_files(form, missing, marks, record)
     log(
         f"{record.folder}: {len(missing):,} written, {len(wanted) - len(missing):,} unchanged, "
         f"{removed:,} removed"
     )
 
 
-def _write_files(form: str, missing: dict[str, Result], record: "_Record") -> None:
+def _write_files(form: str, missing: dict[str, Result], marks: dict[str, str], record: "_Record") -> None:
     """Write exports; what was written before an error is not written again."""
     write = importlib.import_module(f"quadrat.exports.{form}").write
     try:
         for name, result in missing.items():
             with replacing(f"{record.folder}/{name}", record.results) as temporary:
                 write(result, temporary)
-            record.add(name)
+            record.held[name] = marks[name]
     finally:
         record.save()
 
@@ -103,7 +104,6 @@ class _Record:
         self.results = results
         self.folder = f"{results}/{form}"
         self._path = Path(ResultsFolder(results).exported, f"{form}.json")
-        self._marks: dict[str, str] = {}
         try:
             self.held: dict[str, str] = read_record(self._path, {str: str})
         except FileNotFoundError:
@@ -118,7 +118,6 @@ class _Record:
     def keep_only(self, marks: dict[str, str]) -> int:
         """Keep the entries of files that exist with their mark; remove files without one, and count them."""
         gone = [name for name in self.held if name not in marks]
-        self._marks = marks
         self.held = {
             name: mark
             for name, mark in self.held.items()
@@ -129,10 +128,6 @@ class _Record:
             with writing(f"{self.folder}/{name}"), suppress(FileNotFoundError):
                 remove(f"{self.folder}/{name}", self.results)
         return len(gone)
-
-    def add(self, name: str) -> None:
-        """Hold a file that was written."""
-        self.held[name] = self._marks[name]
 
     def save(self) -> None:
         """Write the record."""

@@ -36,7 +36,7 @@ def encode(filename: str) -> str:
 
 
 def _encode_component(component: str) -> str:
-    quoted = quote(component.encode("utf-8", "surrogateescape"), safe="").replace("~", "%7E")
+    quoted = quote(component.encode("utf-8", "surrogateescape"), safe="").replace("~", "%7E")  # it keeps ~
     # The plus sign marks an escape, and not the percent sign: Slurm replaces such as %20a in the paths of
     # logs (sbatch(1), "filename pattern").
     encoded = quoted.replace("%", "+")

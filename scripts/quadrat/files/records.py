@@ -45,7 +45,7 @@ def read_record(path: str | os.PathLike, shape: Any) -> Any:
         ) from error
 
 
-def parse_footer(text: str | bytes, shape: Any) -> Any:
+def parse_footer(text: str | bytes, *shapes: Any) -> Any:
     """Return the JSON in a file of another format; it may contain NaN.
 
     Raises
@@ -54,13 +54,13 @@ def parse_footer(text: str | bytes, shape: Any) -> Any:
         If it is not JSON, or has another shape.
     """
     try:
-        return _checked(json.loads(text), shape)
+        return _checked(json.loads(text), *shapes)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def _checked(value: Any, shape: Any) -> Any:
-    if not fits(value, shape):
+def _checked(value: Any, *shapes: Any) -> Any:
+    if not all(fits(value, shape) for shape in shapes):
         raise ValueError("its content has another form")
     return value
 

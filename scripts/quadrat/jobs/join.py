@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from quadrat.errors import ImageError, ResultsError
-from quadrat.files.records import COUNT, fits
+from quadrat.files.records import COUNT
 from quadrat.grid import Window
 from quadrat.jobs.task import ImageTask
 from quadrat.jobs.thumbnails import join_thumbnail
@@ -49,10 +49,7 @@ def join_shards(task: ImageTask) -> None:
     ResultsError
         If the shards are not whole, or belong to another result.
     """
-    footers, schemas = zip(*map(read_footer, task.shards), strict=True)
-    for path, footer in zip(task.shards, footers, strict=True):
-        if not fits(footer, _FOOTERS):
-            raise ResultsError(f"{path}: quadrat did not write this shard; delete the file and run again")
+    footers, schemas = zip(*(read_footer(path, _FOOTERS) for path in task.shards), strict=True)
     failed = next((footer for footer in footers if "failure" in footer), None)
     if failed:
         failure = failed["failure"]

@@ -50,13 +50,15 @@ GRID_COLUMNS = {"row": "int32", "col": "int32"}
 PIXEL_COLUMNS = {"y": "int64", "x": "int64", "height": "int32", "width": "int32"}
 
 
-def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
+def read_footer(path: str | os.PathLike, *shapes: Any) -> "tuple[dict[str, Any], pa.Schema]":
     """Read the footer of a result, with its inputs.
 
     Parameters
     ----------
     path : path
         A Parquet that quadrat wrote.
+    *shapes : object
+        Forms that the footer must have besides that of all results; see `quadrat.files.records.fits`.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def read_footer(path: str | os.PathLike) -> "tuple[dict[str, Any], pa.Schema]":
 
     try:
         metadata = pq.read_metadata(path)
-        footer = parse_footer(metadata.metadata[FOOTER_KEY], _FOOTER)
+        footer = parse_footer(metadata.metadata[FOOTER_KEY], _FOOTER, *shapes)
     except (ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(
             f"{path}: quadrat did not write this result, or not whole ({type(error).__name__}: {error}); "
