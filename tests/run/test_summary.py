@@ -183,7 +183,7 @@ def test_run_that_drew_no_maps_names_the_target_that_draws_them(write_result, ma
     settings = make_settings()
     merge_predictions(paths, [], settings.as_dict(), {}, lambda line: None)
     plan = plan_of(settings, paths)
-    hint = "no maps of the 2 images that were predicted: `snakemake maps` draws them"
+    hint = "no maps of the 2 predicted images: `snakemake maps` draws them"
     assert hint in summarise(plan, 1.0)
     assert hint not in summarise(replace(plan, is_drawn=True), 1.0)
     assert hint not in summarise(replace(plan, settings=make_settings(maps=False)), 1.0)

@@ -196,7 +196,7 @@ class Predictions(Mapping[str, list]):
             yield to_array(column.drop_null(), tuple(shape))
 
     def _line(self, filename: str) -> Line:
-        """Return what a table says of one image."""
+        """Return the row of the table for one image."""
         place, shape = self._places[filename], self._shape(filename)
         kind = value_type(self._file.schema_arrow.field("prediction").type)
         if pa.types.is_string(kind):

@@ -48,9 +48,7 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
             "`snakemake prune` removes them"
         )
     if plan.settings.maps == "auto" and plan.missing and not plan.is_drawn:
-        lines.append(
-            f"no maps of the {len(plan.missing):,} images that were predicted: `snakemake maps` draws them"
-        )
+        lines.append(f"no maps of the {len(plan.missing):,} predicted images: `snakemake maps` draws them")
     lines.append(f"the dictionary: {folder.predictions} and {folder.json}; the table: {folder.images}")
     return lines + failure_lines(folder.images)
 
