@@ -3,7 +3,7 @@
 ::
 
     QuadratError
-    ├── ConfigError        stops the run before its first job
+    ├── ConfigError        stops the run before any image is predicted
     ├── ResultsError       a file of the results cannot be used; stops planning or the merge
     │   └── WriteError          a file of the results cannot be written; never the failure of an image
     ├── ImageError         an image cannot be predicted; recorded, and tried again when its file changes
@@ -32,6 +32,8 @@ class QuadratError(Exception):
 
 class ConfigError(QuadratError):
     """A configuration value, or a file that it names, is not usable."""
+
+    kind = "config"
 
 
 class ResultsError(QuadratError):

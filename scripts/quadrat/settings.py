@@ -6,6 +6,9 @@ from typing import Any
 
 from quadrat.grid import PatchGrid
 
+# Predictors that come with quadrat: they fit every image, and take no memory of their own.
+OWN_KINDS = ("mean", "statistics")
+
 
 @dataclass(frozen=True)
 class ReadSettings:
@@ -75,6 +78,11 @@ class Settings(ReadSettings):
     def reading(self) -> ReadSettings:
         """The settings by which each image is read."""
         return ReadSettings(**{field.name: getattr(self, field.name) for field in fields(ReadSettings)})
+
+    @property
+    def needs_trial(self) -> bool:
+        """Whether images share what may be wrong for all of them: a model, code, or a file of regions."""
+        return self.predictor["kind"] not in OWN_KINDS or self.regions is not None
 
 
 # Exists if the driver of NVIDIA is loaded.

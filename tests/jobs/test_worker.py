@@ -39,6 +39,18 @@ from quadrat.jobs.worker import run_recorded
 run_recorded(eval(sys.argv[1]), sys.argv[2], sys.argv[3] == "last")
 """
 
+TRIED = """
+import sys
+from quadrat.config import load_settings
+from quadrat.settings import ReadSettings
+from quadrat.jobs.task import ImageTask
+from quadrat.jobs.worker import run_trial
+
+tasks = eval(sys.argv[1])
+settings = load_settings({"images": ".", "results": sys.argv[2], "predictor": tasks[0].predictor})
+run_trial(lambda: tasks, settings, f"{sys.argv[2]}/mark", sys.argv[3], 2000, sys.argv[4] == "last")
+"""
+
 
 def in_child(work, before=""):
     return IN_CHILD.format(work=textwrap.indent(work, "    "), before=before)
@@ -368,3 +380,51 @@ def test_log_that_cannot_be_written_is_reported_in_one_line(make_task, write_tif
     assert done.returncode == 1
     assert done.stderr.startswith(f"a.tif: {tmp_path}/nowhere/a.log: cannot be written: No such file")
     assert done.stderr.count("\n") == 1
+
+
+# the trial of what all images share
+
+
+@pytest.fixture
+def trial(make_task, write_tiff, write_model, results):
+    """Return a function that tries code on two images, and returns its mark, refusal, log and process."""
+    paths = [write_tiff(name).path for name in ("a.tif", "b.tif")]
+
+    def run(source, attempt="last"):
+        model = {"kind": "python", "path": write_model(source), "name": "predict_patch"}
+        tasks = [make_task(path, predictor=model) for path in paths]
+        log = results.log("try_predictor")
+        os.makedirs(results.logs, exist_ok=True)
+        done = python(TRIED, repr(tasks), results.path, log, attempt)
+        written = [Path(path) for path in (f"{results.path}/mark", results.refusal)]
+        return *(path.read_text() if path.exists() else None for path in written), log, done
+
+    return run
+
+
+def test_trial_that_succeeds_leaves_a_mark(trial):
+    mark, refusal, _, done = trial("def predict_patch(patch):\n    return 1\n")
+    assert (mark, refusal, done.returncode, done.stderr) == ("a.tif", None, 0, "")
+
+
+@pytest.mark.parametrize("attempt", ["first", "last"])
+def test_trial_of_a_wrong_predictor_leaves_a_refusal_and_no_mark(trial, attempt):
+    mark, refusal, log, done = trial("def predict_patch(patch):\n    return 1 / 0\n", attempt)
+    assert (mark, done.returncode, done.stderr) == (None, 1, "")
+    assert refusal == (
+        "quadrat: predictor: ZeroDivisionError: division by zero; tried on a.tif, patch row 0, col 0; "
+        f"no image was predicted (log: {log})"
+    )
+    assert "return 1 / 0" in Path(log).read_text()
+
+
+def test_trial_that_is_killed_is_made_again_and_then_keeps_no_image_waiting(trial):
+    source = "import os\ndef predict_patch(patch):\n    os.kill(os.getpid(), 9)\n"
+    mark, refusal, log, done = trial(source, "first")
+    line = (
+        "trial of the predictor: the worker was ended by SIGKILL; perhaps it ran out of memory "
+        f"(log: {log})\n"
+    )
+    assert (mark, refusal, done.returncode, done.stderr) == (None, None, 1, line)
+    mark, refusal, log, done = trial(source, "last")
+    assert (mark, refusal, done.returncode, done.stderr) == ("", None, 0, line)

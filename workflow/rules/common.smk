@@ -39,6 +39,12 @@ def shards_to_join(wildcards):
 
 
 @asked_once
+def awaited_trial(wildcards):
+    """Return the mark of the trial that a job waits for; empty if it need not wait."""
+    return this_run.awaited_trial
+
+
+@asked_once
 def image_task(wildcards):
     """Return the fields of the ImageTask of a job."""
     image, shards = planned_image(wildcards), planned_shards(wildcards)
@@ -91,8 +97,7 @@ def job_threads(wildcards):
     """
     if is_join(wildcards) or not this_run.shares_cores:
         return 1  # on a cluster, and in its jobs, which see the cores of their node and not their own
-    jobs = len(plan().missing) - len(plan().shards) + len(plan().missing_shards)
-    at_once = 1 if gpus(settings.predictor) else jobs
+    at_once = 1 if gpus(settings.predictor) else plan().jobs
     return max(1, this_run.cores // max(1, at_once))
 
 

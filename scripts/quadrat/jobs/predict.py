@@ -142,6 +142,14 @@ def wanted_patches(image: OpenPatches, task: ImageTask) -> Iterator[PatchBatch]:
     return batches
 
 
+def predicted_batches(image: OpenPatches, task: ImageTask, predictor: Predictor) -> Iterator[PatchBatch]:
+    """Yield the patches that are predicted, in the batches of their predictor."""
+    info, grid = image.opened.info, image.grid
+    batches = wanted_patches(image, task)
+    size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
+    return batches if size is None else stream_batches(batches, size, grid.cols)
+
+
 def write_predictions(
     task: ImageTask, writer: PredictionWriter, load: Callable[[], Predictor]
 ) -> dict[str, Any]:
@@ -166,9 +174,7 @@ def write_predictions(
         predictor.check(info)
         rows = GridRows(writer, grid, info, skips)
         counts = {"patches": len(skips.rows) * grid.cols, "nan": 0, "infinite": 0}
-        batches = wanted_patches(image, task)
-        size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
-        for batch in batches if size is None else stream_batches(batches, size, grid.cols):
+        for batch in predicted_batches(image, task, predictor):
             predictions = _predict(predictor, batch)
             rows.add(batch.positions, predictions)
             if predictions.dtype.kind == "f":

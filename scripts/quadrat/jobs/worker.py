@@ -1,15 +1,17 @@
-"""The worker: the job of an image in a child process, whose end is recorded in any case."""
+"""The worker: a job in a child process, whose end is recorded in any case."""
 
 import os
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from quadrat.errors import MemoryBudgetError, WriteError
+from quadrat.errors import ConfigError, MemoryBudgetError, WriteError
+from quadrat.files.atomic import replace_file
 from quadrat.files.text import show, visible
 from quadrat.jobs.task import ImageTask
 from quadrat.processes.child import run_in_child
-from quadrat.settings import gpus
-
-# Predictors that come with quadrat, and need no memory of their own.
-OWN_KINDS = ("mean", "statistics")
+from quadrat.results.folder import ResultsFolder
+from quadrat.results.writer import write_failure
+from quadrat.settings import OWN_KINDS, Settings, gpus
 
 # A job that takes more is ended here, before the kernel ends a process, which may be another one.
 MOST_OF_A_MACHINE = 0.75
@@ -46,7 +48,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
 
             predict_image(task)
 
-    memory_mb = _most_memory_mb(task)
+    memory_mb = _most_memory_mb(task.predictor, task.memory_mb)
     ending = run_in_child(work, log, task.results, memory_mb)
     if ending is None:
         return
@@ -68,15 +70,69 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
         raise SystemExit(f"{task.filename}: {error}") from error
 
 
-def _most_memory_mb(task: ImageTask) -> int | None:
-    """Return the memory at which the work on a task is ended, in MB; None for no bound.
+def run_trial(
+    tasks: Callable[[], Iterable[ImageTask]],
+    settings: Settings,
+    mark: str,
+    log: str,
+    memory_mb: int | None,
+    is_last_attempt: bool,
+) -> None:
+    """Try what all images share in a child process, and write the mark that their jobs wait for.
+
+    A trial that comes to no end, such as one that is killed with each attempt, keeps no image from being
+    predicted.
+
+    Parameters
+    ----------
+    tasks : callable
+        Returns the tasks of the images; called in the child.
+    settings : Settings
+    mark, log : str
+    memory_mb : int or None
+        Memory of the job in MB.
+    is_last_attempt : bool
+        Whether the job will not be tried again.
+
+    Raises
+    ------
+    SystemExit
+        If the configuration is wrong for all images, which is then written as the refusal; or if the trial
+        failed otherwise and will be tried again.
+    """
+    folder = ResultsFolder(settings.results)
+
+    def work() -> None:
+        from quadrat.jobs.trial import try_predictor
+
+        replace_file(mark, os.fsencode(try_predictor(tasks())), folder.path)
+
+    ending = run_in_child(work, log, folder.path, _most_memory_mb(settings.predictor, memory_mb))
+    if ending is None:
+        return
+    try:
+        if ending.kind == ConfigError.kind:
+            line = visible(f"quadrat: {ending.message}; no image was predicted (log: {log})")
+            replace_file(folder.refusal, line.encode(), folder.path)
+            raise SystemExit(1)
+        line = visible(f"trial of the predictor: {ending.message} (log: {log})")
+        if not is_last_attempt or ending.kind == WriteError.kind:
+            raise SystemExit(line)
+        show(line)
+        replace_file(mark, b"", folder.path)
+    except WriteError as error:
+        raise SystemExit(f"quadrat: {error}") from error
+
+
+def _most_memory_mb(predictor: dict[str, Any], memory_mb: int | None) -> int | None:
+    """Return the memory at which a job that predicts is ended, in MB; None for no bound.
 
     The memory for an image is known beforehand, and bounded by the memory of its job. The memory for the
     user's own model is unknown. It may use most of a machine, unless a cluster ends it sooner.
     """
-    if task.memory_mb is None or gpus(task.predictor):  # the memory that the driver of a GPU takes is unknown
+    if memory_mb is None or gpus(predictor):  # the memory that the driver of a GPU takes is unknown
         return None
-    if task.predictor["kind"] in OWN_KINDS:
-        return max(LEAST_MB, task.memory_mb)
+    if predictor["kind"] in OWN_KINDS:
+        return max(LEAST_MB, memory_mb)
     machine_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-    return max(task.memory_mb, int(MOST_OF_A_MACHINE * machine_mb))
+    return max(memory_mb, int(MOST_OF_A_MACHINE * machine_mb))

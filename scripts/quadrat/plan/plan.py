@@ -84,6 +84,11 @@ class Plan:
         """Paths of the shards that must still be computed."""
         return self.shard_paths - self.there
 
+    @property
+    def jobs(self) -> int:
+        """Number of jobs that predict an image or a shard."""
+        return len(self.missing) - len(self.shards) + len(self.missing_shards)
+
     @cached_property
     def superseded(self) -> list[str]:
         """Paths of results and shards that belong to other images, contents or configurations."""

@@ -158,6 +158,15 @@ class ResultsFolder:
         """Made by the last rule when no image failed."""
         return f"{self.path}/.quadrat/checked"
 
+    @property
+    def refusal(self) -> str:
+        """The line by which the trial of a run refused its configuration; removed by the next run."""
+        return f"{self.path}/.quadrat/refused"
+
+    def trial_mark(self, recipe_digest: str) -> str:
+        """Path of the mark of a trial, with the name of the image that it predicted, if any."""
+        return f"{self.path}/.quadrat/tried/{recipe_digest}"
+
     def merged_files(self) -> list[str]:
         """List all files that the merge writes, except the links."""
         return [self.predictions, self.json, self.images, self.run, self.merged]
@@ -232,7 +241,7 @@ class ResultsFolder:
             self.merge_mark,
             self.plan,
         ]
-        files += [self.shard_plan, self.content_log, self.lock, self.merging, self.checked]
+        files += [self.shard_plan, self.content_log, self.lock, self.merging, self.checked, self.refusal]
         folders = [self.links, self.maps, self.pages, *self._own_folders()]
         for paths, expected in [(folders, "a folder"), (files, "a file")]:
             for path in paths:

@@ -82,7 +82,7 @@ class PredictionWriter:
         PredictorError
             If they cannot be stored, or not together with earlier predictions.
         """
-        _require_storable(predictions)
+        require_storable(predictions)
         if self._like is None:
             self._like = predictions[:0]
         joined = _common_array(self._like, predictions)
@@ -175,7 +175,8 @@ class PredictionWriter:
                 self._write(narrow.read_row_group(group).cast(schema, safe=False))
 
 
-def _require_storable(predictions: np.ndarray) -> None:
+def require_storable(predictions: np.ndarray) -> None:
+    """Raise a PredictorError if predictions cannot be stored."""
     if predictions.dtype.kind not in "biufU" or 0 in predictions.shape[1:]:
         raise PredictorError(
             f"predictions are {_type_and_shape(predictions)}; "

@@ -8,6 +8,7 @@ import atexit
 import errno
 import gc
 import inspect
+import logging
 import os
 import signal
 import threading
@@ -27,6 +28,7 @@ from quadrat.errors import QuadratError, WriteError
 from quadrat.files.locks import RunLock
 from quadrat.files.text import show, visible
 from quadrat.plan.plan import Plan, make_plan, read_plan, remove_other_mark
+from quadrat.plan.trial import awaited_trial, forget_trials
 from quadrat.results.folder import ResultsFolder
 from quadrat.run.diagnosis import diagnose
 from quadrat.run.progress import ProgressHandler
@@ -69,6 +71,9 @@ class SnakemakeRun:
         with _in_one_line():
             self.settings = load_settings(self._layered(config))
             self.results = ResultsFolder(self.settings.results)
+            self._set_as("try_predictor", "predict_image")
+            # In the process of a job on a cluster too: Snakemake retries there as well.
+            logger.addHandler(RefusalHandler(workflow, self.results.refusal))
             if self.is_main_process:
                 if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
                     raise WriteError(f"{os.getcwd()}/.snakemake", PermissionError(errno.EACCES, ""))
@@ -78,6 +83,13 @@ class SnakemakeRun:
         """Return an attribute of the workflow, or one of its attribute's."""
         with _needed(f"workflow.{name}"):
             return attrgetter(name)(self._workflow)
+
+    def _set_as(self, rule: str, other: str) -> None:
+        """Let the resources that a profile or command line sets for a rule apply to another rule, too."""
+        resources = self._ask("resource_settings._parsed_overwrite_resources")
+        if other in resources:
+            both = {**resources[other], **resources.get(rule, {})}
+            resources[rule] = type(resources[other])(both)
 
     def _layered(self, config: dict[str, Any]) -> dict[str, Any]:
         """Return the configuration: top-level keys of a later file, or of --config, replace earlier ones.
@@ -135,6 +147,12 @@ class SnakemakeRun:
                 self._plan = self._make_plan() if self.is_main_process else read_plan(self.settings)
         return self._plan
 
+    @cached_property  # asked for every job
+    def awaited_trial(self) -> list[str]:
+        """The mark of the trial that jobs wait for, if any; processes of jobs need none."""
+        mark = awaited_trial(self.plan()) if self.is_main_process else None
+        return [mark] if mark else []
+
     def _make_plan(self) -> Plan:
         if not self.is_run:
             return make_plan(self.settings, show)
@@ -144,6 +162,7 @@ class SnakemakeRun:
         self.results.remove_leftovers()
         made = make_plan(self.settings, show)
         remove_other_mark(made)
+        forget_trials(made)
         totals = {"predict_image": len(made.missing), "predict_shard": len(made.missing_shards)}
         logger.addHandler(ProgressHandler(totals))
         atexit.register(self._on_exit, os.getcwd())
@@ -174,6 +193,27 @@ class SnakemakeRun:
         os.chdir(folder)  # Snakemake has gone back to the folder where it was started
         if not self._is_summarised and (not is_merged(self.plan()) or self._obstacles()):
             self.on_error()
+
+
+class RefusalHandler(logging.Handler):
+    """Keeps Snakemake from trying a trial again that refused the configuration.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+    refusal : str
+        The file that such a trial leaves.
+    """
+
+    def __init__(self, workflow: Any, refusal: str):
+        super().__init__()
+        self._workflow, self._refusal = workflow, refusal
+
+    # Any: Snakemake gives its records attributes that the records of logging lack.
+    def emit(self, record: Any) -> None:
+        """Take the retries of a job that failed and left a refusal; no other job runs until it is over."""
+        if getattr(record, "event", None) == "job_error" and os.path.exists(self._refusal):
+            self._workflow.get_rule(record.rule_name).restart_times = 0
 
 
 @contextmanager

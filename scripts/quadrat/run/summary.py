@@ -1,6 +1,8 @@
 """The summary: the lines that a person reads at the end of a run."""
 
+import os
 from glob import escape
+from pathlib import Path
 
 import orjson
 
@@ -30,6 +32,8 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
     folder = ResultsFolder(plan.settings.results)
     shards = {path for paths in folder.list_shards().values() for path in paths}
     there = {path for paths in folder.list_versions().values() for path in paths} | shards
+    if os.path.exists(folder.refusal):
+        return [Path(folder.refusal).read_text()]
     if not is_merged(plan):
         return _waiting(plan, there, folder)
     counts = folder.read_merged()["summary"]
