@@ -3,6 +3,7 @@
 import re
 
 import geopandas
+import pytest
 import rasterio
 from affine import Affine
 from shapely.geometry import box
@@ -42,13 +43,22 @@ def test_wrong_labels_start_one_job_and_end_in_one_line_and_right_ones_are_tried
     assert (more.code, more.jobs("try_predictor"), more.predicted) == (0, 0, 2), more.output
 
 
-def test_code_that_fails_whatever_the_image_is_tried_once(study):
+# Runs each job in a Snakemake of its own, as a cluster does.
+ON_A_CLUSTER = (
+    *("--executor", "cluster-generic", "--jobs", "2"),
+    *("--cluster-generic-submit-cmd", "submit() {{ bash $1 > job.log 2>&1 & echo $!; }}; submit"),
+    *("--seconds-between-status-checks", "1"),
+)
+
+
+@pytest.mark.parametrize("options", [(), ON_A_CLUSTER], ids=["on this machine", "on a cluster"])
+def test_code_that_fails_whatever_the_image_is_tried_once(study, options):
     for seed, name in enumerate("ab"):
         write_image(study.images / f"{name}.tif", seed)
     (study.path / "model.py").write_text("open('started', 'a').write('.')\nimport sklaern\n")
     study.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"}, retries=2)
-    run = study.run()
-    assert run.code == 1
+    run = study.run(*options)
+    assert run.code == 1, run.output
     (line,) = last_lines(run)
     assert "cannot be imported: ModuleNotFoundError: No module named 'sklaern'" in line
     assert (study.path / "started").read_text() == "."
