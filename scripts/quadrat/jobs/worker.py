@@ -61,7 +61,6 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     hint = ending.hint or f"see {log}"
     if ending.kind == MemoryBudgetError.kind and memory_mb and not ending.hint:
         hint = f"give the job more memory: --set-resources {task.rule}:mem_mb={2 * memory_mb}"
-    from quadrat.results.writer import write_failure  # few jobs need it
 
     failure = {"kind": ending.kind, "message": ending.message, "hint": hint}
     try:

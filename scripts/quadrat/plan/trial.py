@@ -11,8 +11,8 @@ from quadrat.plan.plan import Plan
 from quadrat.results.folder import ResultsFolder
 
 
-def awaited_trial(plan: Plan) -> str | None:
-    """Return the mark of the trial that the jobs of a plan wait for; None if they need not wait.
+def awaited_trial(plan: Plan) -> list[str]:
+    """Return the mark of the trial that the jobs of a plan wait for; empty if they need not wait.
 
     A trial is needed once for each recipe, and only if several jobs would meet the same error.
 
@@ -21,11 +21,11 @@ def awaited_trial(plan: Plan) -> str | None:
     plan : Plan
     """
     if not plan.settings.needs_trial or plan.jobs <= 1:
-        return None
+        return []
     folder = ResultsFolder(plan.settings.results)
     merged, mark = folder.read_merged(), folder.trial_mark(digest(plan.recipe))
     is_proven = merged and merged["recipe"] == plan.recipe and merged["summary"]["ok"]
-    return None if is_proven or _is_passed(mark) else mark
+    return [] if is_proven or _is_passed(mark) else [mark]
 
 
 def forget_trials(plan: Plan) -> None:

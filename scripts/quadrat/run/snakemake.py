@@ -150,8 +150,7 @@ class SnakemakeRun:
     @cached_property  # asked for every job
     def awaited_trial(self) -> list[str]:
         """The mark of the trial that jobs wait for, if any; processes of jobs need none."""
-        mark = awaited_trial(self.plan()) if self.is_main_process else None
-        return [mark] if mark else []
+        return awaited_trial(self.plan()) if self.is_main_process else []
 
     def _make_plan(self) -> Plan:
         if not self.is_run:
