@@ -99,6 +99,12 @@ def test_extensions_hold_in_any_case_and_other_files_are_passed_over(put, filena
     assert filenames() == ["a.tif", "b.TIF", "c.Tiff", "d.PNG", "g.SVS"]
 
 
+def test_tiff_files_of_other_names_are_images_by_default(put, filenames):
+    names = ["a.ome.btf", "b.ptif", "c.qptiff", "d.tf2", "e.ome.tf8"]
+    put(*names)
+    assert filenames() == names
+
+
 def test_extensions_of_the_configuration_hold(put, filenames):
     put("a.tif", "b.ome.tif", "c.dat")
     assert filenames(extensions=[".OME.tif", ".dat"]) == ["b.ome.tif", "c.dat"]

@@ -21,7 +21,8 @@ DEFAULTS = {
     "include": ["*"],
     "exclude": [],
     "extensions": [
-        *(".tif", ".tiff", ".svs", ".ndpi", ".scn", ".bif", ".mrxs", ".png", ".jpg", ".jpeg", ".jp2", ".vrt")
+        *(".tif", ".tiff", ".tf2", ".tf8", ".btf", ".ptif", ".qptiff"),
+        *(".svs", ".ndpi", ".scn", ".bif", ".mrxs", ".png", ".jpg", ".jpeg", ".jp2", ".vrt"),
     ],
     "follow_links": False,
     "results": "results",

@@ -10,6 +10,7 @@ import tifffile
 from comparison import assert_reads, open_reader, row_blocks
 from quadrat.errors import ImageError
 from quadrat.grid import Window
+from quadrat.images.open import open_image
 from quadrat.images.tiff.pages import tifffile_errors
 from traps import GRAY, RGB, TILE
 
@@ -379,6 +380,29 @@ def test_channels_of_a_pyramid_that_libvips_writes_are_channels(has_pages, tmp_p
     expected = [pyvips.Image.tiffload(str(path), page=page, subifd=0).numpy() for page in range(3)]
     with open_reader(path, level=1) as reader:
         assert_reads(reader, np.stack(expected, -1), row_blocks(reader.info, 64, 64, "drop"))
+
+
+@pytest.mark.parametrize("software", ["PerkinElmer-QPI", "another program"])
+@pytest.mark.parametrize("is_colour", [False, True])
+def test_channels_levels_and_size_of_a_qptiff_are_those_of_its_scan(is_colour, software, noise, tmp_path):
+    """In the order of its format: a page for each channel, thumbnail, other levels, macro, label."""
+    channels = [noise(256, 384, 3)] if is_colour else [noise(256, 384, seed=seed) for seed in range(5)]
+    scan = {"photometric": "rgb" if is_colour else "minisblack", "tile": (64, 64)}
+    scan |= {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    pages = [("FullResolution", channel, scan) for channel in channels]
+    pages += [("Thumbnail", noise(40, 60, 3), {"photometric": "rgb"})]
+    pages += [("ReducedResolution", channel[::2, ::2], scan) for channel in channels]
+    pages += [(name, noise(50, 40, 3), {"photometric": "rgb"}) for name in ("Overview", "Label")]
+    with tifffile.TiffWriter(tmp_path / "a.qptiff") as writer:
+        for kind, pixels, storage in pages:
+            root = "PerkinElmer-QPI-ImageDescription"
+            text = f'<?xml version="1.0" encoding="utf-16"?><{root}><ImageType>{kind}</ImageType></{root}>'
+            writer.write(pixels, description=text, software=software, metadata=None, **storage)
+    expected = channels[0] if is_colour else np.stack(channels, axis=2)
+    with open_image(tmp_path / "a.qptiff") as image:
+        np.testing.assert_array_equal(image.read(), expected)
+        np.testing.assert_array_equal(image.read(level=1), expected[::2, ::2])
+        assert (len(image.levels), image.info.mpp) == (2, (0.5, 0.5))
 
 
 def test_a_file_without_any_image_is_refused(tmp_path):

@@ -29,6 +29,7 @@ JPEG_FAMILY, JPEG_2000 = (7, 34892, 33007), (33003, 33004, 33005, 34712)
 PALETTE = 3
 NDPI_FORMAT_TAG = 65420
 XMP_TAG, BIF_ROOT = 700, b"<iScan"
+QPI_ROOT = "<PerkinElmer-QPI-ImageDescription"
 SOFTWARE_TAG, TRESTLE_SOFTWARE = 305, "MedScan"
 # Axes along which each key of `plane` chooses; I and Q are pages whose meaning the file does not contain.
 PLANE_AXES = {"z": "ZIQ", "t": "T"}
@@ -161,6 +162,9 @@ def open_tiff(path: str) -> TiffFile:
     with reading_metadata(), ExitStack() as held:
         tif = held.enter_context(TiffFile(path, is_ndpi=_is_ndpi(path)))
         _require_page(tif)
+        # tifffile asks the tag Software, which programs that write the file anew replace.
+        if QPI_ROOT in tif.pages.first.description[:LONGEST_NAME]:
+            vars(tif)["is_qpi"] = True
         held.pop_all()
         return tif
 
