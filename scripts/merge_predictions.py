@@ -28,7 +28,8 @@ def main(job):
         with merging_alone(folder.merging, log):
             write_run_record(folder.run, settings, recipe, job.params.project, folder.path)
             images = read_manifest(folder.manifest)
-            state = merge_predictions(list(job.params.paths), images, settings, recipe, log)
+            unread = job.params.sidecars, list(job.params.not_taken)
+            state = merge_predictions(list(job.params.paths), images, settings, recipe, log, *unread)
         if state != job.params.state:
             raise ResultsError(f"{folder.predictions} is not the dictionary that this run planned; run again")
         replace_file(job.output[0], state.encode(), folder.path)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 from comparison import assert_reads, open_reader, row_blocks
 from documents import commands
 from quadrat.errors import ImageError
+from quadrat.files.unread import not_taken, sidecar_notes
 from traps import HEIGHT, RGB, U16, WIDTH, written_by_gdal
 
 FORMATS = Path(__file__).parents[2] / "docs/formats.md"
@@ -95,6 +97,30 @@ def test_an_image_in_pieces_that_gdal_caches_is_converted_by_the_documented_comm
         image.write(RGB.transpose(2, 0, 1))
     result = converted(tmp_path / "a.mrf", "gdal_translate IN OUT.tif")
     assert_image(result, RGB)
+
+
+def test_an_array_of_a_zarr_folder_is_converted_by_the_documented_command(tmp_path):
+    with written_by_gdal(tmp_path / "a.tif", 1, "uint16") as image:
+        image.write(U16, 1)
+    run("gdal_translate -of Zarr a.tif a.zarr", tmp_path)
+    (line,) = not_taken({".zarr": 1})
+    listed = subprocess.run(["gdalinfo", "a.zarr"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    arrays = re.findall(r"_NAME=(ZARR:.*)", listed.stdout)
+    array = next((f"'{name}'" for name in arrays if "X" not in name and "Y" not in name), "a.zarr")
+    run(line.rpartition(": ")[2].replace("ARRAY", array), tmp_path)
+    assert_image(tmp_path / "OUT.tif", U16[..., None])
+
+
+def test_place_of_a_world_file_is_written_into_the_image_by_the_command_of_the_note(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    (tmp_path / "a.pgw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    (note,) = sidecar_notes([".pgw"], has_place=False)
+    command = re.search("gdal_translate IN OUT.tif", note)[0]
+    run(command.replace(" IN ", " -a_srs EPSG:32612 a.png "), tmp_path)
+    assert_image(tmp_path / "OUT.tif", RGB)
+    with open_reader(tmp_path / "OUT.tif") as reader:
+        assert reader.info.transform == (10, 0, 500_000, 0, -10, 4_000_000)
+        assert reader.info.crs == "EPSG:32612"
 
 
 def write_ycbcr(path, compression, data, tags=()):

@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,6 +109,54 @@ def test_tiff_files_of_other_names_are_images_by_default(put, filenames):
 def test_extensions_of_the_configuration_hold(put, filenames):
     put("a.tif", "b.ome.tif", "c.dat")
     assert filenames(extensions=[".OME.tif", ".dat"]) == ["b.ome.tif", "c.dat"]
+
+
+def test_sidecars_of_an_image_are_those_beside_it_with_its_name(put, find):
+    put("a.tif", "a.tfw", "a.tif.aux.xml", "b.TIF", "b.TFW", "b.TIF.OVR", "c.tif", "c.xml", "north/c.tfw")
+    put("north/a.tif", "north/a.tif.msk", "d.tif.jpg", "d.jgw", "a.txt", "C.tfw")
+    found = {image.filename: list(image.sidecars) for image in find() if image.sidecars}
+    assert found == {"a.tif": [".tfw", ".aux.xml"], "b.TIF": [".tfw", ".ovr"], "north/a.tif": [".msk"]}
+
+
+def test_sidecars_of_images_in_several_folders_are_not_mixed_up(put, find, images):
+    put("2023/a.tif", "2023/a.tfw", "2024/a.tif")
+    found = find(images=[str(images / "2023"), str(images / "2024")])
+    assert [list(image.sidecars) for image in found] == [[".tfw"], []]
+
+
+def test_sidecars_of_images_of_a_table_are_found(put, find, write_table):
+    put("a.tif", "a.tfw", "north/b.tif", "north/b.tif.ovr", "north/c.tif", "north/c.tfw")
+    table = write_table("filename\nimages/a.tif\nimages/north/b.tif\nmissing/d.tif\n")
+    assert [list(image.sidecars) for image in find(images=table)] == [[".tfw"], [".ovr"], []]
+
+
+def test_images_of_other_formats_are_counted_by_their_endings(put, find, make_settings):
+    put("a.tif", "b.czi", "north/c.CZI", "d", "notes.txt")
+    left_out = Counter()
+    find_images(make_settings(), left_out)
+    assert {ending: left_out[ending] for ending in (".czi", "", ".txt", ".tif")} == {
+        ".czi": 2,
+        "": 1,
+        ".txt": 1,
+        ".tif": 0,
+    }
+
+
+def test_zarr_folder_is_one_thing_and_not_searched(put, images, make_settings):
+    put("a.tif", "plate.ome.zarr/0/0.0", "plate.ome.zarr/0/thumb.png", "B.ZARR/0")
+    (images / "linked.zarr").symlink_to(images / "B.ZARR")
+    left_out = Counter()
+    found = find_images(make_settings(), left_out)
+    assert [(image.filename, image.problem) for image in found] == [("a.tif", "")]
+    assert +left_out == {".zarr": 3}
+
+
+def test_folder_without_an_image_that_is_taken_is_refused_with_what_it_holds(put, find):
+    put("a.czi", "b.czi", "c.txt")
+    with pytest.raises(
+        ConfigError, match=r"no file in it ends in .*; not taken: 2 \.czi; export them as OME-TIFF"
+    ):
+        find()
 
 
 def test_include_and_exclude_choose_by_filename(put, filenames):

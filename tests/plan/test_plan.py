@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -423,6 +424,30 @@ def test_announcement_counts_new_changed_unchanged_and_removed(finished):
 def test_first_announcement_counts_all_as_new(study):
     study.plan()
     assert study.lines == ["4 images: 4 new, 0 changed, 0 unchanged, 0 removed; 4 to predict"]
+
+
+def test_images_that_are_not_taken_are_announced_and_known_to_the_jobs(study):
+    study.put("scan.czi", "a.tfw", "notes.txt")
+    plan = study.plan()
+    assert study.lines[1:] == ["not taken: 1 .czi; export them as OME-TIFF, with QuPath or bfconvert"]
+    read = read_plan(plan.settings)
+    assert (read.not_taken, read.sidecars) == (study.lines[1:], {"a.tif": [".tfw"]})
+
+
+def test_sidecar_or_image_that_is_not_taken_plans_nothing(finished):
+    finished.put("scan.czi", "a.tfw")
+    assert finished.run() == ([], False)
+    assert len(finished.lines) == 2
+
+
+def test_plan_of_before_that_says_nothing_of_what_is_not_read_is_read(finished):
+    path = finished.images.parent / "results/.quadrat/plan.json"
+    written = json.loads(path.read_bytes())
+    del written["sidecars"], written["not_taken"]
+    path.write_text(json.dumps(written))
+    assert finished.run() == ([], False)
+    read = read_plan(finished.plan().settings)
+    assert (read.not_taken, read.sidecars) == ([], {})
 
 
 def test_announcement_names_the_keys_that_make_all_images_run_again(finished):

@@ -139,11 +139,14 @@ def test_files_that_are_no_images_are_counted(inspect, images, write_tiff):
     write_tiff("b_mask.tif")
     for name in ("notes.txt", "north/b.TXT", "meta.xml", "README", ".DS_Store"):
         (images / name).touch()
+    (images / "scan.lif").touch()
     rows, shown = inspect(exclude=["*_mask.tif"])
     assert list(rows) == ["a.tif", "north/b.tif"]
+    assert "not taken: 1 .lif; export them as OME-TIFF" in shown
     line = next(line for line in shown.splitlines() if line.startswith("not images: "))
     assert set(line.removeprefix("not images: ").split(", ")) == {
         "2 .txt",
+        "1 .lif",
         "1 .xml",
         "1 without ending",
         "1 hidden",

@@ -78,6 +78,14 @@ def test_no_pad_is_offered_where_nothing_was_dropped(write_result, finish):
     assert "0.0% of the pixels dropped at the edges" in finish(write_result("a.tif", [1.0]))
 
 
+def test_notes_of_the_merge_and_images_that_were_not_taken_follow(write_result, finish, make_settings):
+    skipped = {"patches": 2, "skipped": 2, "skipped_nodata": 2, "dropped": 0.0}
+    paths = [write_result("a.tif", [1.0]), write_result("b.tif", [None, None], counts=skipped)]
+    assert "1 image: all patches were skipped" in finish(*paths)
+    plan = replace(plan_of(make_settings(), paths), not_taken=["not taken: 3 .czi"])
+    assert "not taken: 3 .czi" in summarise(plan, 5)
+
+
 def test_superseded_results_are_counted_with_what_lists_and_removes_them(write_result, finish):
     write_result("a.tif", [1.0], version="ba9876543210")
     (line,) = [line for line in finish(write_result("a.tif", [1.0])) if "`snakemake prune`" in line]
@@ -125,7 +133,7 @@ def test_line_that_leaves_failures_out_matches_them_alone(write_result, finish, 
 def test_line_that_leaves_a_failure_out_leaves_in_every_other_image(failed_table, name, other):
     quoted = name.replace('"', '""')
     others = "\t".join(TABLE_COLUMNS[2:])
-    failed_table.write_text(f'filename\tstatus\t{others}\n"{quoted}"\tfailed\t0\t\t\t\t\tdata\tm\t\n')
+    failed_table.write_text(f'filename\tstatus\t{others}\n"{quoted}"\tfailed\t0\t\t\t\t\tdata\tm\t\t\n')
     chosen = SimpleNamespace(include=["*"], **yaml.safe_load(failure_lines(failed_table)[-1]))
     assert not is_chosen(name, chosen)
     assert is_chosen(other, chosen) == (other != name)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from quadrat.files.text import table_bytes
+from quadrat.grid import PatchGrid
 from quadrat.results.folder import TABLE_COLUMNS
 from quadrat.results.merge import merge_predictions
 from quadrat.views.overview import MOST_ROWS, write_overview
@@ -54,6 +55,16 @@ def test_names_messages_and_configuration_are_escaped(overview, write_result):
     assert page.tags.count("img") == 1
     assert not {"script", "b"} & set(page.tags[page.tags.index("h2") :])
     assert "<script>alert(1)</script>" in page.texts
+
+
+def test_notes_are_listed_by_image_and_in_short(overview, write_result, described, results):
+    grid = described(PatchGrid(512, 512))
+    image = grid["image"] | {"notes": ["palette expanded to RGB", "axis Z has 2 planes: the first is read"]}
+    page = overview(write_result("a.tif", [1.0], image=image), write_result("b.tif", [1.0]))
+    assert "1 image: palette expanded to RGB" in page.texts
+    place = page.texts.index("palette expanded to RGB; axis Z has 2 planes: the first is read")
+    assert page.texts[place - 1] == "a.tif"
+    assert "Notes" not in overview(write_result("b.tif", [1.0])).texts
 
 
 def test_name_that_might_be_a_formula_is_shown_as_it_is(overview, write_result):

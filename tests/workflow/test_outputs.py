@@ -46,13 +46,33 @@ def all_formats(tmp_path_factory):
     Image.fromarray(DEEP).save(study.images / "deep.png")
     Image.fromarray(SMOOTH).save(study.images / "baseline.jpg", quality=90)
     Image.fromarray(SMOOTH).save(study.images / "progressive.jpg", quality=90, progressive=True)
-    run = study.run()
-    assert run.code == 0, run.output
+    # Beside them a world file, a scan in a format that is not read, and an array in a folder.
+    (study.images / "rgb.pgw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    (study.images / "scan.czi").write_bytes(b"ZISRAWFILE")
+    (study.images / "array.zarr/0").mkdir(parents=True)
+    (study.images / "array.zarr/0/0.png").touch()
+    study.first = study.run()
+    assert study.first.code == 0, study.first.output
     loaded = {name: tifffile.imread(study.images / name) for name in LAYOUTS}
     loaded["planar.tif"] = loaded["planar.tif"].transpose(1, 2, 0)
     for name in ("rgb.png", "deep.png", "baseline.jpg", "progressive.jpg"):
         loaded[name] = np.asarray(Image.open(study.images / name))
     return study, loaded
+
+
+def test_run_says_what_it_did_not_read_and_what_was_done_to_pixels(all_formats):
+    study, _ = all_formats
+    notes = pd.read_csv(study.results / "images.tsv", sep="\t", index_col=0).notes.dropna()
+    place = "no place on Earth, and not read beside the image: .pgw; "
+    assert set(notes.index) == {"jpeg.tif", "rgb.png"}
+    assert notes["jpeg.tif"] == "YCbCr converted to RGB"
+    assert notes["rgb.png"].startswith(place)
+    overview = (study.results / "overview.html").read_text()
+    for shown in (study.first.output, overview):
+        assert shown.count(f"1 image: {place}") == 1
+        assert "1 image: YCbCr converted to RGB" in shown
+        assert "not taken: 1 .czi; export them as OME-TIFF" in shown
+        assert "not taken: 1 .zarr; " in shown
 
 
 def test_every_layout_gives_the_means_of_the_plain_loop_bit_for_bit(all_formats):

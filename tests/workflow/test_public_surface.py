@@ -104,7 +104,7 @@ OF_DICTIONARY = "content_hash downsample first_row grid prediction_shape row_gro
 RUN = "quadrat commit python libraries configuration made_from"
 
 TABLES = {
-    "images.tsv": "filename status patches skipped nan dropped content_hash kind message hint",
+    "images.tsv": "filename status patches skipped nan dropped content_hash kind message hint notes",
     "manifest.tsv": "filename key version content_id path size problem hint regions",
 }
 

@@ -26,6 +26,8 @@ rule merge_predictions:
         paths=lambda wildcards: plan().results,
         recipe=lambda wildcards: plan().recipe,
         state=lambda wildcards: plan().state,
+        sidecars=lambda wildcards: plan().sidecars,
+        not_taken=lambda wildcards: plan().not_taken,
         project=workflow.basedir,
     script:
         "../../scripts/merge_predictions.py"

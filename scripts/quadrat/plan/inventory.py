@@ -6,14 +6,16 @@ import io
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from quadrat.errors import ConfigError
 from quadrat.files.sources import VRT_ENDING, find_sources, is_vrt, linked_parts
 from quadrat.files.text import CONTROL, visible
+from quadrat.files.unread import SIDECARS, find_sidecars, not_taken
 from quadrat.plan.tree import walk
 from quadrat.results.folder import TABLE_COLUMNS
 from quadrat.settings import Settings
@@ -47,6 +49,8 @@ class FoundImage:
         The reason why it is listed but cannot be predicted, and a way out; empty if it can.
     columns : dict of str to str
         The user's own columns, if `images` is a TSV.
+    sidecars : sequence of str
+        Endings of the files beside it that GDAL would read; see `quadrat.files.unread.find_sidecars`.
     """
 
     filename: str
@@ -55,6 +59,7 @@ class FoundImage:
     problem: str = ""
     hint: str = ""
     columns: dict[str, str] = field(default_factory=dict)
+    sidecars: Sequence[str] = ()
 
     @property
     def size(self) -> int:
@@ -90,9 +95,10 @@ def find_images(settings: Settings, left_out: Counter[str] | None = None) -> lis
     left_out = Counter() if left_out is None else left_out
     images = _found(settings, left_out)
     if not images:
+        found = "".join(f"; {line}" for line in not_taken(left_out))
         raise ConfigError(
             f"images {settings.images}: no file in it ends in {' '.join(settings.extensions)}; "
-            "put images there or name another folder (config.yaml: images, extensions)"
+            f"put images there or name another folder (config.yaml: images, extensions){found}"
         )
     chosen = [image for image in images if is_chosen(image.filename, settings)]
     left_out[NOT_CHOSEN] += len(images) - len(chosen)
@@ -113,7 +119,7 @@ def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
         ]
     if settings.images.lower().endswith(".tsv"):
         return _in_table(settings.images, settings)
-    return list(_in_folder(settings.images, "", settings, left_out))
+    return _in_folder(settings.images, "", settings, left_out)
 
 
 def is_chosen(filename: str, settings: Settings) -> bool:
@@ -136,25 +142,39 @@ def _with_prefixes(folders: list[str]) -> list[tuple[str, str]]:
     return list(by_name.items())
 
 
-def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[str]) -> Iterator[FoundImage]:
+def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
     if not os.path.isdir(folder):
         raise ConfigError(f"images {folder}: no such folder; create it or name another (config.yaml: images)")
     endings = tuple(ending.lower() for ending in settings.extensions)
     root = None if settings.follow_links else folder
+    images: list[FoundImage] = []
+    beside: set[str] = set()
     try:
         for name, path, is_link, problem, hint in walk(
             folder, prefix, settings.results, settings.follow_links, left_out
         ):
             if problem:
-                yield _failed(name, path, problem, hint, {})
+                images.append(_failed(name, path, problem, hint, {}))
             elif name.lower().endswith(endings):
-                yield _image(name, path, root, is_link, {})
+                images.append(_image(name, path, root, is_link, {}))
             else:
-                left_out[os.path.splitext(os.path.basename(name))[1].lower()] += 1
+                ending = os.path.splitext(name)[1].lower()
+                left_out[ending] += 1
+                if ending in SIDECARS:
+                    beside.add(name)
     except OSError as error:
         raise ConfigError(
             f"images {folder}: the folder cannot be listed: {error.strerror} (config.yaml: images)"
         ) from error
+    return _with_sidecars(images, beside)
+
+
+def _with_sidecars(images: list[FoundImage], beside: Iterable[str]) -> list[FoundImage]:
+    """Return the images with their sidecars among the files beside them; no disk is asked."""
+    listed = {stem + ending.lower() for stem, ending in map(os.path.splitext, beside)}
+    if not listed:
+        return images
+    return [replace(image, sidecars=find_sidecars(image.filename, listed)) for image in images]
 
 
 def _image(filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str]) -> FoundImage:
@@ -230,7 +250,15 @@ def _in_table(path: str, settings: Settings) -> list[FoundImage]:
             images.append(_failed(filename, os.path.join(folder, filename), NO_VRT, NO_VRT_HINT, row))
             continue
         images.append(_image(filename, os.path.join(folder, filename), root, True, row))
-    return images
+    return _with_sidecars(images, _beside({os.path.dirname(image.filename) for image in images}, folder))
+
+
+def _beside(folders: Iterable[str], root: str) -> Iterator[str]:
+    """Yield the files that lie in some folders, relative to their root."""
+    for folder in folders:
+        # A folder that cannot be listed, as its images cannot be opened or all the same, shows no sidecars.
+        with suppress(OSError):
+            yield from (os.path.join(folder, name) for name in os.listdir(os.path.join(root, folder) or "."))
 
 
 def _check_columns(columns: list[str], path: str) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from quadrat.files.atomic import replace_file, writing
 from quadrat.files.hashing import digest, stat_token
 from quadrat.files.inside import remove
 from quadrat.files.records import read_record
+from quadrat.files.unread import not_taken
 from quadrat.plan import versions
 from quadrat.plan.content_ids import ContentLog, hash_known, identify
 from quadrat.plan.inventory import FoundImage, find_images, is_chosen
@@ -27,8 +29,15 @@ from quadrat.results.state import StateRow, state
 from quadrat.results.tables import PlannedImage, read_manifest, write_manifest
 from quadrat.settings import Settings
 
-# Earlier versions did not write whether images are drawn.
-_PLAN_FORM = {"state": str, "recipe": dict, "predictor_files": {str: [int]}, "is_drawn": (bool, ...)}
+# Earlier versions did not write the last three.
+_PLAN_FORM = {
+    "state": str,
+    "recipe": dict,
+    "predictor_files": {str: [int]},
+    "is_drawn": (..., bool),
+    "sidecars": (..., {str: [str]}),
+    "not_taken": (..., [str]),
+}
 
 # With `maps: auto`, a run that predicts more images draws none.
 MOST_DRAWN = 100
@@ -53,6 +62,10 @@ class Plan:
         The shards of each image that is computed in several jobs, by the path of its result.
     is_drawn : bool
         Whether the images that it computes are drawn.
+    sidecars : dict of str to sequence of str
+        Filename, and endings of the files beside it that are not read, of each image that has such files.
+    not_taken : list of str
+        Lines that describe the images that are not taken.
     """
 
     settings: Settings
@@ -62,6 +75,8 @@ class Plan:
     there: frozenset[str] = frozenset()
     shards: dict[str, Shards] = field(default_factory=dict)
     is_drawn: bool = False
+    sidecars: dict[str, Sequence[str]] = field(default_factory=dict)
+    not_taken: list[str] = field(default_factory=list)
 
     @cached_property
     def results(self) -> list[str]:
@@ -164,6 +179,9 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     log = ContentLog(Path(folder.content_log))
     found = find_images(settings)
     # A link to a disk that is not mounted is found, but cannot be opened.
+    left_out: Counter[str] = Counter()
+    found = find_images(settings, left_out)
+    # A link to a disk that is not mounted is still found, but cannot be opened.
     usable = {image.filename for image in found if not image.problem}
     vanished = _vanished(set(merged.get("images", {})), usable, settings)
     recipe, predictor_files = _predictor(settings, log, regions.hash if regions else "")
@@ -181,7 +199,8 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
     there = frozenset(
         path for results in (on_disk, folder.list_shards()) for paths in results.values() for path in paths
     )
-    plan = Plan(settings, images, recipe, predictor_files, there)
+    sidecars = {image.filename: image.sidecars for image in found if image.sidecars}
+    plan = Plan(settings, images, recipe, predictor_files, there, sidecars=sidecars, not_taken=not_taken(left_out))
     files = {image.filename: image.files for image in found}
     plan = replace(
         plan,
@@ -224,9 +243,16 @@ def read_plan(settings: Settings) -> Plan:
     folder = ResultsFolder(settings.results)
     written = read_record(folder.plan, _PLAN_FORM)
     images = read_manifest(folder.manifest)
-    shards = read_shard_plan(folder.shard_plan).shards
-    recipe, files, is_drawn = written["recipe"], written["predictor_files"], written.get("is_drawn", False)
-    return Plan(settings, images, recipe, files, shards=shards, is_drawn=is_drawn)
+    return Plan(
+        settings,
+        images,
+        written["recipe"],
+        written["predictor_files"],
+        shards=read_shard_plan(folder.shard_plan).shards,
+        is_drawn=written.get("is_drawn", False),
+        sidecars=written.get("sidecars", {}),
+        not_taken=written.get("not_taken", []),
+    )
 
 
 def _planned(
@@ -271,6 +297,8 @@ def _write_plan(plan: Plan, folder: ResultsFolder) -> None:
         "recipe": plan.recipe,
         "predictor_files": plan.predictor_files,
         "is_drawn": plan.is_drawn,
+        "sidecars": plan.sidecars,
+        "not_taken": plan.not_taken,
         # Makes it differ from the last one: Snakemake takes a newer file of the same bytes for old.
         "planned_ns": time.time_ns(),
     }
@@ -327,7 +355,7 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
             f"{', '.join(causes)} changed since the last run: its results stay, "
             "and apply again when the change is reverted"
         )
-    return lines
+    return lines + plan.not_taken
 
 
 def _in_shards(plan: Plan) -> str:

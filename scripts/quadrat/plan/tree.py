@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from quadrat.files.unread import ARRAY_FOLDER
+
 # Folders that file servers and backup tools leave among the images.
 FOREIGN_FOLDERS = ("@eaDir",)
 
@@ -53,7 +55,7 @@ def walk(
     follow_links : bool
         Whether to search folders that links lead to.
     left_out : collections.Counter of str
-        Counts the hidden files and folders.
+        Takes how many files and folders are hidden, and how many folders are arrays.
 
     Raises
     ------
@@ -84,6 +86,9 @@ def walk(
         for entry in entries:
             if entry.name.startswith(".") or entry.name in FOREIGN_FOLDERS:
                 left_out[HIDDEN] += 1
+                continue
+            if entry.name.lower().endswith(ARRAY_FOLDER) and entry.is_dir():
+                left_out[ARRAY_FOLDER] += 1
                 continue
             place = (f"{name}/{entry.name}" if name else entry.name, entry.path)
             if entry.is_dir(follow_symlinks=False):

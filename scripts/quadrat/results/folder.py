@@ -22,12 +22,15 @@ _MERGED = {
     "summary": {
         **dict.fromkeys(("images", "ok", "failed", "no_patch", "patches", "skipped"), COUNT),
         "dropped": float,
+        "notes": (..., [str]),
+        "not_taken": (..., [str]),
     },
 }
 
 # Columns of images.tsv; the columns of the user's own table follow them.
 TABLE_COLUMNS = (
     "filename", "status", "patches", "skipped", "nan", "dropped", "content_hash", "kind", "message", "hint",
+    "notes",
 )  # fmt: skip
 
 

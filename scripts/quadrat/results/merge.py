@@ -1,7 +1,7 @@
 """The merge: the results of all images as one dictionary, one table and plain-name links."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from quadrat.files.text import table_bytes, visible
 from quadrat.results.dictionary import write_dictionary, write_typed
 from quadrat.results.folder import TABLE_COLUMNS, ResultsFolder, split_version_path
 from quadrat.results.links import link_results
+from quadrat.results.notes import image_notes, run_notes
 from quadrat.results.result import Result, read_result
 from quadrat.results.schema import read_footer
 from quadrat.results.state import StateRow, state
@@ -30,6 +31,8 @@ def merge_predictions(
     settings: dict[str, Any],
     recipe: dict[str, Any],
     log: Callable[[str], None],
+    sidecars: Mapping[str, Sequence[str]] | None = None,
+    not_taken: Sequence[str] = (),
 ) -> str:
     """Merge the results of all images.
 
@@ -48,6 +51,10 @@ def merge_predictions(
         The inputs of the versions.
     log : callable
         Takes the lines that a person should read.
+    sidecars : mapping of str to sequence of str, optional
+        Filename, and endings of the files beside it that are not read, of each image that has such files.
+    not_taken : sequence of str, optional
+        Lines that describe the images that were not taken.
 
     Returns
     -------
@@ -72,7 +79,8 @@ def merge_predictions(
         log(line)
     ok = [result for result in results if result.status == "ok"]
     prediction_type = write_dictionary(ok, folder, settings["json_max_values"])
-    replace_file(folder.images, _image_table(results, columns), folder.path)
+    notes = [image_notes(result, (sidecars or {}).get(result.filename, ())) for result in results]
+    replace_file(folder.images, _image_table(results, notes, columns), folder.path)
     links = link_results({result.filename: result.path for result in ok}, folder.links, folder.path)
     for result in ok:
         if pa.types.is_null(result.prediction_type):
@@ -96,7 +104,7 @@ def merge_predictions(
         "images": {
             result.filename: [result.content_id, result.content_hash] for result in results if result.path
         },
-        "summary": _summary(results),
+        "summary": _summary(results) | {"notes": run_notes(results, notes), "not_taken": [*not_taken]},
     }
     replace_file(folder.merged, orjson.dumps(record), folder.path)
     return merged
@@ -135,17 +143,18 @@ def _warnings(results: list[Result]) -> Iterator[str]:
         yield f"warning: {len(nan):,} images have predictions that are NaN or infinite, such as {nan[0]}"
 
 
-def _image_table(results: list[Result], columns: dict[str, dict[str, str]]) -> bytes:
+def _image_table(results: list[Result], notes: list[list[str]], columns: dict[str, dict[str, str]]) -> bytes:
     own = list(next(iter(columns.values()), {}))
     rows = []
-    for result in results:
+    for result, of_image in zip(results, notes, strict=True):
         counts, failure = result.counts, result.failure
         numbers = [counts.get(name, "") for name in ("patches", "skipped", "nan")]
         dropped = f"{counts['dropped']:.6f}" if "dropped" in counts else ""
-        texts = [_one_line(failure.get(name, "")) for name in ("kind", "message", "hint")]
+        texts = [failure.get(name, "") for name in ("kind", "message", "hint")]
         mine = columns.get(result.filename, {})
         rows.append(
-            [result.filename, result.status, *numbers, dropped, result.content_hash or "", *texts]
+            [result.filename, result.status, *numbers, dropped, result.content_hash or ""]
+            + [*map(_one_line, [*texts, "; ".join(of_image)])]
             + [mine.get(name, "") for name in own]
         )
     return table_bytes([*TABLE_COLUMNS, *own], rows)

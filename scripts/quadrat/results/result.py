@@ -178,7 +178,7 @@ def read_result(path: str) -> Result:
         failure=failure,
         software=tuple(footer.get("software", {}).items()),
         # Results of a whole run share the keys; new keys from JSON would take twice the memory.
-        image={name: image[name] for name in IMAGE if image},
+        image={name: image[name] for name in IMAGE if name in image},
         grid={name: grid[name] for name in GRID if grid},
         plane=footer.get("plane"),
         labels=tuple(map(str, footer.get("predictor", {}).get("labels") or ())),

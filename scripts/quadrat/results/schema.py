@@ -15,6 +15,13 @@ ROW_GROUP_ROWS = 1 << 16
 
 FOOTER_KEY = b"quadrat"
 _MAYBE = (..., COUNT)
+# Why patches are skipped, and the key of the configuration that has them skipped.
+SKIPPED_BY = {
+    "unscanned": "",
+    "outside": "regions",
+    "background": "skip: background",
+    "nodata": "skip: nodata",
+}
 IMAGE = {
     "height": COUNT,
     "width": COUNT,
@@ -24,6 +31,7 @@ IMAGE = {
     "mpp": (None, [float, float]),
     "transform": (None, [float] * 6),
     "bounds": (None, [float] * 4),
+    "notes": (..., [str]),
 }
 GRID = dict.fromkeys(("rows", "cols"), COUNT) | dict.fromkeys(("patch_size", "stride"), SIZE)
 _FOOTER = {
@@ -35,7 +43,8 @@ _FOOTER = {
     "failure": (..., {"message": str, "kind": (..., str), "hint": (..., str)}),
     "counts": (
         ...,
-        {"patches": COUNT, "skipped": _MAYBE, "nan": _MAYBE, "infinite": _MAYBE, "dropped": (..., float)},
+        {"patches": COUNT, "nan": _MAYBE, "infinite": _MAYBE, "dropped": (..., float)}
+        | dict.fromkeys(("skipped", *(f"skipped_{reason}" for reason in SKIPPED_BY)), _MAYBE),
     ),
     # The first and the last grid row of a shard.
     "grid_rows": (..., [COUNT, COUNT]),

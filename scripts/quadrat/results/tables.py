@@ -98,15 +98,16 @@ def read_image_table(path: str) -> list[dict[str, str]]:
     Returns
     -------
     list of dict of str to str
-        Column to text, for each row.
+        Column to text, one dictionary per row.
 
     Raises
     ------
     ResultsError
         If the file is not one that quadrat wrote.
     """
-    header, rows = _read_table(path, TABLE_COLUMNS, "patches")
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    # Earlier versions wrote no notes.
+    header, rows = _read_table(path, TABLE_COLUMNS[:-1], "patches")
+    return [{"notes": ""} | dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _read_table(path: str, columns: tuple[str, ...], number: str) -> tuple[list[str], list[list[str]]]:

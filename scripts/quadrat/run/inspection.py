@@ -10,6 +10,7 @@ from quadrat.errors import ImageError
 from quadrat.files.atomic import replace_file
 from quadrat.files.log import JobLog
 from quadrat.files.text import table_bytes
+from quadrat.files.unread import not_taken
 from quadrat.plan.inventory import FoundImage, find_images
 from quadrat.processes.limits import Ended
 from quadrat.results.folder import ResultsFolder
@@ -218,3 +219,4 @@ def _totals(images: list[Inspected], left_out: Counter[str]) -> Iterator[str]:
     ]
     if counted:
         yield f"not images: {', '.join(counted)}"
+    yield from not_taken(left_out)

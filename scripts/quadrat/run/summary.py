@@ -45,6 +45,7 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
         f"{counts['dropped']:.1%} of the pixels dropped at the edges"
         + (" (edge: pad keeps them)" if counts["dropped"] and plan.settings.edge == "drop" else ""),
     ]
+    lines += counts.get("notes", []) + plan.not_taken
     superseded = there - set(plan.results) - plan.shard_paths
     if superseded:
         lines.append(

@@ -55,6 +55,9 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85em; }
 <b>{{ "{:,}".format(count) }}</b><span>{{ text }}</span></div>
 {% endfor %}
 </div>
+{% for line in notes %}
+<p class="note">{{ line }}</p>
+{% endfor %}
 {% if distribution %}
 <h2>Distribution of predictions</h2>
 <img alt="How often predictions have which values" src="data:image/png;base64,{{ distribution }}">
@@ -80,6 +83,16 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85em; }
 {% endfor %}
 </table>
 {{ more(rows) }}
+{% if noted %}
+<h2>Notes</h2>
+<table>
+<tr><th>image<th>notes</tr>
+{% for row in noted[:most] %}
+<tr><td>{{ row.filename }}<td>{{ row.notes }}</tr>
+{% endfor %}
+</table>
+{{ more(noted) }}
+{% endif %}
 <h2>Configuration and versions</h2>
 <pre>{{ run }}</pre>
 </body>
@@ -100,12 +113,15 @@ def write_overview(folder: ResultsFolder) -> None:
     if statuses["ok"]:
         picture = draw_distribution(count_predictions(open_predictions(folder.path)))
     patches = sum(int(row["patches"]) for row in rows)
+    summary = folder.read_merged().get("summary", {})
     page = (
         Environment(autoescape=True)
         .from_string(TEMPLATE)
         .render(
             rows=rows,
             failed=[row for row in rows if row["status"] == "failed"],
+            noted=[row for row in rows if row["notes"]],
+            notes=summary.get("notes", []) + summary.get("not_taken", []),
             counts=[
                 ("images", len(rows)),
                 ("ok", statuses["ok"]),

@@ -1,0 +1,123 @@
+"""Files that a run does not read: images with other endings, and sidecars of its images."""
+
+import os
+from collections.abc import Container, Mapping, Sequence
+from functools import cache
+
+# Endings of images that a run may not take, by what helps.
+_ENDINGS = {
+    "to take them, add their endings to `extensions` (config.yaml)": """
+        .tif .tiff .tf2 .tf8 .btf .ptif .qptiff .svs .ndpi .scn .bif .mrxs .png .jpg .jpeg .jfif .jp2
+        .j2k .vrt .bmp .gif .webp
+    """,
+    "export them as OME-TIFF, with QuPath or bfconvert": """
+        .czi .dcm .dicom .dv .ims .lif .lsm .nd2 .oib .oif .oir .sld .stk .svslide .vms .vmu .vsi .zvi
+    """,
+    "convert them: gdal_translate IN OUT.tif": ".dem .ecw .grb .grb2 .grib .grib2 .hgt .img .nitf .ntf .sid",
+    "convert the arrays that gdalinfo lists: gdal_translate ARRAY OUT.tif": """
+        .h5 .hdf .hdf5 .he5 .nc .nc4 .zarr
+    """,
+    "convert them, with ImageMagick: magick IN OUT.tif": """
+        .arw .avif .cr2 .cr3 .dng .exr .heic .heif .jxl .nef .orf .pgm .ppm .psd .raf .rw2 .tga
+    """,
+}
+_HELP = {ending: text for text, endings in _ENDINGS.items() for ending in endings.split()}
+# More lines would hide the others on the terminal.
+MOST_LINES = 3
+
+# A folder of up to millions of files that are one image or array.
+ARRAY_FOLDER = ".zarr"
+
+# GDAL also reads the place of these from a world file or .tab of MapInfo, of others from a world file alone.
+_WITH_TAB = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".ptif", ".qptiff", ".jpg", ".jpeg", ".jfif")
+_WITH_WORLD_FILE = (*_WITH_TAB, ".png", ".jp2", ".j2k", ".bmp", ".gif")
+_OF_WHOLE_NAME = (".aux.xml", ".ovr", ".msk")
+
+NO_PLACE = "no place on Earth"
+
+
+def not_taken(left_out: Mapping[str, int]) -> list[str]:
+    """Describe the images that a run did not take because of their endings.
+
+    Parameters
+    ----------
+    left_out : mapping of str to int
+        Numbers of files by their endings; other keys and endings are no images.
+
+    Returns
+    -------
+    list of str
+        A line for each way to have them read, few at most; empty if there are none.
+    """
+    counts: dict[str, list[str]] = {}
+    for ending, number in sorted(left_out.items(), key=lambda item: (-item[1], item[0])):
+        if ending in _HELP:
+            counts.setdefault(_HELP[ending], []).append(f"{number:,} {ending}")
+    lines = [f"not taken: {', '.join(numbers)}; {text}" for text, numbers in counts.items()]
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES - 1 :] = [
+            "not taken: images of other formats; `snakemake inspect` lists their endings"
+        ]
+    return lines
+
+
+@cache
+def _places(ending: str) -> tuple[str, ...]:
+    """Return the endings of the files that hold the place of an image of this ending, in the image's stead.
+
+    References
+    ----------
+    GDAL, "World file": .tfw for .tif, from the first and the last letter; .tifw; .wld.
+    """
+    if ending not in _WITH_WORLD_FILE:
+        return ()
+    return (f"{ending[:2]}{ending[-1]}w", f"{ending}w", ".wld", *([".tab"] if ending in _WITH_TAB else []))
+
+
+# Last endings of all sidecars.
+SIDECARS = frozenset(
+    f".{name.rpartition('.')[2]}" for image in _WITH_WORLD_FILE for name in (*_places(image), *_OF_WHOLE_NAME)
+)
+
+
+def find_sidecars(filename: str, listed: Container[str]) -> list[str]:
+    """Return the endings of the sidecars of an image: files beside it that GDAL reads, and quadrat does not.
+
+    Parameters
+    ----------
+    filename : str
+    listed : container of str
+        Files that exist, their last endings in lower case.
+
+    Examples
+    --------
+    >>> find_sidecars("a.tif", {"a.tfw", "a.tif.ovr", "b.tif.msk"})
+    ['.tfw', '.ovr']
+    """
+    stem, ending = os.path.splitext(filename)
+    places = [name for name in _places(ending.lower()) if stem + name in listed]
+    return places + [name for name in _OF_WHOLE_NAME if filename + name in listed]
+
+
+def sidecar_notes(endings: Sequence[str], has_place: bool) -> list[str]:
+    """Describe what an image lacks because its sidecars are not read.
+
+    Parameters
+    ----------
+    endings : sequence of str
+        As `find_sidecars` returns them.
+    has_place : bool
+        Whether the image itself holds where it lies on Earth.
+    """
+    # GDAL itself prefers the place in the image to that of a world file.
+    others = [name for name in endings if name in (_OF_WHOLE_NAME if has_place else (".ovr", ".msk"))]
+    places = [] if has_place else [name for name in endings if name not in others]
+    notes = []
+    if places:
+        notes.append(
+            f"{NO_PLACE}, and not read beside the image: {', '.join(places)}; "
+            "gdal_translate IN OUT.tif writes the place into it"
+        )
+    if others:
+        notes.append(f"not read beside the image: {', '.join(others)}")
+    return notes
