@@ -8,8 +8,10 @@ import tifffile
 
 from quadrat.grid import PatchGrid
 from quadrat.jobs.predict import predict_image
+from quadrat.patches.skips import REASONS
 from quadrat.results.folder import TABLE_COLUMNS
 from quadrat.results.merge import merge_predictions
+from quadrat.results.schema import SKIPPED_BY
 from quadrat.results.tables import read_image_table
 
 PLACED = (10, 0, 500_000, 0, -10, 4_000_000)
@@ -93,7 +95,7 @@ def test_run_whose_patches_were_all_skipped_warns_with_the_keys_to_change(write_
         write_result("c.tif", failure=failure),
     )
     assert lines == [
-        "warning: all patches were skipped: 3 outside, 1 nodata; "
+        "warning: all patches were skipped (outside 3, nodata 1); "
         "change regions and skip: nodata (config.yaml)"
     ]
 
@@ -111,10 +113,14 @@ def test_image_without_a_place_beside_a_world_file_is_noted_and_one_with_a_place
     )
     place = (
         "no place on Earth, and not read beside the image: .tfw; "
-        "gdal_translate IN OUT.tif writes the place into it"
+        "gdal_translate IN OUT.tif writes a place that they hold into it"
     )
     assert notes == {"a.tif": f"{place}; not read beside the image: .ovr", "b.tif": "", "c.tif": ""}
     assert lines == [f"1 image: {place}", "1 image: not read beside the image: .ovr"]
+
+
+def test_each_reason_of_a_skipped_patch_has_its_key():
+    assert tuple(SKIPPED_BY) == REASONS
 
 
 def test_jobs_count_the_reasons_that_notes_name(images, make_task, merge, tmp_path):
@@ -123,7 +129,7 @@ def test_jobs_count_the_reasons_that_notes_name(images, make_task, merge, tmp_pa
     predict_image(make_task(images / "a.tif", skip={"nodata": 1.0}, output=str(output)))
     notes, (line,) = merge(str(output))
     assert notes == {"a.tif": "all patches were skipped (nodata 6)"}
-    assert line == "warning: all patches were skipped: 6 nodata; change skip: nodata (config.yaml)"
+    assert line == "warning: all patches were skipped (nodata 6); change skip: nodata (config.yaml)"
 
 
 def test_table_of_before_without_notes_is_read(tmp_path):

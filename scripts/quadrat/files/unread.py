@@ -47,7 +47,7 @@ def not_taken(left_out: Mapping[str, int]) -> list[str]:
     Returns
     -------
     list of str
-        A line for each way to have them read, few at most; empty if there are none.
+        A line for each way to have them read; empty if there are none.
     """
     counts: dict[str, list[str]] = {}
     for ending, number in sorted(left_out.items(), key=lambda item: (-item[1], item[0])):
@@ -116,7 +116,7 @@ def sidecar_notes(endings: Sequence[str], has_place: bool) -> list[str]:
     if places:
         notes.append(
             f"{NO_PLACE}, and not read beside the image: {', '.join(places)}; "
-            "gdal_translate IN OUT.tif writes the place into it"
+            "gdal_translate IN OUT.tif writes a place that they hold into it"
         )
     if others:
         notes.append(f"not read beside the image: {', '.join(others)}")

@@ -25,8 +25,7 @@ def image_notes(result: Result, sidecars: Sequence[str]) -> list[str]:
         return []
     notes = [*result.image.get("notes", []), *sidecar_notes(sidecars, result.image["transform"] is not None)]
     if _is_skipped([result]):
-        reasons = (f"{reason} {number:,}" for reason, number in _skipped([result]).items())
-        notes.insert(0, f"{ALL_SKIPPED} ({', '.join(reasons)})")
+        notes.insert(0, f"{ALL_SKIPPED}{_reasons([result])}")
     return notes
 
 
@@ -45,8 +44,7 @@ def run_notes(results: Sequence[Result], notes: Iterable[Sequence[str]]) -> list
         del counts[ALL_SKIPPED]
         keys = " and ".join(dict.fromkeys(filter(None, map(SKIPPED_BY.get, _skipped(results)))))
         change = f"; change {keys} (config.yaml)" if keys else ""
-        reasons = (f"{number:,} {reason}" for reason, number in _skipped(results).items())
-        lines.append(f"warning: {ALL_SKIPPED}: {', '.join(reasons)}{change}")
+        lines.append(f"warning: {ALL_SKIPPED}{_reasons(results)}{change}")
     # First what may be a mistake, then the notes on most images.
     ranked = sorted(
         counts, key=lambda note: (not note.startswith((ALL_SKIPPED, NO_PLACE)), -counts[note], note)
@@ -64,6 +62,11 @@ def _images(number: int) -> str:
 def _is_skipped(results: Sequence[Result]) -> bool:
     patches, skipped = (sum(one.counts.get(name, 0) for one in results) for name in ("patches", "skipped"))
     return 0 < patches == skipped
+
+
+def _reasons(results: Sequence[Result]) -> str:
+    reasons = [f"{reason} {number:,}" for reason, number in _skipped(results).items()]
+    return f" ({', '.join(reasons)})" if reasons else ""
 
 
 def _skipped(results: Sequence[Result]) -> dict[str, int]:
