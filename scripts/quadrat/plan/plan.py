@@ -177,11 +177,9 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         regions.check()
     merged = folder.read_merged()
     log = ContentLog(Path(folder.content_log))
-    found = find_images(settings)
-    # A link to a disk that is not mounted is found, but cannot be opened.
     left_out: Counter[str] = Counter()
     found = find_images(settings, left_out)
-    # A link to a disk that is not mounted is still found, but cannot be opened.
+    # A link to a disk that is not mounted is found, but cannot be opened.
     usable = {image.filename for image in found if not image.problem}
     vanished = _vanished(set(merged.get("images", {})), usable, settings)
     recipe, predictor_files = _predictor(settings, log, regions.hash if regions else "")
@@ -200,7 +198,9 @@ def make_plan(settings: Settings, announce: Callable[[str], None]) -> Plan:
         path for results in (on_disk, folder.list_shards()) for paths in results.values() for path in paths
     )
     sidecars = {image.filename: image.sidecars for image in found if image.sidecars}
-    plan = Plan(settings, images, recipe, predictor_files, there, sidecars=sidecars, not_taken=not_taken(left_out))
+    plan = Plan(
+        settings, images, recipe, predictor_files, there, sidecars=sidecars, not_taken=not_taken(left_out)
+    )
     files = {image.filename: image.files for image in found}
     plan = replace(
         plan,
