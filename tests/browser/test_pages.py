@@ -9,9 +9,10 @@ from PIL import Image
 from quadrat.files.keys import encode
 from quadrat.grid import PatchGrid
 from quadrat.images.thumbnail import Thumbnail
+from quadrat.results.display import class_colours
 from quadrat.results.writer import PredictionWriter
 from quadrat.views.page import write_page
-from quadrat.views.patch_map import read_patch_map
+from quadrat.views.patch_map import PatchMap, read_patch_map
 
 NASTY = "<script>document.title='bad'</script><img src=x onerror=\"document.title='bad'\">"
 
@@ -93,3 +94,57 @@ def test_names_and_labels_are_text_whatever_they_hold(browser, write_grid):
     assert browser.driver.title == f"{NASTY}.tif"
     assert NASTY in browser.wait("document.querySelector('ul').textContent")
     assert browser.wait("document.querySelector('h1').textContent") == f"{NASTY}.tif"
+
+
+@pytest.fixture
+def write_labels(tmp_path):
+    """Return a function that writes the page of a row of patches of 100 px from their labels and skips."""
+
+    def write(codes, skipped):
+        count = len(codes)
+        row, cols = np.array([100]), np.arange(count) * 100
+        patch_map = PatchMap(
+            *("a.tif", 100, count * 100, None, None),
+            *(row - 100, row, cols, np.full(count, 100)),
+            values=np.array([codes], float),
+            names=("land", "water"),
+            is_labels=True,
+            skipped=np.array([skipped], object),
+        )
+        write_page(
+            patch_map, Thumbnail(np.full((100, count * 100, 3), 128, np.uint8), (1, 1)), tmp_path / "a.html"
+        )
+        return tmp_path / "a.html"
+
+    return write
+
+
+def test_all_labels_of_a_patch_are_shown_and_the_colour_of_each_beside_its_name(browser, write_labels):
+    browser.open(write_labels([[0, 1], [1, 1], [np.nan, 0]], [""] * 3))
+    browser.wait_for_plot()
+    shown = [browser.hover(50, x)[2] for x in (50, 150, 250)]
+    assert shown == ["land, water", "water, water", ", land"]
+    script = "[...document.querySelectorAll('li')].map(item => [item.textContent, item.style.cssText])"
+    colours = class_colours(2)
+    assert browser.wait(script) == [
+        ["land", f"--colour: {colours[0]};"],
+        ["water", f"--colour: {colours[1]};"],
+    ]
+    assert browser.wait("document.querySelector('label').hidden")
+
+
+def test_pointing_at_a_skipped_patch_shows_why(browser, write_labels):
+    browser.open(write_labels([[0], [np.nan], [np.nan]], ["", "nodata", "outside of regions"]))
+    browser.wait_for_plot()
+    assert [browser.hover(50, x)[2] for x in (50, 150, 250)] == ["land", "nodata", "outside of regions"]
+
+
+def test_opacity_can_be_changed(browser, write_labels):
+    browser.open(write_labels([[0], [1]], ["", ""]))
+    browser.wait_for_plot()
+    before = browser.pixels("opaque")
+    browser.driver.execute_script(
+        "const slider = document.getElementById('opacity'); slider.value = 1;"
+        "slider.dispatchEvent(new Event('input'))"
+    )
+    browser.wait_for(lambda: browser.pixels("opaque") != before)

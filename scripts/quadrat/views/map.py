@@ -3,15 +3,14 @@
 import os
 
 import numpy as np
-from bokeh.palettes import Viridis256
 from PIL import Image
 
 from quadrat.files.atomic import replace_file
 from quadrat.images.thumbnail import Thumbnail
 from quadrat.results.display import class_colours, class_legend
 from quadrat.views.patch_map import PatchMap
+from quadrat.views.scale import VIRIDIS, round_ticks
 from quadrat.views.sheet import INK, MARGIN, Sheet, wrapped
-from quadrat.views.ticks import round_ticks
 
 MOST_PANELS = 8  # of a prediction of more numbers, the numbers with the largest means are shown
 PANELS_A_ROW = 3
@@ -132,7 +131,7 @@ def _colours(patch_map: PatchMap, values: np.ndarray) -> np.ndarray:
     """Return the colours of finite values, as (..., 3) uint8."""
     if patch_map.is_labels:
         return _rgb(class_colours(len(patch_map.names)))[values.astype(int)]
-    return _rgb(Viridis256)[np.interp(values, patch_map.limits, (0, 255.999)).astype(int)]
+    return VIRIDIS[np.interp(values, patch_map.limits, (0, 255.999)).astype(int)]
 
 
 def _rgb(colours: "list[str] | tuple[str, ...]") -> np.ndarray:
@@ -186,10 +185,10 @@ def _mark_pixels(sheet: Sheet, patch_map: PatchMap, size: tuple[int, int], top: 
 
 def _draw_scale(sheet: Sheet, limits: tuple[float, float], x: int, y: int, length: int) -> None:
     """Draw the scale of colours as they look over white."""
-    colours = (COVER * _rgb(Viridis256) + (1 - COVER) * 255).astype(np.uint8)
+    colours = (COVER * VIRIDIS + (1 - COVER) * 255).astype(np.uint8)
     bar = Image.fromarray(colours[::-1, None])
     sheet.picture(bar.resize((BAR_WIDTH, length), Image.Resampling.BOX), x, y)
-    for value, text in round_ticks(*limits, max(2, min(6, length // 50))).items():
+    for value, text in round_ticks(*limits, max(2, min(8, length // 50))).items():
         at = y + round(np.interp(value, limits, (length - 1, 0)))
         sheet.draw.line((x + BAR_WIDTH, at, x + BAR_WIDTH + 3, at), INK)
         sheet.text(x + BAR_WIDTH + 8, at, text, TEXT_SIZE, "lm")

@@ -1,9 +1,10 @@
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.views.ticks import round_ticks
+from quadrat.views.scale import VIRIDIS, round_ticks
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,8 @@ def test_ticks_lie_between_the_ends_evenly_and_are_few(low, span, most):
     if len(ticks) > 2 and span > 1e-6 * abs(low):
         steps = np.diff(ticks)
         np.testing.assert_allclose(steps, steps[0], rtol=1e-3)
+
+
+def test_scale_of_colours_is_that_of_matplotlib():
+    colours = np.array(mpl.colormaps["viridis"].colors) * 255
+    assert np.abs(VIRIDIS - colours).max() < 1.6
