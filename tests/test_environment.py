@@ -13,6 +13,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 # What a run needs although nothing here imports it.
 NOT_IMPORTED = {
+    "bokeh": "BokehJS, which pages contain",
     "openslide-bin": "OpenSlide, for openslide-python",
     "pygments": "snakemake --report",
     "pyvips-binary": "libvips, for pyvips",

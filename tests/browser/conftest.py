@@ -42,7 +42,8 @@ class Browser:
         """Point at a place of the image, in a frame that begins at a place; give what appears."""
         place = self.driver.execute_script(
             """
-            const view = Object.values(Bokeh.index).find(view => view.frame), box = view.el.getBoundingClientRect();
+            const view = Object.values(Bokeh.index).find(view => view.frame);
+            const box = view.el.getBoundingClientRect();
             const {x_scale, y_scale} = view.frame;
             return [box.x + x_scale.compute(arguments[1]), box.y + y_scale.compute(arguments[0])];
             """,

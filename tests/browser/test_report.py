@@ -89,7 +89,7 @@ def test_overview_shows_what_failed_and_escapes_names(browser, reported):
     assert NASTY in text
     assert "<b>a.tif" in text
     assert "not a readable TIFF" in text
-    assert browser.wait("document.querySelector('img').naturalWidth") > 500
+    assert browser.wait("document.querySelector('svg').getBoundingClientRect().width") > 500
 
 
 def test_names_in_a_report_are_shown_and_nothing_of_them_runs(browser, reported):

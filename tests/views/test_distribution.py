@@ -1,11 +1,11 @@
-import io
 import json
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from quadrat.results.predictions import open_predictions
 from quadrat.views.distribution import BINS, MOST_LABELS, MOST_NUMBERS, count_predictions, draw_distribution
@@ -55,12 +55,42 @@ def test_numbers_of_a_prediction_are_counted_apart_and_bounded(count):
     assert (found.counts.sum(axis=1) == 2).all()
 
 
-def test_numbers_of_a_prediction_have_a_histogram_each_and_nothing_stands_beside_the_last(count):
-    found = count([[float(place)] * 5 for place in range(9)], kind=pa.list_(pa.float64(), 5))
-    picture = np.asarray(Image.open(io.BytesIO(draw_distribution(found))).convert("L"))
-    height, width = (length // part for length, part in zip(picture.shape, (2, 4), strict=True))
-    panels = picture[: 2 * height, : 4 * width].reshape(2, height, 4, width).min(axis=(1, 3))
-    assert (panels < 200).ravel().tolist() == [True] * 5 + [False] * 3
+def drawings(distribution):
+    """Return the pictures of a distribution; each is XML."""
+    return ElementTree.fromstring(f"<div>{draw_distribution(distribution)}</div>").findall("svg")
+
+
+def texts(drawing):
+    return [element.text or "" for element in drawing.iter("text")]
+
+
+def test_numbers_of_a_prediction_have_a_histogram_each(count):
+    drawn = drawings(count([[float(place)] * 5 for place in range(9)], kind=pa.list_(pa.float64(), 5)))
+    assert [texts(drawing)[0] for drawing in drawn] == [f"prediction[{place}]" for place in range(5)]
+
+
+def test_bars_of_a_histogram_are_as_high_as_their_counts_and_beside_round_values(count):
+    values = np.random.default_rng(0).normal(size=1000)
+    (drawing,) = drawings(count(values.tolist()))
+    outline = drawing.find("path").get("d")
+    base = float(outline.split()[1].split("V")[0])
+    heights = base - np.array([float(height) for height in re.findall("V([0-9.]+)H", outline)])
+    counts, edges = np.histogram(values, BINS)
+    np.testing.assert_allclose(heights / base, counts / counts.max(), atol=0.001)
+    places = {
+        text.text: float(text.get("x")) for text in drawing.iter("text") if text.get("class") == "middle"
+    }
+    width = float(re.findall("H([0-9.]+)", outline)[-1])
+    assert len(places) == 3
+    for text, x in places.items():
+        assert x / width == pytest.approx((float(text) - edges[0]) / (edges[-1] - edges[0]), abs=0.001)
+
+
+def test_labels_have_bars_as_long_as_their_counts(count):
+    (drawing,) = drawings(count(["<b>"] * 30 + ["sea"] * 10))
+    assert texts(drawing) == ["<b>", "30", "sea", "10"]
+    first, second = (float(path.get("d").split("h")[1].split("v")[0]) for path in drawing.iter("path"))
+    assert first == pytest.approx(3 * second)
 
 
 def test_most_frequent_labels_are_counted(count):
@@ -84,5 +114,6 @@ def test_any_distribution_is_drawn(count, values):
         if values == [None]
         else None
     )
-    picture = Image.open(io.BytesIO(draw_distribution(count(values, kind=kind))))
-    assert picture.width > 600
+    drawn = drawings(count(values, kind=kind))
+    assert len(drawn) == (2 if isinstance(values[0], list) else 1)
+    assert all(texts(drawing) for drawing in drawn)

@@ -1,22 +1,51 @@
 """The distribution of all predictions of a run, counted image by image."""
 
-import io
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from jinja2 import Environment
 
 from quadrat.results.predictions import Predictions
+from quadrat.views.scale import round_ticks
 
 BINS = 40
 MOST_NUMBERS = 8  # numbers of a prediction, each with a histogram of its own
 MOST_LABELS = 20
-COLOUR, INK, PALE = "#33638d", "#222222", "#8a8a8a"
+
+TEMPLATES = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+HISTOGRAMS = TEMPLATES.from_string("""\
+{% for panel in panels %}
+<svg role="img" aria-label="How often predictions have which values" class="distribution"
+  width="{{ width + 80 }}" height="{{ height + 60 }}" viewBox="-60 -22 {{ width + 80 }} {{ height + 60 }}">
+<text y="-8">{{ panel.title or "patches" }}</text>
+<path d="{{ panel.outline }}"/>
+<path class="axis" d="M0 0V{{ height }}H{{ width }}"/>
+{% for x, text in panel.x_ticks %}
+<path class="axis" d="M{{ x }} {{ height }}v4"/>
+<text x="{{ x }}" y="{{ height + 17 }}" class="middle">{{ text }}</text>
+{% endfor %}
+{% for y, text in panel.y_ticks %}
+<path class="axis" d="M0 {{ y }}h-4"/>
+<text x="-8" y="{{ y + 4 }}" class="end">{{ text }}</text>
+{% endfor %}
+{% if not panel.title %}
+<text x="{{ width }}" y="{{ height + 34 }}" class="end">prediction</text>
+{% endif %}
+</svg>
+{% endfor %}
+""")
+LABELS = TEMPLATES.from_string("""\
+<svg role="img" aria-label="How often predictions have which labels" class="distribution"
+  width="760" height="{{ labels | length * 24 }}" viewBox="0 0 760 {{ labels | length * 24 }}">
+{% for name, count in labels %}
+<text x="290" y="{{ loop.index * 24 - 8 }}" class="end">{{ name[:40] }}</text>
+<path d="M300 {{ loop.index * 24 - 20 }}h{{ 360 * count / most }}v16H300Z"/>
+<text x="{{ 308 + 360 * count / most }}" y="{{ loop.index * 24 - 8 }}">{{ "{:,}".format(count) }}</text>
+{% endfor %}
+</svg>
+""")
 
 
 @dataclass(frozen=True)
@@ -70,49 +99,37 @@ def count_predictions(predictions: Predictions) -> Distribution:
     return Distribution(edges, counts[:most], ())
 
 
-def draw_distribution(distribution: Distribution) -> bytes:
-    """Draw a distribution as a PNG; several numbers as small histograms side by side."""
-    bars = bool(distribution.labels)
-    count = 1 if bars else max(1, len(distribution.counts))
-    cols = min(4, count)
-    rows = -(-count // cols)
-    size = (6.4, 0.6 + 0.27 * len(distribution.labels)) if bars else (max(6.4, 2.9 * cols), 2.3 * rows)
-    figure = Figure(figsize=size, layout="constrained", dpi=130)
-    FigureCanvasAgg(figure)
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 8, "text.parse_math": False}):
-        axes = figure.subplots(rows, cols, squeeze=False, sharex=True).flat
-        for place, panel in enumerate(axes):
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.tick_params(colors=PALE, labelcolor=INK, length=2)
-            if bars:
-                _draw_labels(panel, distribution)
-            elif place < len(distribution.counts):
-                _draw_histogram(panel, distribution, place)
-            else:
-                panel.set_axis_off()
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", metadata={"Software": None})
-    return picture.getvalue()
+def draw_distribution(distribution: Distribution) -> str:
+    """Draw a distribution as SVG in HTML: a histogram of each number, or a bar for each label."""
+    if distribution.labels:
+        return LABELS.render(labels=distribution.labels, most=distribution.labels[0][1])
+    several = len(distribution.counts) > 1
+    width, height = (250, 130) if several else (560, 190)
+    panels = [
+        _histogram(counts, distribution.edges, f"prediction[{place}]" if several else "", width, height)
+        for place, counts in enumerate(distribution.counts)
+    ]
+    return HISTOGRAMS.render(panels=panels, width=width, height=height)
 
 
-def _draw_histogram(axes: Axes, distribution: Distribution, place: int) -> None:
-    axes.stairs(distribution.counts[place], distribution.edges, fill=True, color=COLOUR)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.tick_params(labelbottom=True)
-    if len(distribution.counts) > 1:
-        axes.set_title(f"prediction[{place}]", fontsize=8, color=INK)
-    else:
-        axes.set(xlabel="prediction", ylabel="patches")
-
-
-def _draw_labels(axes: Axes, distribution: Distribution) -> None:
-    names, counts = zip(*reversed(distribution.labels), strict=True)
-    drawn = axes.barh([name[:40] for name in names], counts, color=COLOUR)
-    axes.bar_label(drawn, fmt="{:,.0f}", padding=3, color=INK)
-    axes.spines[["bottom", "left"]].set_visible(False)
-    axes.set(xticks=[])
-    axes.margins(x=0.15)
+def _histogram(counts: np.ndarray, edges: np.ndarray, title: str, width: int, height: int) -> dict[str, Any]:
+    """Return the outline of a histogram, and its ticks with their texts, in pixels."""
+    low, high, most = float(edges[0]), float(edges[-1]), max(1, int(counts.max()))
+    across = np.interp(edges, (low, high), (0, width)).tolist()
+    down = np.interp(counts, (0, most), (height, 0)).tolist()
+    steps = (f"V{y:.1f}H{x:.1f}" for x, y in zip(across[1:], down, strict=True))
+    return {
+        "title": title,
+        "outline": f"M0 {height}{''.join(steps)}V{height}Z",
+        "x_ticks": [
+            (np.interp(x, (low, high), (0, width)), text) for x, text in round_ticks(low, high, 5).items()
+        ],
+        "y_ticks": [
+            (np.interp(y, (0, most), (height, 0)), text)
+            for y, text in round_ticks(0, most, 4).items()
+            if y.is_integer()
+        ],
+    }
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:

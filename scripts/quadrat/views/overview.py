@@ -1,6 +1,5 @@
 """The overview of a run as a page: its counts, distribution, failures, images, configuration, versions."""
 
-import base64
 from collections import Counter
 from pathlib import Path
 
@@ -33,7 +32,11 @@ h2 { font-size: 1.1rem; font-weight: 600; margin-top: 2.2rem; }
 .counts b { display: block; font-size: 1.8rem; font-weight: 600; line-height: 1.2; }
 .counts span, .note { color: #666; }
 .bad b, .failed { color: #b3261e; }
-img { max-width: 100%; }
+.distribution { font-size: 12px; fill: #33638d; max-width: 100%; height: auto; }
+.distribution text { fill: #222; }
+.middle { text-anchor: middle; }
+.end { text-anchor: end; }
+.axis { stroke: #8a8a8a; fill: none; }
 table { border-collapse: collapse; width: 100%; font-size: .92em; }
 th { text-align: left; color: #666; font-weight: 500; }
 th, td { padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #eee; overflow-wrap: anywhere;
@@ -60,7 +63,7 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85em; }
 {% endfor %}
 {% if distribution %}
 <h2>Distribution of predictions</h2>
-<img alt="How often predictions have which values" src="data:image/png;base64,{{ distribution }}">
+{{ distribution | safe }}
 {% endif %}
 {% if failed %}
 <h2>Failures</h2>
@@ -109,9 +112,9 @@ def write_overview(folder: ResultsFolder) -> None:
     """
     rows = read_image_table(folder.images)
     statuses = Counter(row["status"] for row in rows)
-    picture = b""
+    distribution = ""
     if statuses["ok"]:
-        picture = draw_distribution(count_predictions(open_predictions(folder.path)))
+        distribution = draw_distribution(count_predictions(open_predictions(folder.path)))
     patches = sum(int(row["patches"]) for row in rows)
     summary = folder.read_merged().get("summary", {})
     page = (
@@ -129,7 +132,7 @@ def write_overview(folder: ResultsFolder) -> None:
                 ("without a patch", statuses["no_patch"]),
                 ("patches", patches),
             ],
-            distribution=base64.b64encode(picture).decode(),
+            distribution=distribution,
             most=MOST_ROWS,
             run=Path(folder.run).read_text(encoding="utf-8", errors="replace"),
         )

@@ -7,7 +7,6 @@ import os
 import re
 import zlib
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from quadrat.files.atomic import replace_file
 from quadrat.images.thumbnail import Thumbnail
 from quadrat.results.display import class_colours
 from quadrat.views.map import panels
+from quadrat.views.packages import package_folder
 from quadrat.views.patch_map import PatchMap
 from quadrat.views.scale import VIRIDIS
 
@@ -64,9 +64,7 @@ def write_page(
 @lru_cache(1)
 def _template() -> list[str]:
     """Return what is the same in all pages: the parts before the name, before the image, and after it."""
-    package = find_spec("bokeh")  # importing it would take longer than a page
-    assert package is not None, "a dependency of quadrat"
-    script = Path(package.origin or "").parent / "server/static/js/bokeh.min.js"
+    script = package_folder("bokeh") / "server/static/js/bokeh.min.js"
     packed = base64.b64encode(zlib.compress(script.read_bytes())).decode()
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     return re.split("{{name}}|{{image}}", page.replace("{{bokeh}}", packed))

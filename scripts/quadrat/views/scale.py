@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-# Viridis, which is perceptually uniform and safe for the colour-blind: each fifth of its 256 colours.
+# Each fifth colour of viridis (van der Walt and Smith, 2015), which the colour-blind can read, too.
 FIFTHS = bytes.fromhex(
     "44015445085b470f62471669481d6f482374472a7946307d453681433c844142863e48883c4d8a3a538b37588c"
     "355d8c32628d30678d2e6c8e2c718e2a768e287a8e267f8e24848d23898d218d8c1f928c1e978a1e9b891ea087"
     "20a58523a98228ae7f2eb27c35b7783dbb7445bf6f4fc36959c76464cb5d70ce567cd24f88d54795d73fa2da37"
     "afdc2ebdde26cae01ed7e219e4e318f1e51cfde724"
 )
-# All of them, as (256, 3) uint8; by the van der Walt and Smith of matplotlib, 2015.
+# All of them, as (256, 3) uint8.
 VIRIDIS = (
     np.stack(
         [np.interp(np.arange(256), np.arange(0, 256, 5), list(FIFTHS[one::3])) for one in range(3)], axis=1

@@ -4,12 +4,12 @@ import struct
 import textwrap
 import zlib
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from isal import isal_zlib
 from PIL import Image, ImageDraw, ImageFont
+
+from quadrat.views.packages import package_folder
 
 INK = "#222222"
 MARGIN = 20
@@ -61,9 +61,7 @@ def wrapped(text: str, size: int, width: int) -> str:
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Return DejaVu Sans, which has Latin, Greek and Cyrillic letters; matplotlib contains it."""
-    package = find_spec("matplotlib")  # importing it would take longer than a map
-    assert package is not None, "a dependency of quadrat"
-    return ImageFont.truetype(Path(package.origin or "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)
+    return ImageFont.truetype(package_folder("matplotlib") / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
