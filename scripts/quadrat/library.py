@@ -17,7 +17,7 @@ from quadrat.config import complete
 from quadrat.errors import ConfigError, ImageError
 from quadrat.files.hashing import hash_file
 from quadrat.grid import Window
-from quadrat.jobs.predict import open_patches, wanted_patches, write_predictions
+from quadrat.jobs.predict import open_patches, write_predictions
 from quadrat.jobs.task import ImageTask
 from quadrat.plan.region_files import RegionFiles
 from quadrat.predictors import Predictor, load_predictor, restoring
@@ -182,8 +182,8 @@ def _regions(regions: str, filename: str) -> dict[str, Any]:
 
 def _patches(task: ImageTask) -> Iterator[Patch]:
     with _naming(task.path), open_patches(task) as image:
-        for batch in wanted_patches(image, task):
-            for (row, col, window), pixels in zip(batch.positions, batch.patches, strict=True):
+        for run in image.runs:
+            for (row, col, window), pixels in zip(run.predicted, run.patches, strict=True):
                 yield Patch(row, col, window, as_patch(pixels).copy())
 
 

@@ -3,8 +3,8 @@ import pytest
 
 from quadrat.grid import PatchGrid, Window
 from quadrat.images.image import ImageInfo
-from quadrat.patches.skips import PatchRules, Skips
-from quadrat.patches.stream import PatchBatch
+from quadrat.patches.skips import PatchRules, with_known_skips
+from quadrat.patches.stream import PatchBatch, stream_batches, stream_patches
 
 
 def info(channels=1, dtype=np.uint8, **header):
@@ -49,29 +49,50 @@ def test_patch_of_little_variance_or_great_brightness_is_background(background, 
     assert PatchRules({"background": background}, info(), None).reason(patch) == reason
 
 
-def test_patches_are_yielded_without_those_that_a_rule_skips():
-    grid, patches = PatchGrid(10, 60, 10, 10), np.zeros((6, 10, 10, 2), np.uint8)
+def test_patches_that_a_rule_skips_flow_with_their_reason_among_the_others():
+    patches = np.zeros((6, 10, 10, 2), np.uint8)
     patches[[0, 1, 3], ..., 1] = 255
-    run = PatchBatch([(0, col, Window(0, 10 * col, 10, 10)) for col in range(6)], patches)
-    skips = Skips(grid)
-    kept = list(PatchRules({"nodata": 1.0}, info(), 1).predicted(iter([run]), skips))
-    assert [[col for _, col, _ in run.positions] for run in kept] == [[0, 1], [3]]
-    assert [run.patches.shape for run in kept] == [(2, 10, 10, 1), (1, 10, 10, 1)]
-    assert skips.reasons(range(6)) == [None, None, "nodata", None, "nodata", "nodata"]
-    assert skips.wanted.tolist() == [[True, True, False, True, False, False]]
+    patches[3, ..., 0] = [0, 9] * 5
+    positions = [(0, col, Window(0, 10 * col, 10, 10)) for col in range(6)]
+    rules = PatchRules({"nodata": 1.0, "background": {"std_below": 1.0}}, info(), 1)
+    runs = list(rules.applied(iter([PatchBatch(positions, patches, 6 * [None])])))
+    background, nodata = 2 * ["background"], 2 * ["nodata"]
+    assert [run.reasons for run in runs] == [background, ["nodata"], [None], nodata]
+    assert [position for run in runs for position in run.positions] == positions
+    assert [run.patches.shape for run in runs] == [
+        (0, 10, 10, 1),
+        (0, 10, 10, 1),
+        (1, 10, 10, 1),
+        (0, 10, 10, 1),
+    ]
+    np.testing.assert_array_equal(runs[2].patches, patches[3:4, ..., :1])
+    assert [run.predicted for run in runs] == [[], [], positions[3:4], []]
 
 
-def test_first_reason_of_a_patch_is_reported_and_counted():
-    skips = Skips(PatchGrid(20, 20, 10, 10))
-    skips.add("outside", np.array([[True, False], [False, False]]))
-    skips.add("background", np.array([[True, True], [False, False]]))
-    skips.skip("nodata", 1, 1)
-    assert skips.reasons(range(4)) == ["outside", "background", None, "nodata"]
-    assert skips.reasons(range(1, 3)) == ["background", None]
-    assert skips.counts() == {
-        "skipped": 3,
-        "skipped_unscanned": 0,
-        "skipped_outside": 1,
-        "skipped_background": 1,
-        "skipped_nodata": 1,
-    }
+@pytest.mark.parametrize("size", [None, 1, 3, 100])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("rows", [range(8), range(2, 5)], ids=["image", "shard"])
+def test_patches_known_to_be_skipped_flow_in_row_major_order_among_the_others(
+    array_reader, size, share, rows
+):
+    grid, pixels = PatchGrid(75, 45, 10, 10, "partial"), np.arange(75 * 45).reshape(75, 45, 1)
+    draw = np.random.default_rng(0).random((grid.rows, grid.cols))
+    known = np.where(draw < share / 2, "outside", np.where(draw < share, "background", None))
+    wanted = np.array([[known[row, col] is None and row in rows for col in range(5)] for row in range(8)])
+    runs = with_known_skips(stream_patches(array_reader(pixels), grid, 1, wanted), grid, known, rows)
+    flown = []
+    for run in stream_batches(runs, size, grid.cols) if size else runs:
+        patches = iter(run.patches.copy())
+        flown += [
+            (*place, reason, None if reason else next(patches))
+            for place, reason in zip(run.positions, run.reasons, strict=True)
+        ]
+        assert not list(patches)
+    assert [cell[:2] for cell in flown] == [(row, col) for row in rows for col in range(5)]
+    for row, col, window, reason, patch in flown:
+        y, x, height, width = window
+        assert (y, x) == (10 * row, 10 * col)
+        assert reason == known[row, col]
+        if reason is None:
+            np.testing.assert_array_equal(patch, pixels[y : y + 10, x : x + 10])
+        assert (height, width) == pixels[y : y + 10, x : x + 10, 0].shape

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from quadrat.grid import EDGES, PatchGrid
 from quadrat.patches import stream
+from quadrat.patches.skips import with_known_skips
 from quadrat.patches.stream import plan_blocks, rows_together, stream_batches, stream_patches
 
 FILL = 7
@@ -138,6 +139,21 @@ def test_batch_is_full_unless_the_next_patch_has_another_size_or_group_of_rows(s
         groups = [positions[0][0] // together for positions, _ in (batch, following)]
         sizes = [patches.shape[1:] for _, patches in (batch, following)]
         assert len(batch[0]) == batch_size or sizes[0] != sizes[1] or groups[0] != groups[1]
+
+
+@given(cases(), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_batches_are_those_of_a_stream_without_the_skipped_patches(array_reader, case, batch_size, seed):
+    pixels, segment, grid = case
+    known = np.where(np.random.default_rng(seed).random((grid.rows, grid.cols)) < 0.5, "outside", None)
+
+    def batches(with_skipped):
+        runs = stream_patches(array_reader(pixels, segment), grid, 1, known == None)  # noqa: E711
+        if with_skipped:
+            runs = with_known_skips(runs, grid, known, range(grid.rows))
+        found = stream_batches(runs, batch_size, max(1, grid.cols))
+        return [(run.predicted, run.patches.tolist()) for run in found if len(run.patches)]
+
+    assert batches(with_skipped=True) == batches(with_skipped=False)
 
 
 def test_batch_is_contiguous(array_reader):

@@ -1,9 +1,10 @@
 """The prediction of one image, or of a shard: open it, stream its patches, predict them, store the result."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,11 +19,11 @@ from quadrat.grid import PatchGrid
 from quadrat.images.budget import REST_MB
 from quadrat.images.image import ImageInfo
 from quadrat.images.open import open_image
-from quadrat.images.reading import ReaderWithValidity, reader_with_validity
-from quadrat.jobs.rows import GridRows
+from quadrat.images.reading import reader_with_validity
+from quadrat.jobs.rows import to_level_0
 from quadrat.jobs.task import ImageTask
 from quadrat.jobs.thumbnails import JobThumbnail
-from quadrat.patches.skips import PatchRules, Skips, known_skips
+from quadrat.patches.skips import REASONS, PatchRules, known_skips, with_known_skips
 from quadrat.patches.stream import PatchBatch, require_listable, stream_batches, stream_patches
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.results.writer import PredictionWriter, write_failure
@@ -109,17 +110,29 @@ def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
 
 
 class OpenPatches(NamedTuple):
-    """An open image, its grid, and the patches that are skipped, as far as is known without reading them."""
+    """The patches of an open image.
 
-    opened: ReaderWithValidity
+    Attributes
+    ----------
+    info : ImageInfo
+        Of the image, as the grid was laid over it.
+    grid : PatchGrid
+    runs : iterator of PatchBatch
+        All patches of the grid rows of the task, in row-major order, each run predicted or skipped as a
+        whole. Its patches are views, valid until the next one.
+    thumbnail : JobThumbnail
+        Made while the runs are read.
+    """
+
+    info: ImageInfo
     grid: PatchGrid
-    skips: Skips
+    runs: Iterator[PatchBatch]
     thumbnail: JobThumbnail
 
 
 @contextmanager
 def open_patches(task: ImageTask) -> Iterator[OpenPatches]:
-    """Open the image of a task, and lay its grid over it."""
+    """Open the image of a task, lay its grid over it, and stream its patches."""
     reading = task.reading
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
     with open_image(task.path, reading.plane, memory_mb) as image:
@@ -128,26 +141,22 @@ def open_patches(task: ImageTask) -> Iterator[OpenPatches]:
         info = opened.info
         grid = reading.grid(info.height, info.width)
         require_listable(grid, memory_mb)
-        skips = known_skips(image, reading, grid, info, regions=task.regions, grid_rows=task.grid_rows)
-        thumbnail.expect(grid, info, skips.wanted)
-        yield OpenPatches(opened, grid, skips, thumbnail)
+        known = known_skips(image, reading, grid, info, task.regions)
+        rows = task.grid_rows or range(grid.rows)
+        wanted = known == None  # noqa: E711
+        wanted[: rows.start] = wanted[rows.stop :] = False
+        thumbnail.expect(grid, info, wanted)
+        # An error's traceback would keep the stream, and its threads, until Python collects garbage.
+        with closing(stream_patches(opened.reader, grid, task.threads, wanted)) as read:
+            runs = PatchRules(reading.skip, info, opened.validity).applied(read) if reading.skip else read
+            yield OpenPatches(info, grid, with_known_skips(runs, grid, known, rows), thumbnail)
 
 
-def wanted_patches(image: OpenPatches, task: ImageTask) -> Iterator[PatchBatch]:
-    """Yield the patches that are predicted, as they are read; the others are added to the skips."""
-    opened, grid, skips, _ = image
-    batches = stream_patches(opened.reader, grid, task.threads, skips.wanted)
-    if task.reading.skip:
-        batches = PatchRules(task.reading.skip, opened.info, opened.validity).predicted(batches, skips)
-    return batches
-
-
-def predicted_batches(image: OpenPatches, task: ImageTask, predictor: Predictor) -> Iterator[PatchBatch]:
-    """Yield the patches that are predicted, in the batches of their predictor."""
-    info, grid = image.opened.info, image.grid
-    batches = wanted_patches(image, task)
+def batches_for(predictor: Predictor, image: OpenPatches) -> Iterator[PatchBatch]:
+    """Yield all patches of an image in the batches of a predictor, skipped ones among the predicted."""
+    info, grid, runs, _ = image
     size = predictor.batch_size(grid.patch_size**2 * info.channels * info.dtype.itemsize)
-    return batches if size is None else stream_batches(batches, size, grid.cols)
+    return runs if size is None else stream_batches(runs, size, grid.cols)
 
 
 def write_predictions(
@@ -169,20 +178,25 @@ def write_predictions(
         The part of the footer that describes what was read and predicted.
     """
     with open_patches(task) as image:
-        opened, grid, skips, thumbnail = image
-        info, predictor = opened.info, load()
+        info, grid = image.info, image.grid
+        predictor, at_level_0 = load(), to_level_0(grid, info)
         predictor.check(info)
-        rows = GridRows(writer, grid, info, skips)
-        counts = {"patches": len(skips.rows) * grid.cols, "nan": 0, "infinite": 0}
-        for batch in predicted_batches(image, task, predictor):
+        written, counts = Counter[str | None](), {"nan": 0, "infinite": 0}
+        for batch in batches_for(predictor, image):
+            positions = at_level_0(batch.positions)
+            written.update(batch.reasons)
+            if not len(batch.patches):
+                writer.skip(positions, batch.reasons)
+                continue
             predictions = _predict(predictor, batch)
-            rows.add(batch.positions, predictions)
+            writer.append(positions, predictions, batch.reasons)
             if predictions.dtype.kind == "f":
                 by_patch = predictions.reshape(len(predictions), -1)
                 counts["nan"] += int(np.isnan(by_patch).any(axis=1).sum())
                 counts["infinite"] += int(np.isinf(by_patch).any(axis=1).sum())
-        rows.finish()
-        thumbnail.save()
+        image.thumbnail.save()
+        skipped = {f"skipped_{reason}": written[reason] for reason in REASONS}
+        counts |= {"patches": written.total(), "skipped": sum(skipped.values())}
         return {
             "image": _image_footer(info),
             "grid": {
@@ -196,7 +210,7 @@ def write_predictions(
             "plane": task.reading.plane,
             "regions": task.regions and task.regions["hash"],
             "predictor": predictor.describe(),
-            "counts": counts | skips.counts() | {"dropped": grid.dropped},
+            "counts": counts | skipped | {"dropped": grid.dropped},
             "software": {"quadrat": __version__, "numpy": np.__version__} | info.decoders,
         }
 
@@ -205,7 +219,7 @@ def _predict(predictor: Predictor, batch: PatchBatch) -> np.ndarray:
     try:
         return predictor.predict(batch.patches)
     except PredictorError as error:
-        positions = batch.positions if error.patch is None else [batch.positions[error.patch]]
+        positions = batch.predicted if error.patch is None else [batch.predicted[error.patch]]
         (row, col, _), (last_row, last_col, _) = positions[0], positions[-1]
         where = f"patch row {row}, col {col}"
         if len(positions) > 1:

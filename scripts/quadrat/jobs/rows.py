@@ -1,61 +1,31 @@
-"""Grid rows: the rows of a result, in the order of the grid, skipped patches among the predicted ones."""
+"""Rows of a result: the windows of patches, in pixels of level 0."""
 
-import numpy as np
+from collections.abc import Callable
 
 from quadrat.grid import PatchGrid, Window
 from quadrat.images.image import ImageInfo
-from quadrat.patches.skips import Skips
-from quadrat.results.writer import PredictionWriter
+from quadrat.patches.stream import Position
 
 
-class GridRows:
-    """Writes one row for each patch of a grid, or of a shard of it.
+def to_level_0(grid: PatchGrid, info: ImageInfo) -> Callable[[list[Position]], list[Position]]:
+    """Return the function that maps positions of a grid to the same ones in pixels of level 0.
 
     Parameters
     ----------
-    writer : PredictionWriter
     grid : PatchGrid
     info : ImageInfo
         Of the image, as the grid was laid over it.
-    skips : Skips
-        Known, when rows are added, for all patches up to the last of them.
     """
+    (down, across), (height, width) = info.downsample, info.full_size
+    ys = _spans(grid, grid.ys, grid.height, down, height)
+    xs = _spans(grid, grid.xs, grid.width, across, width)
 
-    def __init__(self, writer: PredictionWriter, grid: PatchGrid, info: ImageInfo, skips: Skips):
-        self._writer, self._skips = writer, skips
-        height, width = info.full_size
-        self._down = _spans(grid, grid.ys, grid.height, info.downsample[0], height)
-        self._across = _spans(grid, grid.xs, grid.width, info.downsample[1], width)
-        self._next = skips.rows.start * len(self._across)
+    def at_level_0(positions: list[Position]) -> list[Position]:
+        return [
+            (row, col, Window(ys[row][0], xs[col][0], ys[row][1], xs[col][1])) for row, col, _ in positions
+        ]
 
-    def add(self, positions: list[tuple[int, int, Window]], predictions: np.ndarray) -> None:
-        """Write predictions, and the skipped patches before and between them.
-
-        Parameters
-        ----------
-        positions : list of (row, col, Window)
-            Of the patches that are predicted, in row-major order.
-        predictions : (n, ...) array
-        """
-        row, col, _ = positions[-1]
-        cells, reasons = self._until(row * len(self._across) + col + 1)
-        self._writer.append(cells, predictions, reasons)
-
-    def finish(self) -> None:
-        """Write the skipped patches after the last prediction."""
-        self._writer.skip(*self._until(self._skips.rows.stop * len(self._across)))
-
-    def _until(self, stop: int) -> tuple[list[tuple[int, int, Window]], list[str | None]]:
-        """Return the next cells up to one, and why each of them is skipped."""
-        cells = range(self._next, stop)
-        self._next = stop
-        return [self._cell(index) for index in cells], self._skips.reasons(cells)
-
-    def _cell(self, index: int) -> tuple[int, int, Window]:
-        """Return row, column and window in level-0 pixels of a patch."""
-        row, col = divmod(index, len(self._across))
-        (y, height), (x, width) = self._down[row], self._across[col]
-        return row, col, Window(y, x, height, width)
+    return at_level_0
 
 
 def _spans(

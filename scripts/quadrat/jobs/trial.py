@@ -6,7 +6,7 @@ from itertools import islice
 from quadrat.errors import ConfigError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.files.text import show
 from quadrat.images.open import open_image
-from quadrat.jobs.predict import OpenPatches, open_patches, predicted_batches
+from quadrat.jobs.predict import OpenPatches, batches_for, open_patches
 from quadrat.jobs.task import ImageTask
 from quadrat.predictors import Predictor, load_predictor
 from quadrat.results.writer import require_storable
@@ -45,7 +45,7 @@ def try_predictor(tasks: Iterable[ImageTask]) -> str:
         is_fit = False
         try:
             with open_patches(task) as image:
-                predictor.check(image.opened.info)
+                predictor.check(image.info)
                 is_fit = True
                 if _predict_first(predictor, image, task):
                     show(f"tried on {task.filename}")
@@ -78,7 +78,7 @@ def _load(task: ImageTask) -> Predictor:
 
 def _predict_first(predictor: Predictor, image: OpenPatches, task: ImageTask) -> bool:
     """Predict the first batch of an image; return whether it has one."""
-    batch = next(predicted_batches(image, task, predictor), None)
+    batch = next((batch for batch in batches_for(predictor, image) if len(batch.patches)), None)
     if batch is None:
         return False
     try:
@@ -86,7 +86,7 @@ def _predict_first(predictor: Predictor, image: OpenPatches, task: ImageTask) ->
     except PredictorError as error:
         place = task.filename
         if error.patch is not None:
-            row, col, _ = batch.positions[error.patch]
+            row, col, _ = batch.predicted[error.patch]
             place += f", patch row {row}, col {col}"
         raise PredictorError(f"{error}; tried on {place}") from error
     return True

@@ -1,12 +1,13 @@
 """Skips: patches that are not predicted, because of their place or their pixels."""
 
 from collections.abc import Iterator
+from heapq import merge
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from quadrat.grid import PatchGrid
+from quadrat.grid import PatchGrid, Window
 from quadrat.images.image import ImageInfo
 from quadrat.images.nodata import is_nodata
 from quadrat.images.open import Image
@@ -16,56 +17,7 @@ from quadrat.settings import ReadSettings
 # If two reasons apply, the first one that is found is recorded: places are known before pixels are read.
 REASONS = ("unscanned", "outside", "background", "nodata")
 
-
-class Skips:
-    """The patches of a grid that are skipped, as far as is known.
-
-    Parameters
-    ----------
-    grid : PatchGrid
-    rows : range, optional
-        Grid rows of a shard, which takes no part in the others; all by default.
-    """
-
-    def __init__(self, grid: PatchGrid, rows: range | None = None):
-        self.rows = range(grid.rows) if rows is None else rows
-        # 0 where a patch is predicted, otherwise the number of its reason.
-        self._reasons = np.zeros((grid.rows, grid.cols), np.uint8)
-
-    @property
-    def wanted(self) -> np.ndarray:
-        """Patches of the shard that are not skipped, as (rows, cols) bool array."""
-        wanted = np.zeros(self._reasons.shape, bool)
-        part = slice(self.rows.start, self.rows.stop)
-        wanted[part] = self._reasons[part] == 0
-        return wanted
-
-    def add(self, reason: str, where: np.ndarray) -> None:
-        """Skip patches, unless they are already skipped.
-
-        Parameters
-        ----------
-        reason : {'unscanned', 'outside', 'background', 'nodata'}
-        where : (rows, cols) bool array
-        """
-        self._reasons[where & self.wanted] = REASONS.index(reason) + 1
-
-    def skip(self, reason: str, row: int, col: int) -> None:
-        """Skip a patch."""
-        self._reasons[row, col] = REASONS.index(reason) + 1
-
-    def reasons(self, cells: range) -> list[str | None]:
-        """Return why each of some patches, counted in row-major order, is skipped; None if it is not."""
-        found = self._reasons.reshape(-1)[cells.start : cells.stop]
-        return [REASONS[reason - 1] if reason else None for reason in found.tolist()]
-
-    def counts(self) -> dict[str, int]:
-        """Count the skipped patches, of all reasons and of each."""
-        of_each = {
-            f"skipped_{reason}": int((self._reasons == number).sum())
-            for number, reason in enumerate(REASONS, start=1)
-        }
-        return {"skipped": sum(of_each.values())} | of_each
+NO_PATCHES = np.empty((0, 0, 0, 0))
 
 
 class PatchRules:
@@ -119,30 +71,27 @@ class PatchRules:
             empty |= patch[..., self._validity] == 0
         return bool(np.count_nonzero(empty) >= share * empty.size)
 
-    def predicted(self, runs: Iterator[PatchBatch], skips: Skips) -> Iterator[PatchBatch]:
-        """Yield the patches that no rule skips, and add the others to the skips.
+    def applied(self, runs: Iterator[PatchBatch]) -> Iterator[PatchBatch]:
+        """Yield patches; the ones that a rule skips have a reason in place of pixels.
 
         Parameters
         ----------
         runs : iterator of PatchBatch
-        skips : Skips
+            None of whose patches is skipped.
 
         Yields
         ------
         PatchBatch
-            Without the channel of validity, unless it is one of the image's.
+            Predicted or skipped as a whole. Its patches lack the channel of validity, unless it is one of the
+            image's.
         """
         for run in runs:
             reasons = [self.reason(patch) for patch in run.patches]
-            for (row, col, _), reason in zip(run.positions, reasons, strict=True):
-                if reason:
-                    skips.skip(reason, row, col)
-            patches, kept = run.patches[..., : self._info.channels], [reason is None for reason in reasons]
-            for is_kept, group in groupby(range(len(kept)), key=kept.__getitem__):
-                if is_kept:
-                    first, *others = group
-                    part = slice(first, first + len(others) + 1)
-                    yield PatchBatch(run.positions[part], patches[part])
+            for reason, group in groupby(range(len(reasons)), key=reasons.__getitem__):
+                first, *others = group
+                part = slice(first, first + len(others) + 1)
+                patches = run.patches[slice(0) if reason else part, ..., : self._info.channels]
+                yield PatchBatch(run.positions[part], patches, reasons[part])
 
 
 def known_skips(
@@ -150,10 +99,8 @@ def known_skips(
     reading: ReadSettings,
     grid: PatchGrid,
     info: ImageInfo,
-    *,
     regions: dict[str, Any] | None = None,
-    grid_rows: range | None = None,
-) -> Skips:
+) -> np.ndarray:
     """Find the patches that are known to be skipped without reading them.
 
     Parameters
@@ -165,31 +112,64 @@ def known_skips(
         Of the image, as the grid was laid over it.
     regions : dict, optional
         Where patches are predicted; see `quadrat.jobs.task.ImageTask`. Default: everywhere.
-    grid_rows : range, optional
-        The grid rows to look at. Default: all.
 
     Returns
     -------
-    Skips
+    (rows, cols) object array
+        'unscanned', 'outside', 'background', or None for a patch that is not skipped.
 
     Raises
     ------
     ImageError
         If the image lacks data that a rule needs.
     """
-    skips = Skips(grid, grid_rows)
+    found = {}
     if info.scanned:
-        skips.add("unscanned", ~_is_scanned(grid, info))
+        found["unscanned"] = ~_is_scanned(grid, info)
     if regions is not None:
         from quadrat.patches.regions import lies_inside
 
-        skips.add("outside", ~lies_inside(regions, grid, info))
+        found["outside"] = ~lies_inside(regions, grid, info)
     tissue_below = ((reading.skip or {}).get("background") or {}).get("tissue_below")
     if tissue_below is not None:
         from quadrat.patches.tissue import tissue_shares
 
-        skips.add("background", tissue_shares(image, grid, info.downsample) < tissue_below)
-    return skips
+        found["background"] = tissue_shares(image, grid, info.downsample) < tissue_below
+    known = np.full((grid.rows, grid.cols), None)
+    for reason, where in reversed(found.items()):
+        known[where] = reason
+    return known
+
+
+def with_known_skips(
+    runs: Iterator[PatchBatch], grid: PatchGrid, known: np.ndarray, rows: range
+) -> Iterator[PatchBatch]:
+    """Yield patches, and between them, in row-major order, the ones that are known to be skipped.
+
+    Parameters
+    ----------
+    runs : iterator of PatchBatch
+        The other patches of the grid rows; each run lies in one row.
+    grid : PatchGrid
+    known : (rows, cols) object array
+        See `known_skips`.
+    rows : range
+        The grid rows of the image, or of a shard.
+    """
+    return merge(runs, _skipped_runs(grid, known, rows), key=lambda run: run.positions[0][:2])
+
+
+def _skipped_runs(grid: PatchGrid, known: np.ndarray, rows: range) -> Iterator[PatchBatch]:
+    xs, ys = grid.xs, grid.ys
+    for row in rows:
+        height = grid.extent(ys[row], grid.height)
+        for reason, group in groupby(range(grid.cols), key=known[row].__getitem__):
+            if reason:
+                positions = [
+                    (row, col, Window(ys[row], xs[col], height, grid.extent(xs[col], grid.width)))
+                    for col in group
+                ]
+                yield PatchBatch(positions, NO_PATCHES, [reason] * len(positions))
 
 
 def _is_scanned(grid: PatchGrid, info: ImageInfo) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The stream of patches: an image, block by block, cut into the patches of its grid."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import compress, groupby
 from typing import NamedTuple
 
@@ -23,20 +23,31 @@ MOST_PATCHES = 100_000_000
 # Memory of the windows, flags and origins of a patch, besides its pixels.
 BYTES_PER_PATCH = 150
 
+# Grid row, grid column, and window.
+Position = tuple[int, int, Window]
+
 
 class PatchBatch(NamedTuple):
-    """Neighbouring patches of one grid row.
+    """Successive patches of a grid, predicted or skipped.
 
     Attributes
     ----------
     positions : list of (row, col, Window)
-        Grid row, grid column, and window in pixels of the level that is read.
+        Grid row, grid column, and window in pixels of the level that is read, in row-major order.
     patches : (n, height, width, channel) array
-        Their pixels.
+        Pixels of the ones that are predicted.
+    reasons : list of (str or None)
+        Why each position is skipped; None where it is predicted.
     """
 
-    positions: list[tuple[int, int, Window]]
+    positions: list[Position]
     patches: np.ndarray
+    reasons: list[str | None]
+
+    @property
+    def predicted(self) -> list[Position]:
+        """Positions of `patches`."""
+        return [place for place, reason in zip(self.positions, self.reasons, strict=True) if reason is None]
 
 
 class Block(NamedTuple):
@@ -115,7 +126,7 @@ def plan_blocks(grid: PatchGrid, info: ImageInfo, wanted: np.ndarray | None = No
 
 def stream_patches(
     reader: Reader, grid: PatchGrid, threads: int, wanted: np.ndarray | None = None
-) -> Iterator[PatchBatch]:
+) -> Generator[PatchBatch, None, None]:
     """Yield the patches of an image in row-major order while the next ones are decoded.
 
     Parameters
@@ -149,47 +160,55 @@ def rows_together(cols: int) -> int:
 
 
 def stream_batches(runs: Iterator[PatchBatch], size: int, cols: int) -> Iterator[PatchBatch]:
-    """Yield patches in contiguous batches.
+    """Yield patches in contiguous batches, skipped ones among the predicted.
 
-    The content of a batch depends on the grid and `size` alone, never on blocks, so that predictions that
+    The content of a batch depends on grid, skips and `size` alone, never on blocks, so that predictions that
     depend on their batch are the same on every machine.
 
     Parameters
     ----------
     runs : iterator of PatchBatch
-        Patches in row-major order.
+        Patches in row-major order; each run lies in one grid row, and is predicted or skipped as a whole.
     size : int
-        Patches in a batch. A batch is cut where it would mix patches of different sizes, or of two groups of
-        grid rows.
+        Predicted patches in a batch. A batch is cut where it would mix patches of different sizes, or of two
+        groups of grid rows.
     cols : int
         Columns of the grid.
 
     Yields
     ------
     PatchBatch
-        `patches` is C-contiguous, and reused for the next batch.
+        `patches` is C-contiguous, and reused for the next batch; empty if a group of rows is skipped.
     """
-    positions: list[tuple[int, int, Window]] = []
-    buffer, group = np.empty((0,)), 0
+    positions: list[Position] = []
+    reasons: list[str | None] = []
+    buffer, count, group = np.empty((0,)), 0, 0
     for run in runs:
         patch_shape, its_group = run.patches.shape[1:], run.positions[0][0] // rows_together(cols)
-        if positions and (its_group != group or buffer.shape[1:] != patch_shape):
-            yield PatchBatch(positions, buffer[: len(positions)])
-            positions = []
-        if buffer.shape[1:] != patch_shape:
+        is_of_other_shape = len(run.patches) > 0 and buffer.shape[1:] != patch_shape
+        if positions and (its_group != group or is_of_other_shape):
+            yield PatchBatch(positions, buffer[:count], reasons)
+            positions, reasons, count = [], [], 0
+        if is_of_other_shape:
             buffer = np.empty((size, *patch_shape), run.patches.dtype)
         group = its_group
+        if not len(run.patches):
+            positions += run.positions
+            reasons += run.reasons
+            continue
         start = 0
         while start < len(run.positions):
-            take = min(size - len(positions), len(run.positions) - start)
-            buffer[len(positions) : len(positions) + take] = run.patches[start : start + take]
-            positions = positions + run.positions[start : start + take]
-            start += take
-            if len(positions) == size:
-                yield PatchBatch(positions, buffer)
-                positions = []
+            take = min(size - count, len(run.positions) - start)
+            part = slice(start, start + take)
+            buffer[count : count + take] = run.patches[part]
+            positions += run.positions[part]
+            reasons += run.reasons[part]
+            start, count = start + take, count + take
+            if count == size:
+                yield PatchBatch(positions, buffer, reasons)
+                positions, reasons, count = [], [], 0
     if positions:
-        yield PatchBatch(positions, buffer[: len(positions)])
+        yield PatchBatch(positions, buffer[:count], reasons)
 
 
 def _share_segments(origins: list[int], patch_size: int, segment: int) -> bool:
@@ -228,4 +247,4 @@ def _cut(block: Block, array: np.ndarray, grid: PatchGrid, wanted: np.ndarray) -
         positions = [
             (block.row, col, Window(block.window.y, xs[col], block.window.height, width)) for col in cols
         ]
-        yield PatchBatch(positions, patches)
+        yield PatchBatch(positions, patches, [None] * len(cols))
