@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -269,6 +270,15 @@ def test_image_is_closed_when_the_rest_is_not_asked_for(name, images, noise):
     patches.close()
     gc.collect()
     assert not is_open()
+
+
+@pytest.mark.parametrize("skip", [None, {"nodata": 1.0}])
+def test_threads_end_with_the_prediction_while_its_error_is_kept(skip, images, noise):
+    tifffile.imwrite(images / "a.tif", noise(1024, 256), tile=(16, 16), compression="zlib")
+    before = set(threading.enumerate())
+    with pytest.raises(QuadratError) as kept:
+        predict_image(images / "a.tif", lambda patch: 1 / 0, **SMALL, skip=skip)
+    assert not set(threading.enumerate()) - before, kept
 
 
 # bad input
