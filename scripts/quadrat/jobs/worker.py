@@ -10,7 +10,6 @@ from quadrat.files.text import show, visible
 from quadrat.jobs.task import ImageTask
 from quadrat.processes.child import run_in_child
 from quadrat.results.folder import ResultsFolder
-from quadrat.results.writer import write_failure
 from quadrat.settings import OWN_KINDS, Settings, gpus
 
 # A job that takes more is ended here, before the kernel ends a process, which may be another one.
@@ -61,6 +60,7 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     hint = ending.hint or f"see {log}"
     if ending.kind == MemoryBudgetError.kind and memory_mb and not ending.hint:
         hint = f"give the job more memory: --set-resources {task.rule}:mem_mb={2 * memory_mb}"
+    from quadrat.results.writer import write_failure  # few jobs need it
 
     failure = {"kind": ending.kind, "message": ending.message, "hint": hint}
     try:
