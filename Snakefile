@@ -24,7 +24,7 @@ rule all:
     default_target: True
     input:
         results.merge_mark,
-        results.checked if settings.on_failure == "fail" else [],
+        this_run.must_succeed,
         results.overview if settings.maps else [],
 
 
@@ -34,9 +34,7 @@ onstart:
 
 onsuccess:
     drawings.forget_parts()
-    this_run.on_success()
 
 
 onerror:
     drawings.forget_parts()
-    this_run.on_error()

@@ -69,7 +69,7 @@ class SlurmStudy(Study):
     def finish(self):
         """Wait for the run that was started, and give what it did."""
         code = self.process.wait(SECONDS_TO_FINISH)
-        return Run(code, (self.path / "terminal").read_text())
+        return Run(code, (self.path / "terminal").read_text(), self.logs()[-1].read_text())
 
     def kill(self):
         """Kill the run that was started, if it goes on."""

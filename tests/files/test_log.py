@@ -3,7 +3,7 @@ import resource
 import pytest
 
 from quadrat.errors import ResultsError
-from quadrat.files.log import job_log
+from quadrat.files.log import job_log, keep_failure, read_failure
 
 
 @pytest.fixture
@@ -22,23 +22,37 @@ def test_error_of_quadrat_ends_the_job_with_its_line_alone(path, capsys):
     with pytest.raises(SystemExit) as caught, job_log(path):
         raise ResultsError("a.parquet: is not whole")
     assert caught.value.code == 1
-    assert path.read_text() == capsys.readouterr().err == "quadrat: a.parquet: is not whole\n"
+    assert path.read_text() == "quadrat: a.parquet: is not whole\n"
+    assert read_failure(path) == "a.parquet: is not whole"
+    assert capsys.readouterr().err == ""  # the terminal of the run shows it, wherever the job ran
 
 
-def test_unexpected_error_is_passed_on_with_its_traceback_in_the_log(path):
+def test_unexpected_error_ends_the_job_with_its_traceback_and_a_line_in_the_log(path):
     def fail(log):
         log("begun")
         raise ZeroDivisionError("division by zero")
 
-    with pytest.raises(ZeroDivisionError), job_log(path) as log:
+    with pytest.raises(SystemExit), job_log(path) as log:
         fail(log)
-    log = path.read_text()
-    assert log.startswith("begun\nTraceback")
-    assert "ZeroDivisionError: division by zero" in log
+    assert path.read_text().startswith("begun\nTraceback")
+    assert read_failure(path) == "ZeroDivisionError: division by zero"
+
+
+def test_reason_is_found_though_something_was_printed_without_an_end_before_it_and_after_it(path):
+    path.write_text("quadrat: of an earlier part\nloading 50%")
+    keep_failure(path, "a.tif: truncated")
+    with path.open("a") as file:
+        file.write("a thread ends")
+    assert read_failure(path) == "a.tif: truncated"
+
+
+def test_log_without_a_failure_has_no_reason(path, tmp_path):
+    path.write_bytes(b"quadrat 0.1.0\nmy model says: quadrat: \xff\n")
+    assert read_failure(path) == read_failure(tmp_path / "missing.log") == ""
 
 
 def test_password_of_a_url_is_not_in_the_log(path):
-    with pytest.raises(ZeroDivisionError), job_log(path):
+    with pytest.raises(SystemExit), job_log(path):
         raise ZeroDivisionError("https://user:secret@x.org/a.tif: gone")
     assert "https://***@x.org/a.tif: gone" in path.read_text()
 

@@ -55,7 +55,7 @@ def test_a_key_of_a_later_file_replaces_the_same_key_of_earlier_ones_as_a_whole(
 
 def test_a_host_that_includes_quadrat_as_a_module_hands_its_configuration_over(make_workflow, write):
     workflow = make_workflow([write("config.yaml", "patch_size: 64\n")])
-    workflow.modifier.skip_configfile = True
+    workflow.modifier.base_snakefile = "Snakefile"
     assert SnakemakeRun(workflow, {"patch_size": 32}).settings.patch_size == 32
 
 

@@ -89,13 +89,13 @@ def test_notes_of_the_merge_and_images_that_were_not_taken_follow(write_result, 
 def test_superseded_results_are_counted_with_what_lists_and_removes_them(write_result, finish):
     write_result("a.tif", [1.0], version="ba9876543210")
     (line,) = [line for line in finish(write_result("a.tif", [1.0])) if "`snakemake prune`" in line]
-    assert line == ("1 superseded results: `snakemake superseded` lists them, `snakemake prune` removes them")
+    assert line == ("1 superseded result: `snakemake superseded` lists them, `snakemake prune` removes them")
 
 
 def test_failures_come_last_with_reason_hint_and_a_line_that_leaves_them_out(write_result, finish):
     lines = finish(write_result("a.tif", [1.0]), write_result("north/ü.tif", failure=FAILURE))
     assert lines[-4:] == [
-        "1 images failed:",
+        "1 image failed:",
         "  north/ü.tif: truncated: segment 118 of 400 (copy it again)",
         "to leave them out, in config.yaml:",
         'exclude: ["north/ü.tif"]',
@@ -169,7 +169,7 @@ def test_shards_of_a_result_that_no_run_wants_are_superseded(write_result, finis
     other = results.shard_path("a.tif", "ba9876543210", "0-9")
     Path(other).parent.mkdir(parents=True)
     Path(other).touch()
-    assert any(line.startswith("1 superseded results:") for line in finish(write_result("a.tif", [1.0])))
+    assert any(line.startswith("1 superseded result:") for line in finish(write_result("a.tif", [1.0])))
 
 
 def test_run_that_is_stopped_before_anything_is_reported_in_one_line(make_settings, results):

@@ -38,14 +38,15 @@ def _starter():
 
 @dataclass
 class Run:
-    """What one call of Snakemake did."""
+    """What one call of Snakemake did: its exit code, what a person saw, and what it logged."""
 
     code: int
     output: str
+    log: str = ""
 
     def jobs(self, rule):
         """Count the jobs of a rule that finished."""
-        return len(re.findall(rf"Finished jobid: \d+ \(Rule: {rule}\)", self.output))
+        return len(re.findall(rf"Finished jobid: \d+ \(Rule: {rule}\)", self.log))
 
     @property
     def predicted(self):
@@ -90,12 +91,18 @@ class Study:
         """Run the workflow by this command, and give what it did."""
         _, _, _, *snakemake = self.command(*arguments, **options)
         environment = os.environ | {"PYTHONPATH": str(python_path)}
-        starter = _starter()
+        starter, logs = _starter(), set(self.logs())
         with tempfile.NamedTemporaryFile("r") as terminal:
             job = [snakemake, str(self.path), environment, terminal.name]
             starter.stdin.write(json.dumps(job) + "\n")
             starter.stdin.flush()
-            return Run(int(starter.stdout.readline()), terminal.read())
+            code = int(starter.stdout.readline())
+            new = sorted(set(self.logs()) - logs)
+            return Run(code, terminal.read(), "".join(log.read_text() for log in new))
+
+    def logs(self):
+        """List Snakemake's logs of all runs; the last is the newest."""
+        return sorted(self.path.glob(".snakemake/log/*.snakemake.log"))
 
     def start(self, **options):
         """Start a run in a session of its own, whose output nobody reads, and give its process."""

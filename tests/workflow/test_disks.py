@@ -131,7 +131,9 @@ def test_images_that_are_gone_do_not_empty_the_dictionary(finished):
 def test_results_that_become_read_only_are_reported_and_go_on_once_they_are_not(study, pixels, read_only):
     run = run_held(study, lambda: read_only(study.results))
     assert run.code == 1
-    assert last_line(run) == "results: cannot be written to: Read-only file system"
+    obstacle, log = run.output.splitlines()[-2:]
+    assert obstacle == "results: cannot be written to: Read-only file system"
+    assert log == f"Snakemake's log: {study.logs()[0].relative_to(study.path)}"
     refused = study.run()
     assert refused.code == 1
     assert last_line(refused) == "quadrat: results/.quadrat/lock: cannot be written: Read-only file system"
@@ -168,9 +170,9 @@ def test_disk_that_is_full_at_the_merge_leaves_the_dictionary_as_it_was(study, s
     fill(small_disk, but=300_000)
     run = study.run()
     assert (run.code, run.predicted, run.merged) == (1, 1, False), run.output
-    lines = run.output.splitlines()
-    assert f"quadrat: {study.results}/predictions.json: cannot be written: No space left on device" in lines
-    assert f"{study.results}: cannot be written to: No space left on device" in lines
+    full = "No space left on device"
+    assert f"quadrat: {study.results}/predictions.json: cannot be written: {full} (log: " in run.output
+    assert f"{study.results}: cannot be written to: {full}" in run.output.splitlines()
     assert study.merged_bytes() == before
     (small_disk / "ballast").unlink()
     finished = study.run()

@@ -33,5 +33,5 @@ def test_an_export_that_cannot_be_is_one_line_and_exit_code_1(finished):
     lines = [line for line in run.output.splitlines() if line.startswith("quadrat: ")]
     assert lines == [
         "quadrat: a.tif: predictions are labels, but WSInfer's columns contain probabilities; "
-        "use snakemake qupath"
+        "use snakemake qupath (log: results/logs/wsinfer.log)"
     ]

@@ -107,7 +107,7 @@ def test_jobs_that_are_killed_alone_are_listed_and_the_next_run_finishes(study):
     study.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"}, retries=1)
     run = study.run()
     assert run.code == 1
-    assert run.output.count("Trying to restart job") == 2
+    assert run.log.count("Trying to restart job") == 2
     assert all(f"  not computed: {name}" in run.output.splitlines() for name in pixels)
     (study.path / "spared").touch()
     finished = study.run()

@@ -42,9 +42,9 @@ def test_gpu_that_is_asked_for_and_missing_is_the_failure_of_each_image(study):
     write_image(study.images / "a.tif", 1)
     study.configure(predictor={"kind": "onnx", "path": "network.onnx", "device": "cuda"}, retries=0)
     write_network(study.path / "network.onnx", [0.5] * 3)
-    run = study.run("--quiet", "host")
+    run = study.run()
     assert run.code == 1
-    assert "gpu=1" in run.output
+    assert "gpu=1" in run.log
     with (study.results / "images.tsv").open(newline="") as file:
         (row,) = csv.DictReader(file, delimiter="\t")
     assert row["message"].startswith("device cuda: onnxruntime")

@@ -60,7 +60,7 @@ def run_unprivileged(study):
         )
     finally:
         study.images.chmod(0o755)
-    return Run(done.returncode, done.stdout)
+    return Run(done.returncode, done.stdout, study.logs()[-1].read_text())
 
 
 def table(study):

@@ -12,7 +12,7 @@ import yaml
 from studies import PATCH_SIZE, PROJECT, Study
 
 RULES = """
-    all check_failures draw_maps geopackage geoparquet geotiff inspect maps merge_predictions predict_image
+    all draw_maps geopackage geoparquet geotiff inspect maps merge_predictions predict_image
     predict_shard prune qupath superseded try_predictor write_overview wsinfer
 """
 
@@ -59,7 +59,6 @@ FILES = """
     .quadrat/shards.json
     images.tsv
     inspect.tsv
-    logs/check_failures.log
     logs/inspect.log
     logs/merge_predictions.log
     logs/predict_image/a.tif.V.log
@@ -126,7 +125,7 @@ def study(tmp_path_factory):
     pixels = np.random.default_rng(1).integers(0, 256, (1024, 2048), np.uint8)
     tifffile.imwrite(study.images / "a.tif", pixels, tile=(64, 64))
     (study.images / "broken.tif").write_bytes(b"II*\0" + bytes(100))
-    study.rehearsal = study.run("--dry-run", "--quiet", "host")
+    study.rehearsal = study.run("--dry-run", "--printshellcmds")
     study.first = study.run()
     study.inspection = study.run("inspect")
     study.rules = study.run("--list")

@@ -70,7 +70,7 @@ def test_one_image_removed(finished):
     expect(run, 0, True)
     assert list(finished.dictionary) == ["b.tif", "north/a.tif", "north/c.tif"]
     assert not (finished.results / "predictions/a.tif.parquet").exists()
-    assert "1 superseded results" in run.output
+    assert "1 superseded result" in run.output
     listed = finished.run("superseded").output
     (path,) = [line for line in listed.splitlines() if line.startswith("results/versions/")]
     assert path.startswith("results/versions/a.tif.")
@@ -239,7 +239,7 @@ def test_a_dry_run_between_a_change_and_the_run(finished):
     (finished.images / "a.tif").unlink()
     dry = finished.run("--dry-run")
     assert dry.code == 0
-    assert "predict_image            1" in dry.output
+    assert "would run 1 predict_image, " in dry.output
     expect(finished.run(), 1, True)
     assert list(finished.dictionary) == ["b.tif", "new.tif", "north/a.tif", "north/c.tif"]
 
@@ -248,7 +248,7 @@ def test_a_dry_run_of_another_configuration(finished):
     before = {path: path.read_bytes() for path in finished.results.glob("predictions.*")}
     assert len(before) == 3
     dry = finished.run("--dry-run", "--config", "patch_size=48")
-    assert "predict_image            4" in dry.output
+    assert "would run 4 predict_image, " in dry.output
     assert {path: path.read_bytes() for path in finished.results.glob("predictions.*")} == before
     run = finished.run()
     expect(run, 0, False)

@@ -12,7 +12,7 @@ def test_job_asks_for_ten_minutes_and_one_more_for_each_10_mb_of_its_image(study
     for name in ("large.tif", "small.tif"):
         write_image(study.images / name, 1)
     os.truncate(study.images / "large.tif", 25_000_000)
-    planned = study.run("--dry-run", "--quiet", "host")
+    planned = study.run("--dry-run", "--printshellcmds")
     job = r"wildcards: key=(\S+), .*\n(?: .*\n)*? +resources: .*runtime=(\d+), .*mem_mb=(\d+),"
     assert sorted(re.findall(job, planned.output)) == [
         ("large.tif", "12", "2000"),
@@ -28,7 +28,7 @@ def test_job_asks_for_ten_minutes_and_one_more_for_each_10_mb_of_its_image(study
 def test_threads_follow_from_cores_and_images_to_do(study, images, arguments, threads):
     for seed in range(images):
         write_image(study.images / f"{seed}.tif", seed, 32, 32)
-    planned = study.run("--dry-run", "--quiet", "host", *arguments, cores=8)
+    planned = study.run("--dry-run", "--printshellcmds", *arguments, cores=8)
     assert planned.code == 0, planned.output
     (_, *jobs) = planned.output.split("rule predict_image:")
     assert len(jobs) == images

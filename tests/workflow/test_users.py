@@ -30,7 +30,7 @@ def run_as(study, user, group=GROUP):
         text=True,
         check=False,
     )
-    return Run(done.returncode, done.stdout)
+    return Run(done.returncode, done.stdout, study.logs()[-1].read_text())
 
 
 def test_a_group_goes_on_with_the_results_of_another_user_and_others_are_refused_in_one_line(study):

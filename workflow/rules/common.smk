@@ -1,13 +1,18 @@
 """The run, which all rules share, and the input and params functions of the rules that predict and merge.
 
-Required: `config`. Defines `this_run`, `settings`, `results` and `plan()`.
+Required: `config`. Defines `PROJECT`, `this_run`, `settings`, `results` and `plan()`.
 """
 
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# Not workflow.basedir, which is another's folder where quadrat is a module of another workflow.
+PROJECT = str(
+    Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+)
+
+sys.path.insert(0, f"{PROJECT}/scripts")
 
 from quadrat.run.snakemake import SnakemakeRun, asked_once
 from quadrat.run.summary import is_merged

@@ -1,4 +1,4 @@
-"""Merge the results of all images, then fail if any image failed.
+"""Merge the results of all images.
 
 Required: the Parquet of each image that had none. The mark of the last merge is missing whenever the merged files
 have other content than planned: planning removes it.
@@ -28,24 +28,6 @@ rule merge_predictions:
         state=lambda wildcards: plan().state,
         sidecars=lambda wildcards: plan().sidecars,
         not_taken=lambda wildcards: plan().not_taken,
-        project=workflow.basedir,
+        project=PROJECT,
     script:
         "../../scripts/merge_predictions.py"
-
-
-rule check_failures:
-    input:
-        merged_mark,
-    output:
-        results.checked,
-    log:
-        results.log("check_failures"),
-    retries: 0
-    localrule: True
-    conda:
-        "../../envs/quadrat.yaml"
-    params:
-        table=results.images,
-        results=lambda wildcards: settings.results,
-    script:
-        "../../scripts/check_failures.py"

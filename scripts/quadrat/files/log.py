@@ -1,4 +1,7 @@
-"""The log of a job: its lines are shown on the terminal and kept in a file."""
+"""The log of a job: its lines are shown on the terminal and kept in a file.
+
+The log of a job that failed ends with the reason. The terminal of the run shows it, wherever the job ran.
+"""
 
 import os
 import traceback
@@ -10,6 +13,11 @@ from quadrat.errors import QuadratError, WriteError, masked
 from quadrat.files.atomic import writing
 from quadrat.files.inside import open_file
 from quadrat.files.text import show, visible, visible_lines
+
+# How the line of a log begins that is the reason why its job failed.
+FAILURE = "quadrat: "
+# Such a line is one of the last: a few more may follow from threads that end.
+TAIL_BYTES = 1 << 14
 
 
 class JobLog:
@@ -39,7 +47,7 @@ class JobLog:
 
 @contextmanager
 def job_log(path: str, results: str | None = None) -> Iterator[JobLog]:
-    """Yield the log of a job; an error of quadrat's ends the job with its own line.
+    """Yield the log of a job; an error ends the job with a line in its log.
 
     Parameters
     ----------
@@ -56,7 +64,7 @@ def job_log(path: str, results: str | None = None) -> Iterator[JobLog]:
     Raises
     ------
     SystemExit
-        In place of a QuadratError, after its line is shown; or if the log cannot be written.
+        In place of an error, once its reason is in the log; or if the log cannot be written.
     """
     try:
         with writing(path):
@@ -68,9 +76,42 @@ def job_log(path: str, results: str | None = None) -> Iterator[JobLog]:
         log = JobLog(file)
         try:
             yield log
-        except QuadratError as error:
-            log(f"quadrat: {error}")
+        except Exception as error:
+            reason = str(error)
+            if not isinstance(error, QuadratError):
+                log.keep(traceback.format_exc())
+                reason = masked(f"{type(error).__name__}: {error}")
+            keep_failure(path, reason, results)
             raise SystemExit(1) from error
-        except Exception:
-            log.keep(traceback.format_exc())
-            raise
+
+
+def keep_failure(path: str, reason: str, results: str | None = None) -> None:
+    """Add the reason why a job failed to the end of its log, or show it if that cannot be written.
+
+    Parameters
+    ----------
+    path : str
+        The job's log.
+    reason : str
+    results : str, optional
+        The results folder that it is in; see `job_log`.
+    """
+    line = f"{FAILURE}{reason}"
+    try:
+        with writing(path), open(open_file(path, results, os.O_WRONLY | os.O_APPEND), "ab") as file:
+            begin = "\n" if file.tell() else ""  # what was printed before may not have ended its line
+            file.write(f"{begin}{visible(line)}\n".encode())
+    except WriteError:
+        show(line)
+
+
+def read_failure(path: str) -> str:
+    """Return the reason why a job failed from the end of its log; empty if it did not fail or has no log."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    reasons = [line.removeprefix(FAILURE) for line in lines if line.startswith(FAILURE)]
+    return reasons[-1] if reasons else ""

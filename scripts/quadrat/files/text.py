@@ -23,6 +23,11 @@ def visible_lines(text: str) -> str:
     return "".join(f"{visible(line)}\n" for line in text.split("\n") if line)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, such as "1 image" or "1,200 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def show(line: str, stream: TextIO | None = None) -> None:
     """Show a line on the terminal; control characters in it are escaped.
 

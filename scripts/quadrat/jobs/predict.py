@@ -13,6 +13,7 @@ import numpy as np
 from quadrat._version import __version__
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.files.hashing import hash_file, is_hash, join_hashes, stat_token
+from quadrat.files.log import FAILURE
 from quadrat.files.sources import find_sources
 from quadrat.files.text import show
 from quadrat.grid import PatchGrid
@@ -73,7 +74,7 @@ def predict_image(task: ImageTask) -> None:
             raise MemoryBudgetError(str(error), error.hint.replace("predict_image", task.rule)) from error
         except ImageError as error:
             _refuse_changed(files)
-            show(f"{task.filename}: {error}")
+            show(f"{FAILURE}{error}")
             content_hash = None if hashing.exception() else hashing.result()
             _refuse_other_content(task, content_hash)
             failure = {"kind": error.kind, "message": str(error), "hint": error.hint}

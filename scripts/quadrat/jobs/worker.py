@@ -6,6 +6,7 @@ from typing import Any
 
 from quadrat.errors import ConfigError, MemoryBudgetError, WriteError
 from quadrat.files.atomic import replace_file
+from quadrat.files.log import keep_failure
 from quadrat.files.text import show, visible
 from quadrat.jobs.task import ImageTask
 from quadrat.processes.child import run_in_child
@@ -51,12 +52,10 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     ending = run_in_child(work, log, task.results, memory_mb)
     if ending is None:
         return
-    line = visible(f"{task.filename}: {ending.message} (log: {log})")
-    if not is_last_attempt or ending.kind == WriteError.kind:
-        raise SystemExit(line)
-    show(line)
-    if not os.path.exists(task.path):  # a disk that is not mounted any more is no failure of the image
-        raise SystemExit(line)
+    keep_failure(log, ending.message, task.results)
+    # A disk that is not mounted any more is no failure of the image.
+    if not is_last_attempt or ending.kind == WriteError.kind or not os.path.exists(task.path):
+        raise SystemExit(1)
     hint = ending.hint or f"see {log}"
     if ending.kind == MemoryBudgetError.kind and memory_mb and not ending.hint:
         hint = f"give the job more memory: --set-resources {task.rule}:mem_mb={2 * memory_mb}"
@@ -66,7 +65,8 @@ def run_recorded(task: ImageTask, log: str, is_last_attempt: bool) -> None:
     try:
         write_failure(task.writer(), task.identity() | {"content_hash": None}, failure)
     except WriteError as error:
-        raise SystemExit(f"{task.filename}: {error}") from error
+        keep_failure(log, str(error), task.results)
+        raise SystemExit(1) from error
 
 
 def run_trial(
@@ -114,13 +114,13 @@ def run_trial(
             line = visible(f"quadrat: {ending.message}; no image was predicted (log: {log})")
             replace_file(folder.refusal, line.encode(), folder.path)
             raise SystemExit(1)
-        line = visible(f"trial of the predictor: {ending.message} (log: {log})")
+        keep_failure(log, ending.message, folder.path)
         if not is_last_attempt or ending.kind == WriteError.kind:
-            raise SystemExit(line)
-        show(line)
+            raise SystemExit(1)
         replace_file(mark, b"", folder.path)
     except WriteError as error:
-        raise SystemExit(f"quadrat: {error}") from error
+        keep_failure(log, str(error), folder.path)
+        raise SystemExit(1) from error
 
 
 def _most_memory_mb(predictor: dict[str, Any], memory_mb: int | None) -> int | None:

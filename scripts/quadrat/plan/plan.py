@@ -19,6 +19,7 @@ from quadrat.files.hashing import digest, stat_token
 from quadrat.files.inside import remove
 from quadrat.files.records import read_record
 from quadrat.files.unread import not_taken
+from quadrat.files.text import counted
 from quadrat.plan import versions
 from quadrat.plan.content_ids import ContentLog, hash_known, identify
 from quadrat.plan.inventory import FoundImage, find_images, is_chosen
@@ -336,7 +337,7 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
     )
     removed = len(vanished - {image.filename for image in plan.images})
     lines = [
-        f"{len(plan.images):,} images: {new:,} new, {changed:,} changed, "
+        f"{counted(len(plan.images), 'image')}: {new:,} new, {changed:,} changed, "
         f"{len(plan.images) - new - changed:,} unchanged, {removed:,} removed; "
         f"{len(plan.missing):,} to predict" + _in_shards(plan)
     ]
@@ -363,4 +364,4 @@ def _in_shards(plan: Plan) -> str:
         return ""
     there = len(plan.shard_paths) - len(plan.missing_shards)
     computed = f", {there:,} of which exist" if there else ""
-    return f", {len(plan.shards):,} of them in {len(plan.shard_paths):,} shards{computed}"
+    return f", {len(plan.shards):,} of them in {counted(len(plan.shard_paths), 'shard')}{computed}"

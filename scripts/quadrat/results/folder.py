@@ -157,11 +157,6 @@ class ResultsFolder:
         return f"{self.path}/.quadrat/merging"
 
     @property
-    def checked(self) -> str:
-        """Made by the last rule when no image failed."""
-        return f"{self.path}/.quadrat/checked"
-
-    @property
     def refusal(self) -> str:
         """The line by which the trial of a run refused its configuration; removed by the next run."""
         return f"{self.path}/.quadrat/refused"
@@ -244,7 +239,7 @@ class ResultsFolder:
             self.merge_mark,
             self.plan,
         ]
-        files += [self.shard_plan, self.content_log, self.lock, self.merging, self.checked, self.refusal]
+        files += [self.shard_plan, self.content_log, self.lock, self.merging, self.refusal]
         folders = [self.links, self.maps, self.pages, *self._own_folders()]
         for paths, expected in [(folders, "a folder"), (files, "a file")]:
             for path in paths:

@@ -72,9 +72,8 @@ def merge_predictions(
     results += [_unplanned(image) for image in images if image.problem]
     results.sort(key=lambda result: result.filename)
     columns = {image.filename: image.columns for image in images}
-    for path in (folder.checked, folder.overview):
-        with writing(path), suppress(FileNotFoundError):
-            remove(path, folder.path)
+    with writing(folder.overview), suppress(FileNotFoundError):
+        remove(folder.overview, folder.path)
     for line in _warnings(results):
         log(line)
     ok = [result for result in results if result.status == "ok"]

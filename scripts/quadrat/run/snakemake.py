@@ -1,7 +1,7 @@
 """Questions to Snakemake itself, and what quadrat does when a run of it starts and ends.
 
 Nothing else in the library imports Snakemake, and rules ask it through `SnakemakeRun`. A new Snakemake may
-need changes here and in `quadrat.run.progress`, which reads its log events, and nowhere else.
+need changes here and in `quadrat.run.terminal`, which reads its log events, and nowhere else.
 """
 
 import atexit
@@ -11,16 +11,18 @@ import inspect
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, wraps
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import snakemake
+from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from quadrat.config import load_settings
@@ -31,8 +33,8 @@ from quadrat.plan.plan import Plan, make_plan, read_plan, remove_other_mark
 from quadrat.plan.trial import awaited_trial, forget_trials
 from quadrat.results.folder import ResultsFolder
 from quadrat.run.diagnosis import diagnose
-from quadrat.run.progress import ProgressHandler
 from quadrat.run.summary import is_merged, summarise
+from quadrat.run.terminal import IMAGES_FAILED, Terminal
 
 FOLDER = str(Path(__file__).resolve().parents[2])
 
@@ -63,7 +65,9 @@ class SnakemakeRun:
         self._started = time.monotonic()
         self._plan: Plan | None = None
         self._lock: RunLock | None = None  # held until the process ends
-        self._is_summarised = False
+        self._must_succeed = False
+        # A module of another workflow, as Snakemake calls it; known only while the Snakefile is read.
+        self.is_module = not self._ask("modifier.is_main_snakefile")()
         lend_to_jobs()
         # Snakemake makes millions of objects for thousands of images and drops few: looking for garbage as
         # often as Python does by default takes a sixth of planning. gc.freeze() after planning saves less.
@@ -78,6 +82,9 @@ class SnakemakeRun:
                 if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
                     raise WriteError(f"{os.getcwd()}/.snakemake", PermissionError(errno.EACCES, ""))
                 self.results.check()
+        if self.is_main_process:
+            with _needed("workflow.execute"):
+                self._workflow.execute = self._shown(self._workflow.execute)
 
     def _ask(self, name: str) -> Any:
         """Return an attribute of the workflow, or one of its attribute's."""
@@ -96,8 +103,8 @@ class SnakemakeRun:
 
         Snakemake merges mappings key by key: it would mix the keys of `skip` or `predictor` of two files.
         """
-        if self._ask("modifier.skip_configfile"):
-            return config  # as a module, quadrat gets the configuration that its host made
+        if self.is_module:
+            return config  # made by the workflow that quadrat is a module of
         if self._ask("config_settings.replace_workflow_config"):
             raise SystemExit(
                 "quadrat: --replace-workflow-config: Snakemake does not hand it to jobs; "
@@ -162,36 +169,80 @@ class SnakemakeRun:
         made = make_plan(self.settings, show)
         remove_other_mark(made)
         forget_trials(made)
-        totals = {"predict_image": len(made.missing), "predict_shard": len(made.missing_shards)}
-        logger.addHandler(ProgressHandler(totals))
-        atexit.register(self._on_exit, os.getcwd())
+        self._terminal.expect(made)
         return made
 
     def on_start(self) -> None:
         """Take a signal to end in a thread: the hook of Snakemake before the first job."""
         handle_in_thread(signal.SIGTERM)
 
-    def on_success(self) -> None:
-        """Show, once, what became of the images, if the run had to do with their predictions."""
-        if self._plan is not None and not self._is_summarised:
-            self._is_summarised = True
-            for line in summarise(self._plan, time.monotonic() - self._started):
+    def must_succeed(self, wildcards: Any) -> list[str]:
+        """Make the run fail if an image failed, unless `on_failure` is report; adds no input."""
+        self._must_succeed = self.settings.on_failure == "fail"
+        return []
+
+    def _shown(self, execute: Callable) -> Callable:
+        """Let Snakemake execute the run, and show how it ends, also where Snakemake calls no hook.
+
+        A run whose images failed ends by an exception, as one whose jobs failed. A job that fails for them
+        would start a process in each run.
+        """
+        stream = sys.stdout if self._output("stdout") else sys.stderr
+        quiet = {getattr(one, "name", "") for one in self._output("quiet") or ()}
+        terminal = self._terminal = Terminal(stream, self._path, not quiet & {"ALL", "PROGRESS"})
+        own = [handler for handler in logger.handlers if handler.name == "DefaultStreamHandler"]
+        asks_for_more = self._output("verbose", True) or any(
+            map(self._output, ("printshellcmds", "debug_dag", "show_failed_logs"))
+        )
+        if own and not (self.is_module or asks_for_more):
+            terminal.hush(own[0])
+
+        @wraps(execute)
+        def execute_and_show(*arguments: Any, **options: Any) -> None:
+            terminal.is_executing = True
+            logger.addHandler(terminal)
+            try:
+                execute(*arguments, **options)
+            except WorkflowError:
+                self._show_end(is_whole=False)
+                raise
+            except BaseException:  # its traceback comes first
+                atexit.register(self._show_end, is_whole=False, folder=os.getcwd())
+                raise
+            if self._show_end(is_whole=True) and self._must_succeed:
+                raise WorkflowError(IMAGES_FAILED)
+
+        return execute_and_show
+
+    def _output(self, name: str, default: Any = None) -> Any:
+        """Return a setting of Snakemake's output; one that is missing must not end the run."""
+        return getattr(getattr(self._workflow, "output_settings", None), name, default)
+
+    def _path(self, path: str) -> str:
+        """Return a path as it is right where the command was typed."""
+        if self.is_module:  # the other workflow may have gone to another folder
+            return os.path.abspath(path)
+        return os.path.normpath(os.path.join(self._ask("overwrite_workdir") or "", path))
+
+    def _show_end(self, is_whole: bool, folder: str = ".") -> int:
+        """Show how a run in a folder ended, and where its log is; return the number of images that failed."""
+        os.chdir(folder)
+        terminal = self._terminal
+        terminal.close()
+        logger.removeHandler(terminal)
+        if self._plan is not None and self._ask("dryrun"):
+            terminal.show_rehearsal()
+        if self._plan is None or not self.is_run:
+            return 0
+        obstacles = [] if is_whole else diagnose(self._plan, [self.results.path, ".snakemake"])
+        is_complete = is_merged(self._plan)
+        # Snakemake's own refusal to begin, such as for its lock, is all that there is to show.
+        if is_whole or terminal.has_begun or obstacles or not is_complete:
+            for line in [*summarise(self._plan, time.monotonic() - self._started, self._path), *obstacles]:
                 show(line)
-
-    def on_error(self) -> None:
-        """Show what became of the images, and what keeps the run from going on."""
-        self.on_success()
-        for line in self._obstacles():
-            show(line)
-
-    def _obstacles(self) -> list[str]:
-        return diagnose(self._plan, [self.results.path, ".snakemake"]) if self._plan is not None else []
-
-    def _on_exit(self, folder: str) -> None:
-        """Show how a run ended that called no hook, since Snakemake itself could not go on."""
-        os.chdir(folder)  # Snakemake has gone back to the folder where it was started
-        if not self._is_summarised and (not is_merged(self.plan()) or self._obstacles()):
-            self.on_error()
+            for path in self._ask("logger_manager.get_logfile")():
+                show(f"Snakemake's log: {self._path(os.path.relpath(path))}")
+        return self.results.read_merged()["summary"]["failed"] if is_complete else 0
 
 
 class RefusalHandler(logging.Handler):

@@ -1,11 +1,13 @@
 """The summary: the lines that a person reads at the end of a run."""
 
 import os
+from collections.abc import Callable
 from glob import escape
 from pathlib import Path
 
 import orjson
 
+from quadrat.files.text import counted
 from quadrat.plan.plan import Plan
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.tables import read_image_table
@@ -14,7 +16,7 @@ from quadrat.results.tables import read_image_table
 MOST_LINES = 20
 
 
-def summarise(plan: Plan, seconds: float) -> list[str]:
+def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> list[str]:
     """Describe the results of a run.
 
     Parameters
@@ -23,6 +25,8 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
         The plan of the run.
     seconds : float
         Duration of the run.
+    shown : callable, optional
+        From a path to the path as it is shown.
 
     Returns
     -------
@@ -35,11 +39,11 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
     if os.path.exists(folder.refusal):
         return [Path(folder.refusal).read_text()]
     if not is_merged(plan):
-        return _waiting(plan, there, folder)
+        return _waiting(plan, there, shown(folder.path))
     counts = folder.read_merged()["summary"]
     lines = [
-        f"{counts['images']:,} images: {counts['ok']:,} ok, {counts['failed']:,} failed, "
-        f"{counts['no_patch']:,} without a patch; {counts['patches']:,} patches"
+        f"{counted(counts['images'], 'image')}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
+        f"{counts['no_patch']:,} without a patch; {_patches(counts['patches'])}"
         + (f", {counts['skipped']:,} of them skipped" if counts["skipped"] else "")
         + f"; {seconds:,.0f} s",
         f"{counts['dropped']:.1%} of the pixels dropped at the edges"
@@ -49,13 +53,18 @@ def summarise(plan: Plan, seconds: float) -> list[str]:
     superseded = there - set(plan.results) - plan.shard_paths
     if superseded:
         lines.append(
-            f"{len(superseded):,} superseded results: `snakemake superseded` lists them, "
+            f"{counted(len(superseded), 'superseded result')}: `snakemake superseded` lists them, "
             "`snakemake prune` removes them"
         )
     if plan.settings.maps == "auto" and plan.missing and not plan.is_drawn:
-        lines.append(f"no maps of the {len(plan.missing):,} predicted images: `snakemake maps` draws them")
-    lines.append(f"the dictionary: {folder.predictions} and {folder.json}; the table: {folder.images}")
-    return lines + failure_lines(folder.images)
+        lines.append(
+            f"no maps of the {len(plan.missing):,} predicted images: `snakemake maps` draws them"
+        )
+    lines.append(
+        f"the dictionary: {shown(folder.predictions)} and {shown(folder.json)}; "
+        f"the table: {shown(folder.images)}"
+    )
+    return lines + failure_lines(folder.images, shown)
 
 
 def is_merged(plan: Plan) -> bool:
@@ -63,13 +72,15 @@ def is_merged(plan: Plan) -> bool:
     return ResultsFolder(plan.settings.results).read_merged().get("state") == plan.state
 
 
-def failure_lines(table: str) -> list[str]:
+def failure_lines(table: str, shown: Callable[[str], str] = str) -> list[str]:
     """List the images that failed, with reasons and a line that leaves them out; empty if none failed.
 
     Parameters
     ----------
     table : str
         Path of images.tsv.
+    shown : callable, optional
+        From a path to the path as it is shown.
 
     Returns
     -------
@@ -78,17 +89,17 @@ def failure_lines(table: str) -> list[str]:
     failed = [row for row in read_image_table(table) if row["status"] == "failed"]
     if not failed:
         return []
-    lines = [f"{len(failed):,} images failed:"]
+    lines = [f"{counted(len(failed), 'image')} failed:"]
     for row in failed[:MOST_LINES]:
         hint = f" ({row['hint']})" if row["hint"] else ""
         lines.append(f"  {row['filename']}: {row['message']}{hint}")
     if len(failed) > MOST_LINES:
-        lines.append(f"  and {len(failed) - MOST_LINES:,} more: see {table}")
+        lines.append(f"  and {len(failed) - MOST_LINES:,} more: see {shown(table)}")
     globs = orjson.dumps([escape(row["filename"]) for row in failed]).decode()
     return [*lines, "to leave them out, in config.yaml:", f"exclude: {globs}"]
 
 
-def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
+def _waiting(plan: Plan, there: set[str], results: str) -> list[str]:
     lines = ["the results were not merged; computed results stay, and the same command goes on"]
     planned = [image for image in plan.images if image.version]
     missing = [
@@ -103,11 +114,15 @@ def _waiting(plan: Plan, there: set[str], folder: ResultsFolder) -> list[str]:
         rules = ["predict_image", "predict_shard"] if plan.shards else ["predict_image"]
         memory = " ".join(f"{rule}:mem_mb=8000" for rule in rules)
         lines.append(
-            f"their logs are in {folder.path}/logs; to give them more memory, or more minutes on a cluster: "
+            f"their logs are in {results}/logs; to give them more memory, or more minutes on a cluster: "
             f"--set-resources {memory} predict_image:runtime=240; "
             "to leave images out: exclude in config.yaml"
         )
     return lines
+
+
+def _patches(number: int) -> str:
+    return f"{number:,} patch{'' if number == 1 else 'es'}"
 
 
 def _done_shards(plan: Plan, result: str, there: set[str]) -> str:
