@@ -79,9 +79,14 @@ SHOWN = (
         "is a part of a command",
     ),
     Shown(
-        r"--replace-workflow-config|--rerun-triggers|--quiet progress",
+        r"--replace-workflow-config|--rerun-triggers( mtime)?|--quiet progress",
         ("tests/workflow/test_snakemake_itself.py",),
         "is what that test gives to rules of its own",
+    ),
+    Shown(
+        r"--dry-run|--verbose|--printshellcmds",
+        ("tests/run/test_snakemake.py::test_snakemake_shows_all_of_its_lines_if_it_is_asked_to", OPTIONS),
+        "is a part of a command",
     ),
     # clusters
     Shown(

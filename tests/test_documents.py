@@ -85,7 +85,7 @@ def test_snakemake_and_the_configuration_take_the_command(command, load, monkeyp
 def test_all_code_is_of_a_language_whose_blocks_are_run():
     kinds = {(piece.kind, piece.language) for document in DOCUMENTS for piece in pieces(document)}
     assert {kind for kind in kinds if kind[0] in ("fence", "code_block")} == {
-        ("fence", language) for language in ("sh", "yaml", "python")
+        ("fence", language) for language in ("sh", "console", "yaml", "python")
     }
 
 
@@ -98,6 +98,7 @@ def test_all_python_stands_where_a_test_runs_it():
     assert places.pop("README.md") == {"What you get", "Your own model"}
     assert places.pop("docs/package.md")  # in tests/test_distribution_files.py
     assert places.pop("docs/library.md")  # in tests/test_library.py
+    assert places.pop("docs/terminal.md")  # in tests/workflow/test_module.py
     # in tests/test_examples.py
     assert set(places) == {f"examples/{name}/README.md" for name in ("great_salt_lake", "tissue")}
 

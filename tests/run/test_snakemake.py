@@ -1,12 +1,21 @@
+import io
+import logging
 from pathlib import Path
 
 import pytest
 import snakemake
 from snakemake.api import Workflow
-from snakemake.settings.types import ConfigSettings, ResourceSettings, StorageSettings, WorkflowSettings
+from snakemake.logging import logger
+from snakemake.settings.types import (
+    ConfigSettings,
+    OutputSettings,
+    ResourceSettings,
+    StorageSettings,
+    WorkflowSettings,
+)
 from snakemake.sourcecache import LocalSourceFile
 
-from quadrat.run.snakemake import SnakemakeRun
+from quadrat.run.snakemake import SnakemakeRun, open_terminal
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -42,40 +51,63 @@ def write(tmp_path):
     return write
 
 
+def start(workflow, config):
+    """Make a run of a workflow as the Snakefile does."""
+    return SnakemakeRun(workflow, config, open_terminal(workflow))
+
+
 def test_a_key_of_a_later_file_replaces_the_same_key_of_earlier_ones_as_a_whole(make_workflow, write):
     own = write("config.yaml", "patch_size: 64\npredictor: {kind: statistics, of: max, bins: 4}\nedge: pad\n")
     mine = write("mine.yaml", "predictor: {kind: statistics, of: min}\n")
     workflow = make_workflow([own], configfiles=[mine], config={"edge": "drop"})
-    settings = SnakemakeRun(workflow, {"edge": "a mixture that Snakemake made"}).settings
+    settings = start(workflow, {"edge": "a mixture that Snakemake made"}).settings
     assert settings.patch_size == 64
     assert settings.predictor["of"] == "min"
     assert settings.predictor.get("bins") is None
     assert settings.reading.edge == "drop"
 
 
+@pytest.mark.parametrize("asked", ["", "verbose", "printshellcmds", "a setting of another Snakemake"])
+def test_snakemake_shows_all_of_its_lines_if_it_is_asked_to(make_workflow, asked):
+    own = io.StringIO()
+    handler = logging.StreamHandler(own)
+    handler.name = "DefaultStreamHandler"
+    logger.addHandler(handler)
+    workflow = make_workflow()
+    workflow.output_settings = None if " " in asked else OutputSettings(**{asked: True} if asked else {})
+    try:
+        open_terminal(workflow).is_executing = True
+        logger.warning("a warning")
+        logger.setLevel("INFO")
+        logger.info("Select jobs to execute...")
+    finally:
+        logger.removeHandler(handler)
+    assert own.getvalue() == "a warning\n" + ("Select jobs to execute...\n" if asked else "")
+
+
 def test_a_host_that_includes_quadrat_as_a_module_hands_its_configuration_over(make_workflow, write):
     workflow = make_workflow([write("config.yaml", "patch_size: 64\n")])
     workflow.modifier.base_snakefile = "Snakefile"
-    assert SnakemakeRun(workflow, {"patch_size": 32}).settings.patch_size == 32
+    assert start(workflow, {"patch_size": 32}).settings.patch_size == 32
 
 
 def test_a_wrong_configuration_ends_the_process_with_one_line(make_workflow):
     with pytest.raises(
         SystemExit, match=r"^quadrat: patch_size is 0; it must be .*\(config.yaml: patch_size\)"
     ):
-        SnakemakeRun(make_workflow(config={"patch_size": 0}), {})
+        start(make_workflow(config={"patch_size": 0}), {})
 
 
 def test_a_folder_that_cannot_be_written_to_ends_the_process_with_one_line(make_workflow, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
     with pytest.raises(SystemExit, match=r"^quadrat: .*/\.snakemake: cannot be written: Permission denied"):
-        SnakemakeRun(make_workflow(), {})
+        start(make_workflow(), {})
 
 
 def test_a_snakemake_without_an_attribute_that_is_used_is_named_in_one_line(make_workflow):
-    assert SnakemakeRun(make_workflow(), {}).cores == 3
+    assert start(make_workflow(), {}).cores == 3
     workflow = make_workflow()
-    run = SnakemakeRun(workflow, {})
+    run = start(workflow, {})
     del workflow.resource_settings
     with pytest.raises(SystemExit) as ended:
         _ = run.cores

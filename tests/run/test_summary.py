@@ -59,7 +59,7 @@ def test_summary_counts_images_patches_and_seconds(write_result, finish, results
         write_result("small.tif", []),
         write_result("bad.tif", failure=FAILURE),
     )
-    assert lines[0] == "3 images: 1 ok, 1 failed, 1 without a patch; 1,200 patches; 75 s"
+    assert lines[0] == "3 images: 1 ok, 1 failed, 1 without patches; 1,200 patches; 75 s"
     assert f"the dictionary: {results.predictions} and {results.json}; the table: {results.images}" in lines
 
 
@@ -97,7 +97,7 @@ def test_failures_come_last_with_reason_hint_and_a_line_that_leaves_them_out(wri
     assert lines[-4:] == [
         "1 image failed:",
         "  north/ü.tif: truncated: segment 118 of 400 (copy it again)",
-        "to leave them out, in config.yaml:",
+        "to leave it out, in config.yaml:",
         'exclude: ["north/ü.tif"]',
     ]
 

@@ -37,8 +37,8 @@ class Copy(Study):
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(PROJECT / name, self.path)
 
-    def type(self, command):
-        """Type a command in the copy's folder, and give what it said; it must succeed."""
+    def type(self, command, code=0):
+        """Type a command in the copy's folder, and give what it said; it must end with that exit code."""
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-c", command],
@@ -50,7 +50,7 @@ class Copy(Study):
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == code, done.stdout
         return done.stdout
 
     def type_all(self, test):
@@ -92,6 +92,21 @@ def test_sample_is_predicted_as_its_page_shows(sample):
         dropped = "an edge that is dropped" in patches
         assert dropped == bool(height % 512 or width % 512)
     assert re.search(r"[1-9]\.\d% of the pixels dropped at the edges", sample.shown)
+
+
+def masked(terminal):
+    """Return lines of a terminal without what differs between runs: times, versions, and lines on the way."""
+    lines = [line for line in terminal.splitlines() if not line.endswith(" left")]
+    return [re.sub(r"\b\d+ s$|(?<=\.)[0-9a-f]{12}(?=\.)|(?<=log/)[-.\dT]+", "*", line) for line in lines]
+
+
+def test_terminal_shows_what_its_page_does(tmp_path):
+    copy = Copy(tmp_path / "quadrat")
+    for block, code in zip(blocks("console", "docs/terminal.md"), (0, 0, 1), strict=True):
+        *typed, shown = re.split(r"^\$ (.*)\n", block.text, flags=re.MULTILINE)
+        said = masked(copy.type("\n".join(typed), code))
+        assert said == masked(shown)
+        assert len(said) <= 12
 
 
 def rows_of_the_sample():

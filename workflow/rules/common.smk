@@ -1,24 +1,15 @@
 """The run, which all rules share, and the input and params functions of the rules that predict and merge.
 
-Required: `config`. Defines `PROJECT`, `this_run`, `settings`, `results` and `plan()`.
+Required: `config` and `terminal`. Defines `this_run`, `settings`, `results` and `plan()`.
 """
 
 import os
-import sys
-from pathlib import Path
-
-# Not workflow.basedir, which is another's folder where quadrat is a module of another workflow.
-PROJECT = str(
-    Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
-)
-
-sys.path.insert(0, f"{PROJECT}/scripts")
 
 from quadrat.run.snakemake import SnakemakeRun, asked_once
 from quadrat.run.summary import is_merged
 from quadrat.settings import gpus
 
-this_run = SnakemakeRun(workflow, config)
+this_run = SnakemakeRun(workflow, config, terminal)
 settings, results, plan = this_run.settings, this_run.results, this_run.plan
 
 

@@ -28,13 +28,13 @@ from snakemake.logging import logger
 from quadrat.config import load_settings
 from quadrat.errors import QuadratError, WriteError
 from quadrat.files.locks import RunLock
-from quadrat.files.text import show, visible
+from quadrat.files.text import counted, show, visible
 from quadrat.plan.plan import Plan, make_plan, read_plan, remove_other_mark
 from quadrat.plan.trial import awaited_trial, forget_trials
 from quadrat.results.folder import ResultsFolder
 from quadrat.run.diagnosis import diagnose
 from quadrat.run.summary import is_merged, summarise
-from quadrat.run.terminal import IMAGES_FAILED, Terminal
+from quadrat.run.terminal import FAILED, Terminal
 
 FOLDER = str(Path(__file__).resolve().parents[2])
 
@@ -47,6 +47,8 @@ class SnakemakeRun:
     workflow : snakemake.workflow.Workflow
     config : dict
         The configuration, as Snakemake merged it.
+    terminal : Terminal
+        Shows the run.
 
     Attributes
     ----------
@@ -60,14 +62,13 @@ class SnakemakeRun:
         Snakemake lacks an attribute that quadrat uses.
     """
 
-    def __init__(self, workflow: Any, config: dict[str, Any]):
+    def __init__(self, workflow: Any, config: dict[str, Any], terminal: Terminal):
         self._workflow = workflow
+        self._terminal = terminal
         self._started = time.monotonic()
         self._plan: Plan | None = None
         self._lock: RunLock | None = None  # held until the process ends
         self._must_succeed = False
-        # A module of another workflow, as Snakemake calls it; known only while the Snakefile is read.
-        self.is_module = not self._ask("modifier.is_main_snakefile")()
         lend_to_jobs()
         # Snakemake makes millions of objects for thousands of images and drops few: looking for garbage as
         # often as Python does by default takes a sixth of planning. gc.freeze() after planning saves less.
@@ -103,7 +104,7 @@ class SnakemakeRun:
 
         Snakemake merges mappings key by key: it would mix the keys of `skip` or `predictor` of two files.
         """
-        if self.is_module:
+        if _is_module(self._workflow):
             return config  # made by the workflow that quadrat is a module of
         if self._ask("config_settings.replace_workflow_config"):
             raise SystemExit(
@@ -187,20 +188,11 @@ class SnakemakeRun:
         A run whose images failed ends by an exception, as one whose jobs failed. A job that fails for them
         would start a process in each run.
         """
-        stream = sys.stdout if self._output("stdout") else sys.stderr
-        quiet = {getattr(one, "name", "") for one in self._output("quiet") or ()}
-        terminal = self._terminal = Terminal(stream, self._path, not quiet & {"ALL", "PROGRESS"})
-        own = [handler for handler in logger.handlers if handler.name == "DefaultStreamHandler"]
-        asks_for_more = self._output("verbose", True) or any(
-            map(self._output, ("printshellcmds", "debug_dag", "show_failed_logs"))
-        )
-        if own and not (self.is_module or asks_for_more):
-            terminal.hush(own[0])
 
         @wraps(execute)
         def execute_and_show(*arguments: Any, **options: Any) -> None:
-            terminal.is_executing = True
-            logger.addHandler(terminal)
+            self._terminal.is_executing = True
+            logger.addHandler(self._terminal)
             try:
                 execute(*arguments, **options)
             except WorkflowError:
@@ -209,20 +201,11 @@ class SnakemakeRun:
             except BaseException:  # its traceback comes first
                 atexit.register(self._show_end, is_whole=False, folder=os.getcwd())
                 raise
-            if self._show_end(is_whole=True) and self._must_succeed:
-                raise WorkflowError(IMAGES_FAILED)
+            failed = self._show_end(is_whole=True)
+            if failed and self._must_succeed:
+                raise WorkflowError(f"{counted(failed, 'image')} {FAILED}")
 
         return execute_and_show
-
-    def _output(self, name: str, default: Any = None) -> Any:
-        """Return a setting of Snakemake's output; one that is missing must not end the run."""
-        return getattr(getattr(self._workflow, "output_settings", None), name, default)
-
-    def _path(self, path: str) -> str:
-        """Return a path as it is right where the command was typed."""
-        if self.is_module:  # the other workflow may have gone to another folder
-            return os.path.abspath(path)
-        return os.path.normpath(os.path.join(self._ask("overwrite_workdir") or "", path))
 
     def _show_end(self, is_whole: bool, folder: str = ".") -> int:
         """Show how a run in a folder ended, and where its log is; return the number of images that failed."""
@@ -238,10 +221,11 @@ class SnakemakeRun:
         is_complete = is_merged(self._plan)
         # Snakemake's own refusal to begin, such as for its lock, is all that there is to show.
         if is_whole or terminal.has_begun or obstacles or not is_complete:
-            for line in [*summarise(self._plan, time.monotonic() - self._started, self._path), *obstacles]:
+            lines = summarise(self._plan, time.monotonic() - self._started, terminal.shown) + obstacles
+            for log in self._ask("logger_manager.get_logfile")():
+                lines.append(f"Snakemake's log: {terminal.shown(os.path.relpath(log))}")
+            for line in lines:
                 show(line)
-            for path in self._ask("logger_manager.get_logfile")():
-                show(f"Snakemake's log: {self._path(os.path.relpath(path))}")
         return self.results.read_merged()["summary"]["failed"] if is_complete else 0
 
 
@@ -264,6 +248,49 @@ class RefusalHandler(logging.Handler):
         """Take the retries of a job that failed and left a refusal; no other job runs until it is over."""
         if getattr(record, "event", None) == "job_error" and os.path.exists(self._refusal):
             self._workflow.get_rule(record.rule_name).restart_times = 0
+
+
+def open_terminal(workflow: Any) -> Terminal:
+    """Return the terminal of a run, in which Snakemake shows few lines of its own from now on.
+
+    Snakemake shows all of them if it is asked for more than usual, and in another workflow that quadrat is a
+    module of. A setting that this version of Snakemake lacks must not end the run.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+        While its Snakefile is read.
+
+    Returns
+    -------
+    Terminal
+    """
+    settings = getattr(workflow, "output_settings", None)
+    quiet = {getattr(one, "name", "") for one in getattr(settings, "quiet", None) or ()}
+    is_module = _is_module(workflow)
+
+    def shown(path: str) -> str:
+        """Return a path as it is right where the command was typed."""
+        if is_module:  # the other workflow may have gone to another folder
+            return os.path.abspath(path)
+        return os.path.normpath(os.path.join(getattr(workflow, "overwrite_workdir", None) or "", path))
+
+    stream = sys.stdout if getattr(settings, "stdout", False) else sys.stderr
+    terminal = Terminal(stream, shown, has_progress=not quiet & {"ALL", "PROGRESS"})
+    own = [handler for handler in logger.handlers if handler.name == "DefaultStreamHandler"]
+    asks_for_more = any(
+        getattr(settings, name, True)
+        for name in ("verbose", "printshellcmds", "debug_dag", "show_failed_logs")
+    )
+    if own and not is_module and not asks_for_more:
+        terminal.hush(own[0])
+    return terminal
+
+
+def _is_module(workflow: Any) -> bool:
+    """Return whether quadrat is a module of another workflow, while its Snakefile is read."""
+    with _needed("workflow.modifier.is_main_snakefile"):
+        return not workflow.modifier.is_main_snakefile()
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
     counts = folder.read_merged()["summary"]
     lines = [
         f"{counted(counts['images'], 'image')}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
-        f"{counts['no_patch']:,} without a patch; {_patches(counts['patches'])}"
+        f"{counts['no_patch']:,} without patches; {_patches(counts['patches'])}"
         + (f", {counts['skipped']:,} of them skipped" if counts["skipped"] else "")
         + f"; {seconds:,.0f} s",
         f"{counts['dropped']:.1%} of the pixels dropped at the edges"
@@ -96,7 +96,8 @@ def failure_lines(table: str, shown: Callable[[str], str] = str) -> list[str]:
     if len(failed) > MOST_LINES:
         lines.append(f"  and {len(failed) - MOST_LINES:,} more: see {shown(table)}")
     globs = orjson.dumps([escape(row["filename"]) for row in failed]).decode()
-    return [*lines, "to leave them out, in config.yaml:", f"exclude: {globs}"]
+    them = "it" if len(failed) == 1 else "them"
+    return [*lines, f"to leave {them} out, in config.yaml:", f"exclude: {globs}"]
 
 
 def _waiting(plan: Plan, there: set[str], results: str) -> list[str]:

@@ -18,18 +18,18 @@ SECONDS_BETWEEN_LINES = 5.0
 WIDEST_BAR = 40
 CLEAR_LINE = "\r\x1b[K"
 
-# Ends a run whose images failed, as Snakemake's exception; the summary lists them.
-IMAGES_FAILED = "images failed"
+# Ends the exception of a run whose images failed; the summary lists them.
+FAILED = "failed (config.yaml: on_failure)"
 
 # Starts of what Snakemake reports once more after quadrat, or of what is no news where quadrat runs.
 REPEATED = (
     "RuleException:\nCalledProcessError in file ",
     "Exiting because a job execution failed.",
     "WorkflowError:\nAt least one job did not complete successfully.",
-    f"WorkflowError:\n{IMAGES_FAILED}",
     "--keep-incomplete mode is set",
 )
-ON_THE_WAY = "Assuming unrestricted shared filesystem usage."
+# Starts of lines before it executes anything that are no news either.
+BEFORE = ("Assuming unrestricted shared filesystem usage.", "Config file ")
 STOPPED = "Terminating processes on user request"
 NOTHING_TO_DO = "Nothing to be done"
 
@@ -50,7 +50,7 @@ class Terminal(logging.Handler):
     def __init__(self, stream: TextIO, shown: Callable[[str], str] = str, has_progress: bool = True):
         super().__init__()
         self._stream = stream
-        self._shown = shown
+        self.shown = shown
         self._has_progress = has_progress
         self._hushed: logging.Handler | None = None
         self._filenames: dict[str, str] = {}
@@ -61,7 +61,7 @@ class Terminal(logging.Handler):
         self._failed: set[str] = set()
         self._bar = ""
         self._started = 0.0
-        self._last_line = float("-inf")
+        self._last_line = 0.0
         self._is_stopped = False
         self.is_executing = False
         self.has_begun = False
@@ -118,6 +118,7 @@ class Terminal(logging.Handler):
             self.has_begun = True
             if record.output and record.output[0] in self._filenames:
                 self._started = self._started or time.monotonic()
+                self._last_line = self._last_line or self._started  # a short run needs no line on the way
                 self._running[record.jobid] = (record.output[0], record.log)
                 self._show_progress()
         elif event == "job_finished" and record.job_id in self._running:
@@ -142,7 +143,7 @@ class Terminal(logging.Handler):
 
     def _line(self, path: str, reason: str, logs: list[str]) -> str:
         """Return the line of a failed job; that of an image begins with its filename."""
-        where = f" (log: {', '.join(map(self._shown, logs))})" if logs else ""
+        where = f" (log: {', '.join(map(self.shown, logs))})" if logs else ""
         return f"{self._filenames.get(path, 'quadrat')}: {reason}{where}"
 
     def _show_failure(self) -> None:
@@ -210,13 +211,13 @@ class Terminal(logging.Handler):
     def _lets_through(self, record: logging.LogRecord) -> bool:
         """Return whether Snakemake shows a record itself."""
         message = str(record.msg)
-        if not self.is_executing:  # an answer to --list, --unlock and the like
-            return not message.startswith(ON_THE_WAY)
+        if not self.is_executing:  # it may answer --list, --unlock and the like
+            return not message.startswith(BEFORE)
         if record.levelno < logging.WARNING:
             lets_through = message.startswith(NOTHING_TO_DO)
         else:
             is_shown = getattr(record, "event", None) in ("job_error", "group_error")
-            lets_through = not is_shown and not message.startswith(REPEATED)
+            lets_through = not (is_shown or message.startswith(REPEATED) or FAILED in message)
         if lets_through:
             self._erase_bar()
         return lets_through
