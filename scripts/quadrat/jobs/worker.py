@@ -7,7 +7,7 @@ from typing import Any
 from quadrat.errors import ConfigError, MemoryBudgetError, WriteError
 from quadrat.files.atomic import replace_file
 from quadrat.files.log import keep_failure
-from quadrat.files.text import show, visible
+from quadrat.files.text import visible
 from quadrat.jobs.task import ImageTask
 from quadrat.processes.child import run_in_child
 from quadrat.results.folder import ResultsFolder

@@ -18,8 +18,8 @@ from quadrat.files.atomic import replace_file, writing
 from quadrat.files.hashing import digest, stat_token
 from quadrat.files.inside import remove
 from quadrat.files.records import read_record
-from quadrat.files.unread import not_taken
 from quadrat.files.text import counted
+from quadrat.files.unread import not_taken
 from quadrat.plan import versions
 from quadrat.plan.content_ids import ContentLog, hash_known, identify
 from quadrat.plan.inventory import FoundImage, find_images, is_chosen

@@ -57,9 +57,7 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
             "`snakemake prune` removes them"
         )
     if plan.settings.maps == "auto" and plan.missing and not plan.is_drawn:
-        lines.append(
-            f"no maps of the {len(plan.missing):,} predicted images: `snakemake maps` draws them"
-        )
+        lines.append(f"no maps of the {len(plan.missing):,} predicted images: `snakemake maps` draws them")
     lines.append(
         f"the dictionary: {shown(folder.predictions)} and {shown(folder.json)}; "
         f"the table: {shown(folder.images)}"
