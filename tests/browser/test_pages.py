@@ -100,14 +100,14 @@ def test_names_and_labels_are_text_whatever_they_hold(browser, write_grid):
 def write_labels(tmp_path):
     """Return a function that writes the page of a row of patches of 100 px from their labels and skips."""
 
-    def write(codes, skipped):
+    def write(codes, skipped, names=("land", "water")):
         count = len(codes)
         row, cols = np.array([100]), np.arange(count) * 100
         patch_map = PatchMap(
             *("a.tif", 100, count * 100, None, None),
             *(row - 100, row, cols, np.full(count, 100)),
             values=np.array([codes], float),
-            names=("land", "water"),
+            names=names,
             is_labels=True,
             skipped=np.array([skipped], object),
         )
@@ -137,6 +137,12 @@ def test_pointing_at_a_skipped_patch_shows_why(browser, write_labels):
     browser.open(write_labels([[0], [np.nan], [np.nan]], ["", "nodata", "outside of regions"]))
     browser.wait_for_plot()
     assert [browser.hover(50, x)[2] for x in (50, 150, 250)] == ["land", "nodata", "outside of regions"]
+
+
+def test_image_whose_labels_are_all_skipped_has_a_page(browser, write_labels):
+    browser.open(write_labels([[np.nan], [np.nan]], ["nodata", "nodata"], names=()))
+    browser.wait_for_plot()
+    assert browser.hover(50, 150)[2] == "nodata"
 
 
 def test_opacity_can_be_changed(browser, write_labels):

@@ -133,6 +133,12 @@ def test_labels_beyond_the_colours_are_counted_together_in_the_legend(make_map):
     assert texts == ["a: 1", *(f"{label}: 0" for label in "bcdef"), "g: 1", "2 other classes: 3"]
 
 
+def test_image_whose_labels_are_all_skipped_is_hatched_all_over(make_map, drawn):
+    pixels = drawn(make_map([np.nan] * 6, (), is_labels=True, skipped=[["nodata"] * 3] * 2))
+    assert share(pixels, (90, 90, 90)) > 0.02
+    assert share(pixels, [90 + 128 * 165 // 255] * 3) > 0.1
+
+
 def test_several_labels_of_each_patch_have_a_panel_each(make_map, drawn):
     one, three = (make_map([0, 1] * 3 * count, ("a", "b"), is_labels=True) for count in (1, 3))
     assert drawn(three).shape[0] > 1.5 * drawn(one).shape[0]

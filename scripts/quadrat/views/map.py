@@ -3,7 +3,7 @@
 import os
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from quadrat.files.atomic import replace_file
 from quadrat.images.thumbnail import Thumbnail
@@ -24,7 +24,7 @@ BAR_WIDTH, BAR_HEIGHT = 18, 120
 LEGEND = 300
 TITLE_SIZE, HEADING_SIZE, TEXT_SIZE, TICK_SIZE = 18, 15, 14, 11
 
-# Opacity of the pixels across a hatch line, and of those up to the next.
+# Opacity of eight pixels in a row: a hatch line, and the way to the next.
 HATCH_LINE = np.array([1, 0.4, 0, 0, 0, 0, 0, 0.4])
 
 
@@ -130,12 +130,9 @@ def _grid_index(spans: np.ndarray, pixels: int, length: int) -> np.ndarray:
 def _colours(patch_map: PatchMap, values: np.ndarray) -> np.ndarray:
     """Return the colours of finite values, as (..., 3) uint8."""
     if patch_map.is_labels:
-        return _rgb(class_colours(len(patch_map.names)))[values.astype(int)]
+        colours = class_colours(len(patch_map.names) + 1)  # where all patches are skipped, there is no class
+        return np.array([ImageColor.getrgb(colour) for colour in colours], np.uint8)[values.astype(int)]
     return VIRIDIS[np.interp(values, patch_map.limits, (0, 255.999)).astype(int)]
-
-
-def _rgb(colours: "list[str] | tuple[str, ...]") -> np.ndarray:
-    return np.frombuffer(bytes.fromhex("".join(colours).replace("#", "")), np.uint8).reshape(-1, 3)
 
 
 def _laid_out(patch_map: PatchMap, pictures: list[Image.Image], headings: list[str]) -> bytes:

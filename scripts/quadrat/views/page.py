@@ -87,7 +87,7 @@ def _picture(patch_map: PatchMap, thumbnail: Thumbnail) -> dict[str, Any]:
 def _patches(patch_map: PatchMap) -> dict[str, Any]:
     """Return the places of patches, why some are skipped, and the predictions of the others."""
     if patch_map.skipped.size > MOST_PATCHES:
-        return {"grid": None, "numbers": [], "classes": []}
+        return {"grid": None, "numbers": [], "classes": None}
     is_labels, names = patch_map.is_labels, patch_map.names
     shown = panels(patch_map)
     reasons, skipped = np.unique(np.append("", patch_map.skipped), return_inverse=True)  # "" is the first
@@ -109,7 +109,7 @@ def _patches(patch_map: PatchMap) -> dict[str, Any]:
             for place in (range(patch_map.values.shape[2]) if is_labels else shown)
         ],
         "first": _first(patch_map, shown),
-        "classes": list(zip(class_colours(len(names)), names, strict=True)) if is_labels else [],
+        "classes": list(zip(class_colours(len(names)), names, strict=True)) if is_labels else None,
         "limits": (-0.5, len(names) - 0.5) if is_labels else patch_map.limits,
         "palette": class_colours(len(names)) if is_labels else [f"#{bytes(rgb).hex()}" for rgb in VIRIDIS],
         "outline": 0.5 if patch_map.skipped.size <= MOST_OUTLINED else 0,
