@@ -50,7 +50,7 @@ def test_notes_of_readers_are_in_the_table_and_counted(write_noted, merge):
         write_noted("a.tif", palette), write_noted("b.tif", plane, palette), write_noted("c.tif")
     )
     assert notes == {"a.tif": palette, "b.tif": f"{plane}; {palette}", "c.tif": ""}
-    assert lines == [f"2 images: {palette}", f"1 image: {plane}"]
+    assert lines == [f"2 images, such as a.tif: {palette}", f"b.tif: {plane}"]
 
 
 def test_note_of_a_file_is_a_cell_that_does_nothing_but_be_read(write_noted, merge):
@@ -63,7 +63,7 @@ def test_many_notes_are_cut_to_a_few_lines_and_the_column_that_has_them(write_no
     paths = [write_noted(f"{number}.tif", f"{number} segments are not in the file") for number in range(9)]
     notes, lines = merge(*paths)
     assert len(lines) == 4
-    assert lines[-1] == "6 more notes: see column `notes` of images.tsv"
+    assert lines[-1] == "more notes: see column `notes` of images.tsv"
     assert len(set(notes.values())) == 9
 
 
@@ -84,7 +84,7 @@ def test_image_whose_patches_were_all_skipped_is_noted_with_the_reasons(write_no
         "b.tif": "all patches were skipped (outside 2)",
         "c.tif": "",
     }
-    assert lines == ["2 images: all patches were skipped", "1 image: palette"]
+    assert lines == ["2 images, such as a.tif: all patches were skipped", "a.tif: palette"]
 
 
 def test_run_whose_patches_were_all_skipped_warns_with_the_keys_to_change(write_noted, merge, write_result):
@@ -112,11 +112,11 @@ def test_image_without_a_place_beside_a_world_file_is_noted_and_one_with_a_place
         sidecars={"a.tif": [".tfw", ".ovr"], "b.tif": [".tfw"]},
     )
     place = (
-        "no place on Earth, and not read beside the image: .tfw; "
-        "gdal_translate IN OUT.tif writes a place that they hold into it"
+        "no place on Earth, and not read beside the image: .tfw "
+        "(if they hold it, gdal_translate IN OUT.tif writes it into the image)"
     )
     assert notes == {"a.tif": f"{place}; not read beside the image: .ovr", "b.tif": "", "c.tif": ""}
-    assert lines == [f"1 image: {place}", "1 image: not read beside the image: .ovr"]
+    assert lines == [f"a.tif: {place}", "a.tif: not read beside the image: .ovr"]
 
 
 def test_each_reason_of_a_skipped_patch_has_its_key():

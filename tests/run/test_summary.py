@@ -81,7 +81,7 @@ def test_no_pad_is_offered_where_nothing_was_dropped(write_result, finish):
 def test_notes_of_the_merge_and_images_that_were_not_taken_follow(write_result, finish, make_settings):
     skipped = {"patches": 2, "skipped": 2, "skipped_nodata": 2, "dropped": 0.0}
     paths = [write_result("a.tif", [1.0]), write_result("b.tif", [None, None], counts=skipped)]
-    assert "1 image: all patches were skipped" in finish(*paths)
+    assert "b.tif: all patches were skipped" in finish(*paths)
     plan = replace(plan_of(make_settings(), paths), not_taken=["not taken: 3 .czi"])
     assert "not taken: 3 .czi" in summarise(plan, 5)
 

@@ -61,7 +61,7 @@ def test_notes_are_listed_by_image_and_in_short(overview, write_result, describe
     grid = described(PatchGrid(512, 512))
     image = grid["image"] | {"notes": ["palette expanded to RGB", "axis Z has 2 planes: the first is read"]}
     page = overview(write_result("a.tif", [1.0], image=image), write_result("b.tif", [1.0]))
-    assert "1 image: palette expanded to RGB" in page.texts
+    assert "a.tif: palette expanded to RGB" in page.texts
     place = page.texts.index("palette expanded to RGB; axis Z has 2 planes: the first is read")
     assert page.texts[place - 1] == "a.tif"
     assert "Notes" not in overview(write_result("b.tif", [1.0])).texts

@@ -63,14 +63,14 @@ def all_formats(tmp_path_factory):
 def test_run_says_what_it_did_not_read_and_what_was_done_to_pixels(all_formats):
     study, _ = all_formats
     notes = pd.read_csv(study.results / "images.tsv", sep="\t", index_col=0).notes.dropna()
-    place = "no place on Earth, and not read beside the image: .pgw; "
+    place = "no place on Earth, and not read beside the image: .pgw "
     assert set(notes.index) == {"jpeg.tif", "rgb.png"}
     assert notes["jpeg.tif"] == "YCbCr converted to RGB"
     assert notes["rgb.png"].startswith(place)
     overview = (study.results / "overview.html").read_text()
     for shown in (study.first.output, overview):
-        assert shown.count(f"1 image: {place}") == 1
-        assert "1 image: YCbCr converted to RGB" in shown
+        assert shown.count(f"rgb.png: {place}") == 1
+        assert "jpeg.tif: YCbCr converted to RGB" in shown
         assert "not taken: 1 .czi; export them as OME-TIFF" in shown
         assert "not taken: 1 .zarr; " in shown
 

@@ -115,8 +115,8 @@ def sidecar_notes(endings: Sequence[str], has_place: bool) -> list[str]:
     notes = []
     if places:
         notes.append(
-            f"{NO_PLACE}, and not read beside the image: {', '.join(places)}; "
-            "gdal_translate IN OUT.tif writes a place that they hold into it"
+            f"{NO_PLACE}, and not read beside the image: {', '.join(places)} "
+            "(if they hold it, gdal_translate IN OUT.tif writes it into the image)"
         )
     if others:
         notes.append(f"not read beside the image: {', '.join(others)}")

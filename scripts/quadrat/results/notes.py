@@ -1,7 +1,6 @@
 """Notes: what a person should know of how images were read, of each for the table and in short of all."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from quadrat.files.unread import NO_PLACE, sidecar_notes
 from quadrat.results.result import Result
@@ -29,34 +28,39 @@ def image_notes(result: Result, sidecars: Sequence[str]) -> list[str]:
     return notes
 
 
-def run_notes(results: Sequence[Result], notes: Iterable[Sequence[str]]) -> list[str]:
+def run_notes(results: Sequence[Result], notes: Sequence[Sequence[str]]) -> list[str]:
     """Return the notes on all images as a few lines.
 
     Parameters
     ----------
     results : sequence of Result
-    notes : iterable of sequence of str
+    notes : sequence of sequence of str
         The notes on each image.
     """
     lines = []
-    counts = Counter(ALL_SKIPPED if note.startswith(ALL_SKIPPED) else note for each in notes for note in each)
+    noted: dict[str, list[str]] = {}
+    for result, of_image in zip(results, notes, strict=True):
+        for note in of_image:
+            noted.setdefault(ALL_SKIPPED if note.startswith(ALL_SKIPPED) else note, []).append(
+                result.filename
+            )
     if _is_skipped(results):
-        del counts[ALL_SKIPPED]
+        del noted[ALL_SKIPPED]
         keys = " and ".join(dict.fromkeys(filter(None, map(SKIPPED_BY.get, _skipped(results)))))
         change = f"; change {keys} (config.yaml)" if keys else ""
         lines.append(f"warning: {ALL_SKIPPED}{_reasons(results)}{change}")
     # First what may be a mistake, then the notes on most images.
     ranked = sorted(
-        counts, key=lambda note: (not note.startswith((ALL_SKIPPED, NO_PLACE)), -counts[note], note)
+        noted, key=lambda note: (not note.startswith((ALL_SKIPPED, NO_PLACE)), -len(noted[note]), note)
     )
-    lines += [f"{_images(counts[note])}: {note}" for note in ranked[:MOST_LINES]]
+    lines += [f"{_shown(noted[note])}: {note}" for note in ranked[:MOST_LINES]]
     if len(ranked) > MOST_LINES:
-        lines.append(f"{len(ranked) - MOST_LINES:,} more notes: see column `notes` of images.tsv")
+        lines.append("more notes: see column `notes` of images.tsv")
     return lines
 
 
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else f"{number:,} images"
+def _shown(filenames: list[str]) -> str:
+    return filenames[0] if len(filenames) == 1 else f"{len(filenames):,} images, such as {filenames[0]}"
 
 
 def _is_skipped(results: Sequence[Result]) -> bool:
