@@ -256,7 +256,7 @@ def _in_table(path: str, settings: Settings) -> list[FoundImage]:
 def _beside(folders: Iterable[str], root: str) -> Iterator[str]:
     """Yield the files that lie in some folders, relative to their root."""
     for folder in folders:
-        # A folder that cannot be listed, as its images cannot be opened or all the same, shows no sidecars.
+        # A missing folder fails with its images; one that may be searched, but not listed, shows no sidecars.
         with suppress(OSError):
             yield from (os.path.join(folder, name) for name in os.listdir(os.path.join(root, folder) or "."))
 
