@@ -7,7 +7,6 @@ from typing import Any
 from quadrat.errors import ConfigError, MemoryBudgetError, WriteError
 from quadrat.files.atomic import replace_file
 from quadrat.files.log import keep_failure
-from quadrat.files.text import visible
 from quadrat.jobs.task import ImageTask
 from quadrat.processes.child import run_in_child
 from quadrat.results.folder import ResultsFolder
@@ -111,8 +110,8 @@ def run_trial(
         return
     try:
         if ending.kind == ConfigError.kind:
-            line = visible(f"quadrat: {ending.message}; no image was predicted (log: {log})")
-            replace_file(folder.refusal, line.encode(), folder.path)
+            keep_failure(log, f"{ending.message}; no image was predicted", folder.path)
+            replace_file(folder.refusal, b"", folder.path)
             raise SystemExit(1)
         keep_failure(log, ending.message, folder.path)
         if not is_last_attempt or ending.kind == WriteError.kind:

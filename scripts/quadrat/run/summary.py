@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from glob import escape
-from pathlib import Path
 
 import orjson
 
@@ -37,7 +36,7 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
     shards = {path for paths in folder.list_shards().values() for path in paths}
     there = {path for paths in folder.list_versions().values() for path in paths} | shards
     if os.path.exists(folder.refusal):
-        return [Path(folder.refusal).read_text()]
+        return []  # the terminal has shown why
     if not is_merged(plan):
         return _waiting(plan, there, shown(folder.path))
     counts = folder.read_merged()["summary"]
