@@ -98,7 +98,7 @@ def test_predictor_that_cannot_be_loaded_needs_no_image_that_can_be_read(outcome
 def test_predictions_that_cannot_be_stored_are_refused(outcome, write_tiff, user_code):
     code = user_code("def predict_patch(patch):\n    return None\n")
     found = outcome(write_tiff("a.tif").path, predictor=code)
-    assert found.startswith("predictor: predictions are object: must be numbers")
+    assert found.startswith("predictor: predictions are object; return numbers")
 
 
 def test_code_that_fails_on_one_image_is_tried_on_another(outcome, write_tiff, user_code):
@@ -124,5 +124,5 @@ def test_regions_in_a_reference_system_blame_themselves_when_no_image_has_one(ou
     geopandas.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs="EPSG:4326").to_file(path)
     paths = [write_tiff(name).path for name in ("a.tif", "b.tif")]
     found = outcome(*paths, predictor={"kind": "mean"}, regions=_regions(path, "a.tif"))
-    assert found.startswith("no image fits: not georeferenced, which the regions areas.gpkg need; ")
+    assert found.startswith("no image fits: it has no georeference, which the regions areas.gpkg need; ")
     assert found.endswith("(config.yaml: regions); tried on a.tif and 1 more")

@@ -79,7 +79,7 @@ def test_regions_on_another_body_are_refused_before_any_image(study):
     assert run.code == 1
     (line,) = last_lines(run)
     assert line.startswith(
-        "quadrat: no image fits: no operation leads from its reference system EPSG:4326 to"
+        "quadrat: no image fits: its reference system EPSG:4326 cannot be converted to"
     )
     assert "(config.yaml: regions); tried on a.tif and 1 more; no image was predicted" in line
 
@@ -94,6 +94,6 @@ def test_trial_asks_for_the_resources_that_are_set_for_the_images(study):
     (study.path / "model.py").write_text("def predict_patch(patch): return 1\n")
     study.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"})
     set_resources = ("--set-resources", "predict_image:mem_mb=4321", "predict_image:slurm_partition=gpus")
-    run = study.run("--dry-run", "--quiet", "host", *set_resources)
+    run = study.run("--dry-run", "--verbose", *set_resources)
     asked = re.search(r"rule try_predictor:\n(?: .*\n)*? +resources: (.*)", run.output)[1].split(", ")
     assert {"mem_mb=4321", "slurm_partition=gpus"} <= set(asked)

@@ -95,7 +95,7 @@ def run_trial(
     Raises
     ------
     SystemExit
-        If the configuration is wrong for all images, which is then written as the refusal; or if the trial
+        If the configuration is wrong for all images, of which a file is left as a sign; or if the trial
         failed otherwise and will be tried again.
     """
     folder = ResultsFolder(settings.results)

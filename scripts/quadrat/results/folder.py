@@ -158,7 +158,7 @@ class ResultsFolder:
 
     @property
     def refusal(self) -> str:
-        """The line by which the trial of a run refused its configuration; removed by the next run."""
+        """Exists if the trial of the last run refused its configuration; removed by the next run."""
         return f"{self.path}/.quadrat/refused"
 
     def trial_mark(self, recipe_digest: str) -> str:
