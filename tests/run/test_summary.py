@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quadrat.files.hashing import digest
 from quadrat.plan.inventory import is_chosen
 from quadrat.plan.plan import Plan
 from quadrat.plan.sharding import Shards
@@ -195,3 +197,15 @@ def test_run_that_drew_no_maps_names_the_target_that_draws_them(write_result, ma
     assert hint in summarise(plan, 1.0)
     assert hint not in summarise(replace(plan, is_drawn=True), 1.0)
     assert hint not in summarise(replace(plan, settings=make_settings(maps=False)), 1.0)
+
+
+def test_run_that_ended_with_its_trial_blames_no_image(make_settings, results, write_model):
+    code = {"kind": "python", "path": write_model("..."), "name": "predict_patch"}
+    paths = [results.version_path(name, "0123456789ab") for name in ("a.tif", "b.tif")]
+    plan = plan_of(make_settings(predictor=code), paths)
+    (line,) = summarise(plan, 1)
+    log = results.log("try_predictor", digest(plan.recipe))
+    assert line.startswith(f"no image was predicted: the trial of the predictor did not end (log: {log}); ")
+    os.makedirs(results.records)
+    Path(results.refusal).touch()
+    assert summarise(plan, 1) == []  # its failure was shown when it happened

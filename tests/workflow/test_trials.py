@@ -78,9 +78,7 @@ def test_regions_on_another_body_are_refused_before_any_image(study):
     run = study.run()
     assert run.code == 1
     (line,) = last_lines(run)
-    assert line.startswith(
-        "quadrat: no image fits: its reference system EPSG:4326 cannot be converted to"
-    )
+    assert line.startswith("quadrat: no image fits: its reference system EPSG:4326 cannot be converted to")
     assert "(config.yaml: regions); tried on a.tif and 1 more; no image was predicted" in line
 
 

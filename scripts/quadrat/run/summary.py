@@ -8,6 +8,7 @@ import orjson
 
 from quadrat.files.text import counted
 from quadrat.plan.plan import Plan
+from quadrat.plan.trial import awaited_trial
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.tables import read_image_table
 
@@ -37,6 +38,8 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
     there = {path for paths in folder.list_versions().values() for path in paths} | shards
     if os.path.exists(folder.refusal):
         return []  # the terminal has shown why
+    if unfinished := _unfinished_trial(plan, folder, shown):
+        return unfinished
     if not is_merged(plan):
         return _waiting(plan, there, shown(folder.path))
     counts = folder.read_merged()["summary"]
@@ -95,6 +98,18 @@ def failure_lines(table: str, shown: Callable[[str], str] = str) -> list[str]:
     globs = orjson.dumps([escape(row["filename"]) for row in failed]).decode()
     them = "it" if len(failed) == 1 else "them"
     return [*lines, f"to leave {them} out, in config.yaml:", f"exclude: {globs}"]
+
+
+def _unfinished_trial(plan: Plan, folder: ResultsFolder, shown: Callable[[str], str]) -> list[str]:
+    """Describe a trial that images wait for; empty if none does."""
+    return [
+        "no image was predicted: the trial of the predictor did not end (log: "
+        f"{shown(folder.log('try_predictor', os.path.basename(mark)))}); the same command goes on; to give it "
+        "more memory, or more minutes on a cluster: "
+        "--set-resources predict_image:mem_mb=8000 predict_image:runtime=240"
+        for mark in awaited_trial(plan)
+        if not os.path.exists(mark)
+    ]
 
 
 def _waiting(plan: Plan, there: set[str], results: str) -> list[str]:
