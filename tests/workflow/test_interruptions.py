@@ -90,11 +90,13 @@ def test_interrupted_the_same_command_goes_on(slow_study, number):
     assert slow_study.merged_bytes() == slow_study.undisturbed
 
 
-# Its job is ended as the kernel ends it: the process that Snakemake knows first.
+# Its job is ended as the kernel ends it: the process that Snakemake knows first. The trial is spared.
 DEADLY = """
 import os, signal
+is_trial = not os.path.exists("tried")
+open("tried", "w").close()
 def predict_patch(patch):
-    if not os.path.exists("spared"):
+    if not is_trial and not os.path.exists("spared"):
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
     return patch.mean()

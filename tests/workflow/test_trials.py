@@ -65,6 +65,23 @@ def test_code_that_fails_whatever_the_image_is_tried_once(study, options):
     assert not (study.results / "logs/predict_image").exists()
 
 
+def test_trial_whose_job_is_killed_is_made_again_and_ends_in_one_line(study):
+    for seed, name in enumerate("ab"):
+        write_image(study.images / f"{name}.tif", seed)
+    (study.path / "model.py").write_text(
+        "import os, signal\n"
+        "open('started', 'a').write('.')\n"
+        "os.kill(os.getppid(), signal.SIGKILL)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    study.configure(predictor={"kind": "python", "path": "model.py", "name": "predict_patch"}, retries=1)
+    run = study.run()
+    assert run.code == 1
+    assert (study.path / "started").read_text() == ".."
+    assert "no image was predicted: the trial of the predictor did not end (log: results/logs/" in run.output
+    assert "not computed" not in run.output
+
+
 def test_regions_on_another_body_are_refused_before_any_image(study):
     for seed, name in enumerate("ab"):
         pixels = write_image(study.images / f"{name}.tif", seed)
