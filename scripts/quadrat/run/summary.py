@@ -102,13 +102,16 @@ def failure_lines(table: str, shown: Callable[[str], str] = str) -> list[str]:
 
 def _unfinished_trial(plan: Plan, folder: ResultsFolder, shown: Callable[[str], str]) -> list[str]:
     """Describe a trial that images wait for; empty if none does."""
-    return [
-        "no image was predicted: the trial of the predictor did not end (log: "
-        f"{shown(folder.log('try_predictor', os.path.basename(mark)))}); the same command goes on; to give it "
-        "more memory, or more minutes on a cluster: "
-        "--set-resources predict_image:mem_mb=8000 predict_image:runtime=240"
+    logs = [
+        shown(folder.log("try_predictor", os.path.basename(mark)))
         for mark in awaited_trial(plan)
         if not os.path.exists(mark)
+    ]
+    return [
+        f"no image was predicted: the trial of the predictor did not end (log: {log}); the same command goes "
+        "on; to give it more memory, or more minutes on a cluster: "
+        "--set-resources predict_image:mem_mb=8000 predict_image:runtime=240"
+        for log in logs
     ]
 
 
