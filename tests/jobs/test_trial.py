@@ -6,7 +6,7 @@ from shapely.geometry import box
 
 from quadrat.errors import ConfigError
 from quadrat.jobs.trial import try_predictor
-from quadrat.library import _regions
+from quadrat.plan.region_files import RegionFiles
 from studies import write_network
 
 
@@ -123,6 +123,8 @@ def test_regions_in_a_reference_system_blame_themselves_when_no_image_has_one(ou
     path = str(tmp_path / "areas.gpkg")
     geopandas.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs="EPSG:4326").to_file(path)
     paths = [write_tiff(name).path for name in ("a.tif", "b.tif")]
-    found = outcome(*paths, predictor={"kind": "mean"}, regions=_regions(path, "a.tif"))
+    files = RegionFiles(path)
+    files.check()
+    found = outcome(*paths, predictor={"kind": "mean"}, regions=files.task("a.tif", files.hash))
     assert found.startswith("no image fits: it has no georeference, which the regions areas.gpkg need; ")
     assert found.endswith("(config.yaml: regions); tried on a.tif and 1 more")
