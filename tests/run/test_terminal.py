@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -30,8 +31,6 @@ def plan_of(images, shards=0):
     return SimpleNamespace(
         images=[SimpleNamespace(filename=name, version="1") for name in filenames],
         results=results,
-        missing=set(results),
-        missing_shards=set(paths),
         shards={results[0]: Shards(paths, {})} if shards else {},
     )
 
@@ -49,6 +48,11 @@ class Played:
 
     def log(self, path):
         return str(self.folder / f"{path}.log")
+
+    def expect(self, images, shards=0):
+        self.terminal.expect(plan_of(images, shards))
+        jobs = {"predict_image": images, "predict_shard": shards, "all": 1}
+        self.tell(0, "Job stats", event="run_info", stats=jobs)
 
     def tell(self, second, message, level=logging.INFO, **attributes):
         self.clock[0] = second
@@ -88,25 +92,25 @@ def hushed(played):
 
 
 def test_line_shows_images_done_of_all_their_rate_and_the_time_left(hushed):
-    hushed.terminal.expect(plan_of(10))
+    hushed.expect(10)
     hushed.predict(0, 30, 1, "0.tif.parquet")
     assert hushed.lines == ["1 of 10 images done, 2.0/min, about 4 min 30 s left"]
 
 
 def test_last_line_shows_no_time_left(hushed):
-    hushed.terminal.expect(plan_of(1))
+    hushed.expect(1)
     hushed.predict(0, 30, 1, "0.tif.parquet")
     assert hushed.lines == ["1 of 1 image done"]
 
 
 def test_time_is_counted_from_the_first_image_and_not_from_planning(hushed):
-    hushed.terminal.expect(plan_of(2))
+    hushed.expect(2)
     hushed.predict(1000, 1010, 1, "0.tif.parquet")
     assert hushed.lines == ["1 of 2 images done, 6.0/min, about 10 s left"]
 
 
 def test_shards_are_counted_beside_images(hushed):
-    hushed.terminal.expect(plan_of(1, shards=2))
+    hushed.expect(1, shards=2)
     hushed.predict(1, 31, 1, "0.tif.parquet.0")
     hushed.predict(31, 41, 2, "0.tif.parquet.1")
     hushed.predict(41, 41, 3, "0.tif.parquet")
@@ -118,7 +122,7 @@ def test_shards_are_counted_beside_images(hushed):
 
 
 def test_many_short_jobs_share_a_line(hushed):
-    hushed.terminal.expect(plan_of(1000))
+    hushed.expect(1000)
     for number in range(1000):
         hushed.predict(number / 100, number / 100, number, f"{number}.tif.parquet")
     assert len(hushed.lines) == 2
@@ -126,7 +130,7 @@ def test_many_short_jobs_share_a_line(hushed):
 
 
 def test_jobs_of_other_rules_and_other_events_are_not_counted(hushed):
-    hushed.terminal.expect(plan_of(2))
+    hushed.expect(2)
     hushed.start(0, 1, "predictions.done", "merge_predictions")
     hushed.end(1, 1)
     hushed.tell(2, "1 of 3 steps", event="progress", done=1, total=3)
@@ -144,13 +148,13 @@ def test_jobs_of_other_rules_and_other_events_are_not_counted(hushed):
     ],
 )
 def test_time_left_is_shown_in_two_units(hushed, seconds, rate, time_left):
-    hushed.terminal.expect(plan_of(2))
+    hushed.expect(2)
     hushed.predict(0, seconds, 1, "0.tif.parquet")
     assert hushed.lines == [f"1 of 2 images done, {rate}, about {time_left} left"]
 
 
 def test_image_that_is_tried_again_is_counted_once_and_is_no_failure(hushed):
-    hushed.terminal.expect(plan_of(1))
+    hushed.expect(1)
     hushed.start(0, 1, "0.tif.parquet")
     keep_failure(hushed.log("0.tif.parquet"), "KeyError: 3")
     hushed.fail(5, 1, "0.tif.parquet")
@@ -161,17 +165,28 @@ def test_image_that_is_tried_again_is_counted_once_and_is_no_failure(hushed):
 
 
 def test_image_that_fails_for_good_is_shown_with_its_reason_and_log(hushed):
-    hushed.terminal.expect(plan_of(2))
+    hushed.expect(2)
     hushed.start(0, 1, "0.tif.parquet")
     log = hushed.log("0.tif.parquet")
     keep_failure(log, "KeyError: 3")
     hushed.fail(5, 1, "0.tif.parquet")
     hushed.tell(5, "Select jobs to execute...")
+    hushed.terminal.close()
     assert hushed.lines == [f"0.tif: KeyError: 3 (log: {log})"]
 
 
+def test_failure_is_shown_though_snakemake_has_nothing_more_to_report_for_long(hushed, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_RESTART", 0)
+    hushed.expect(2)
+    hushed.fail(5, 1, "0.tif.parquet", log=[])
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()
+    assert hushed.lines == ["0.tif: its job of predict_image ended without a message"]
+
+
 def test_image_whose_failure_is_recorded_in_place_of_a_result_is_shown_when_its_job_ends(hushed):
-    hushed.terminal.expect(plan_of(1, shards=2))
+    hushed.expect(1, shards=2)
     for index in range(2):
         path = f"0.tif.parquet.{index}"
         hushed.start(0, index, path)
@@ -183,7 +198,7 @@ def test_image_whose_failure_is_recorded_in_place_of_a_result_is_shown_when_its_
 
 
 def test_job_that_is_no_image_s_fails_with_a_line_of_its_own_log(hushed):
-    hushed.terminal.expect(plan_of(1))
+    hushed.expect(1)
     hushed.start(0, 1, "predictions.done", "merge_predictions")
     log = hushed.log("predictions.done")
     keep_failure(log, "the labels do not fit")
@@ -194,23 +209,47 @@ def test_job_that_is_no_image_s_fails_with_a_line_of_its_own_log(hushed):
 
 
 def test_job_that_its_cluster_ended_is_shown_with_the_reason_of_the_cluster_and_its_logs(hushed):
-    hushed.terminal.expect(plan_of(3))
+    hushed.expect(3)
     reason = "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason unavailable."
     hushed.fail(1, 1, "0.tif.parquet", rule_msg=reason, log=["missing.log", "7.log"])
     hushed.fail(2, 2, "1.tif.parquet", log=[])
-    members = [{}, {}]
-    hushed.tell(3, "fails", logging.ERROR, event="group_error", job_error_info=members, aux_logs=["8.log"])
-    hushed.fail(3, 3, "2.tif.parquet", indent=True)  # a member, whether it was done or not
+    unknown = "For further error details see the cluster/cloud log and the log files of the involved rule(s)."
+    hushed.fail(3, 3, "2.tif.parquet", rule_msg=unknown, log=[])
     hushed.terminal.close()
     assert hushed.lines == [
         "0.tif: SLURM-job '7' failed, SLURM status is: 'TIMEOUT' (log: missing.log, 7.log)",
         "1.tif: its job of predict_image ended without a message",
-        "quadrat: a job of 2 images failed (log: 8.log)",
+        "2.tif: its job of predict_image ended without a message",
     ]
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_images_of_a_group_that_was_ended_are_shown_without_those_that_were_done(
+    hushed, is_restarted, tmp_path
+):
+    plan = plan_of(3)
+    done = plan.results[1] = str(tmp_path / "1.tif.parquet")
+    hushed.terminal.expect(plan)
+    (tmp_path / "1.tif.parquet").touch()
+    keep_failure(hushed.log("2.tif.parquet"), "KeyError: 3")
+    members = [
+        {"output": [path], "log": [hushed.log(name)], "rule_msg": None}
+        for name, path in [("0.tif", "0.tif.parquet"), ("1.tif", done), ("2.tif.parquet", "2.tif.parquet")]
+    ]
+    hushed.tell(3, "fails", logging.ERROR, event="group_error", job_error_info=members, aux_logs=["8.log"])
+    hushed.fail(3, 3, "2.tif.parquet", indent=True)  # each member follows, whether it was done or not
+    if is_restarted:
+        hushed.tell(3, "Trying to restart job 7e3f2f04-2b34-5a35-9d0f-3b1f7f1c2a61.")
+    hushed.terminal.close()
+    shown = [
+        f"0.tif: its job of 3 images ended without a message (log: {hushed.log('0.tif')}, 8.log)",
+        f"2.tif: KeyError: 3 (log: {hushed.log('2.tif.parquet')}, 8.log)",
+    ]
+    assert hushed.lines == ([] if is_restarted else shown)
+
+
 def test_jobs_that_a_person_stops_are_no_failures(hushed):
-    hushed.terminal.expect(plan_of(2))
+    hushed.expect(2)
     hushed.fail(1, 1, "0.tif.parquet")
     hushed.tell(1, "Terminating processes on user request, this might take some time.")
     hushed.fail(2, 2, "1.tif.parquet")
@@ -243,11 +282,11 @@ def test_answers_of_snakemake_that_execute_nothing_are_shown(hushed):
 
 
 def test_snakemake_whose_events_are_others_shows_its_own_lines(hushed):
-    hushed.terminal.expect(plan_of(1))
+    hushed.expect(1)
     hushed.tell(0, "hidden")
-    hushed.tell(0, "begins", event="job_info", job="of another kind")
-    hushed.tell(1, "Finished job 1.")
-    assert hushed.lines == ["Finished job 1."]
+    hushed.tell(0, "Job 1 failed.", logging.ERROR, event="job_error", job="of another kind")
+    hushed.tell(1, "Finished job 2.")
+    assert hushed.lines == ["Job 1 failed.", "Finished job 2."]
 
 
 def test_rehearsal_shows_how_many_jobs_would_run(hushed):
@@ -287,7 +326,7 @@ def seen(sent):
 
 def test_bar_fills_its_line_and_leaves_none_behind(tty):
     played, read = tty
-    played.terminal.expect(plan_of(2))
+    played.expect(2)
     played.predict(0, 30, 1, "0.tif.parquet")
     bar = "[######......] 1 of 2 images done, 2.0/min, about 30 s left"
     assert seen(read()) == [bar]
@@ -302,7 +341,7 @@ def test_bar_fills_its_line_and_leaves_none_behind(tty):
 
 def test_bar_of_a_run_that_is_stopped_is_removed(tty):
     played, read = tty
-    played.terminal.expect(plan_of(2))
+    played.expect(2)
     played.start(0, 1, "0.tif.parquet")
     played.terminal.close()
     assert seen(read()) == [""]
@@ -311,7 +350,7 @@ def test_bar_of_a_run_that_is_stopped_is_removed(tty):
 def test_bar_fits_into_a_narrow_terminal(tty, monkeypatch):
     played, read = tty
     monkeypatch.setattr(os, "get_terminal_size", lambda number: os.terminal_size((20, 24)))
-    played.terminal.expect(plan_of(2))
+    played.expect(2)
     played.predict(0, 30, 1, "0.tif.parquet")
     assert seen(read()) == ["1 of 2 images done, "[:19]]
 
@@ -322,6 +361,6 @@ def test_progress_is_not_shown_where_it_is_not_wanted(clock, tmp_path):
     played.logger.removeHandler(played.terminal)
     played.terminal = Terminal(played.stream, has_progress=False)
     played.logger.addHandler(played.terminal)
-    played.terminal.expect(plan_of(1))
+    played.expect(1)
     played.predict(0, 1, 1, "0.tif.parquet")
     assert played.lines == []

@@ -1,20 +1,35 @@
 """Runs that are killed: nothing half-written is ever taken for a result, and the same command goes on."""
 
 import os
+import pty
 import random
+import select
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
 
 from studies import PATCH_SIZE, Study, means, write_image
 
+CLEAR_LINE = "\r\x1b[K"
+
 # Slow enough that a signal finds jobs at work; the numbers do not depend on it.
 MODEL = """
 import time
 def predict_patch(patch):
     time.sleep(0.02)
+    return patch.mean()
+"""
+
+
+HELD = """
+import os, time
+def predict_patch(patch):
+    while not os.path.exists("go"):
+        open(f"begun.{os.getpid()}", "w").close()
+        time.sleep(0.02)
     return patch.mean()
 """
 
@@ -52,6 +67,28 @@ def disturb(study, number, seconds, whole_group):
     else:
         process.send_signal(number)
     process.wait(60)
+
+
+def lines_of_a_terminal(study, must_stop=lambda: False):
+    """Run a study at a terminal, press Ctrl-C when it must stop, and return what the terminal shows last."""
+    terminal, end = pty.openpty()
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), end)
+    typed = ["setsid", "--ctty", "--wait", *study.command()]
+    sent, is_stopped = "", False
+    with subprocess.Popen(typed, cwd=study.path, env=os.environ | {"TERM": "xterm"}, **pipes) as process:
+        os.close(end)
+        while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+            if not is_stopped and must_stop():
+                os.write(terminal, b"\x03")
+                is_stopped = True
+            if select.select([terminal], [], [], 0.05)[0]:
+                try:
+                    sent += os.read(terminal, 1 << 16).decode()
+                except OSError:  # it is closed
+                    break
+    os.close(terminal)
+    shown = [line.rpartition(CLEAR_LINE)[2] for line in sent.replace("\r\n", "\n").split("\n")]
+    return process.returncode, sent.count(CLEAR_LINE), shown
 
 
 def leftovers(study):
@@ -101,6 +138,31 @@ def predict_patch(patch):
         os.kill(os.getpid(), signal.SIGKILL)
     return patch.mean()
 """
+
+
+def test_bar_leaves_no_trace_on_a_terminal(slow_study):
+    code, drawn, lines = lines_of_a_terminal(slow_study)
+    assert code == 0
+    assert drawn > 6
+    assert [line for line in lines if " done" in line] == ["6 of 6 images done"]
+    assert not any("[" in line for line in lines)
+    assert slow_study.merged_bytes() == slow_study.undisturbed
+
+
+def test_ctrl_c_leaves_clean_lines_and_blames_no_image(slow_study):
+    (slow_study.path / "model.py").write_text(HELD)
+    code, drawn, lines = lines_of_a_terminal(
+        slow_study, lambda: len(list(slow_study.path.glob("begun.*"))) == 2
+    )
+    assert code == 1
+    assert drawn > 1
+    planned, *others = [line.replace("^C", "") for line in lines[1:]]
+    assert planned.endswith("6 to predict")
+    assert others[0].startswith("the results were not merged")
+    assert not any("[" in line or "Traceback" in line or "ended without" in line for line in others)
+    (slow_study.path / "go").touch()
+    assert slow_study.run().code == 0
+    assert slow_study.merged_bytes() == slow_study.undisturbed
 
 
 def test_jobs_that_are_killed_alone_are_listed_and_the_next_run_finishes(study):

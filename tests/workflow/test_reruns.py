@@ -324,6 +324,7 @@ def test_images_are_predicted_again_if_snakemake_is_asked_to(finished, force):
     before = finished.merged_bytes()
     run = finished.run(*force)
     assert (run.code, run.predicted) == (0, 4), run.output
+    assert "4 of 4 images done" in run.output
     assert finished.merged_bytes() == before
     expect(finished.run(), 0, False)
 

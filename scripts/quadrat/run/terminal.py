@@ -5,8 +5,9 @@ Snakemake's own lines go to its log file alone. A record that this module does n
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TextIO
 
 from quadrat.files.log import read_failure
@@ -15,7 +16,13 @@ from quadrat.plan.plan import Plan
 
 # Without a bar, a line for each of many short jobs would be of no use.
 SECONDS_BETWEEN_LINES = 5.0
+# Snakemake reports at once whether it tries a job again.
+SECONDS_TO_RESTART = 1.0
 WIDEST_BAR = 40
+# The end of the name of the rule whose jobs are counted: rules of a module may have a prefix.
+COUNTED = {"image": "predict_image", "shard": "predict_shard"}
+# Stands for the number of a job that several images share.
+GROUP = "group"
 CLEAR_LINE = "\r\x1b[K"
 
 # Ends the exception of a run whose images failed; the summary lists them.
@@ -30,6 +37,7 @@ REPEATED = (
 )
 # Starts of lines before it executes anything that are no news either.
 BEFORE = ("Assuming unrestricted shared filesystem usage.", "Config file ")
+RESTARTED = "Trying to restart job "
 STOPPED = "Terminating processes on user request"
 NOTHING_TO_DO = "Nothing to be done"
 
@@ -54,10 +62,11 @@ class Terminal(logging.Handler):
         self._has_progress = has_progress
         self._hushed: logging.Handler | None = None
         self._filenames: dict[str, str] = {}
+        self._shards: Collection[str] = ()
         self._totals: dict[str, int] = {}
-        self._done = {"image": 0, "shard": 0}
+        self._done = dict.fromkeys(COUNTED, 0)
         self._running: dict[int, tuple[str, list[str]]] = {}
-        self._failure: tuple[int, str, str] | None = None
+        self._held: list[tuple[str, str, str]] = []
         self._failed: set[str] = set()
         self._bar = ""
         self._started = 0.0
@@ -73,13 +82,12 @@ class Terminal(logging.Handler):
         handler.addFilter(self._lets_through)
 
     def expect(self, plan: Plan) -> None:
-        """Take the images and shards of a run that are to be counted."""
+        """Take the filenames of images and shards."""
         planned = (image.filename for image in plan.images if image.version)
         of_results = dict(zip(plan.results, planned, strict=True))
         of_shards = {path: of_results[result] for result, one in plan.shards.items() for path in one.paths}
         self._filenames = of_results | of_shards
         self._shards = of_shards.keys()
-        self._totals = {"image": len(plan.missing), "shard": len(plan.missing_shards)}
 
     def show_rehearsal(self) -> None:
         """Show how many jobs of each rule would run."""
@@ -89,7 +97,7 @@ class Terminal(logging.Handler):
 
     def close(self) -> None:
         """Show the last failure, and leave no bar behind."""
-        self._show_failure()
+        self._show_held()
         self._erase_bar()
         self._bar = ""
         super().close()
@@ -99,9 +107,10 @@ class Terminal(logging.Handler):
         """Count the start and end of jobs, and show why jobs failed."""
         try:
             self._take(record)
-        except AttributeError:  # of another Snakemake, whose lines are better than none
+        except (AttributeError, KeyError, TypeError):  # of another Snakemake: its lines are better than none
             if self._hushed is not None:
                 self._hushed.removeFilter(self._lets_through)
+                self._hushed.handle(record)
         except OSError:  # the terminal was closed; the run goes on
             self._has_progress = False
 
@@ -109,11 +118,16 @@ class Terminal(logging.Handler):
         event = getattr(record, "event", None)
         message = str(record.msg)
         self._is_stopped |= message.startswith(STOPPED)
-        if self._failure and (self._is_stopped or message == f"Trying to restart job {self._failure[0]}."):
-            self._failure = None
-        self._show_failure()
+        if message.startswith(RESTARTED):
+            job = message.removeprefix(RESTARTED).rstrip(".")
+            job = job if job.isdigit() else GROUP
+            self._held = [held for held in self._held if held[0] != job]
         if event == "run_info":
             self._jobs = record.stats
+            self._totals = {
+                noun: sum(number for name, number in self._jobs.items() if name.endswith(rule))
+                for noun, rule in COUNTED.items()
+            }
         elif event == "job_info":
             self.has_begun = True
             if record.output and record.output[0] in self._filenames:
@@ -127,30 +141,40 @@ class Terminal(logging.Handler):
                 self._show_once(path, self._line(path, reason, logs))
             self._done["shard" if path in self._shards else "image"] += 1
             self._show_progress(is_new=True)
-        elif event == "job_error" and not record.indent and not self._is_stopped:
+        elif event == "job_error" and not record.indent:
             self._running.pop(record.jobid, None)
-            # The first sentence of a cluster's report is the reason.
-            reason = (
-                read_failure(record.log[0] if record.log else "")
-                or (record.rule_msg or "").split(". ")[0]
-                or f"its job of {record.rule_name} ended without a message"
-            )
-            path = (record.output or [""])[0]
-            self._failure = (record.jobid, path, self._line(path, reason, record.log))
+            self._hold(str(record.jobid), vars(record), record.log, f"its job of {record.rule_name}")
         elif event == "group_error":
-            reason = f"a job of {counted(len(record.job_error_info), 'image')} failed"
-            self._show(self._line("", reason, record.aux_logs))
+            images = f"its job of {counted(len(record.job_error_info), 'image')}"
+            for job in record.job_error_info:
+                if not all(map(os.path.exists, job["output"])):
+                    self._hold(GROUP, job, job["log"] + record.aux_logs, images)
+
+    def _hold(self, key: str, job: Mapping[str, Any], logs: list[str], name: str) -> None:
+        """Show the failure of a job soon, unless Snakemake reports until then that it tries it again."""
+        # The first sentence of a cluster's report is the reason, and a report without one begins thus.
+        reported = (job["rule_msg"] or "").split(". ")[0].partition("For further error details")[0]
+        reason = (logs and read_failure(logs[0])) or reported or f"{name} ended without a message"
+        path = (job["output"] or [""])[0]
+        self._held.append((key, path, self._line(path, reason, logs)))
+        timer = threading.Timer(SECONDS_TO_RESTART, self._show_held)
+        timer.daemon = True
+        timer.start()
 
     def _line(self, path: str, reason: str, logs: list[str]) -> str:
         """Return the line of a failed job; that of an image begins with its filename."""
         where = f" (log: {', '.join(map(self.shown, logs))})" if logs else ""
         return f"{self._filenames.get(path, 'quadrat')}: {reason}{where}"
 
-    def _show_failure(self) -> None:
-        """Show the failure of a job, once it is known that the job is not tried again."""
-        if self._failure:
-            (_, path, line), self._failure = self._failure, None
-            self._show_once(path, line)
+    def _show_held(self) -> None:
+        """Show the failures of jobs that are not tried again, unless a person ended them."""
+        self.acquire()
+        try:
+            for _, path, line in self._held if not self._is_stopped else []:
+                self._show_once(path, line)
+            self._held = []
+        finally:
+            self.release()
 
     def _show_once(self, path: str, line: str) -> None:
         """Show a failure, unless it is the second of an image in shards."""
@@ -166,10 +190,10 @@ class Terminal(logging.Handler):
             self._draw()
 
     def _show_progress(self, is_new: bool = False) -> None:
-        if not self._has_progress:
-            return
         now = time.monotonic()
         done, total = sum(self._done.values()), sum(self._totals.values())
+        if not self._has_progress or not total:
+            return
         line = self._counts(now, done, total)
         if done == total:
             self._erase_bar()
