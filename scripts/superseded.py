@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from quadrat.files.atomic import writing
 from quadrat.files.inside import remove
 from quadrat.files.log import job_log
+from quadrat.files.text import counted
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -23,7 +24,8 @@ def main(job):
                 with writing(path):
                     remove(path, job.params.results)
             log(path)
-        log(f"{len(job.params.paths):,} superseded results{' removed' if job.params.unlink else ''}")
+        removed = " removed" if job.params.unlink else ""
+        log(f"{counted(len(job.params.paths), 'superseded result')}{removed}")
 
 
 main(snakemake)

@@ -1,6 +1,6 @@
 import pytest
 
-from quadrat.files.text import show, visible
+from quadrat.files.text import counted, show, visible
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,11 @@ def test_what_a_terminal_would_not_show_as_it_is_is_written_out(text, shown):
 def test_line_is_shown_whatever_it_quotes(capsys):
     show("\x1b]0;title\x07 \udcff.tif")
     assert capsys.readouterr().err == "\\x1b]0;title\\x07 \\xff.tif\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "shown"),
+    [(0, ["image"], "0 images"), (1, ["image"], "1 image"), (1200, ["patch", "es"], "1,200 patches")],
+)
+def test_one_thing_is_no_plural(number, noun, shown):
+    assert counted(number, *noun) == shown

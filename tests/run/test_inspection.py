@@ -211,7 +211,7 @@ def test_image_at_which_a_reader_fails_is_one_row_and_its_traceback_is_in_the_lo
     assert rows["b.tif"]["hint"].startswith("see ")
     assert rows["b.tif"]["bytes"] == rows["a.tif"]["bytes"]
     assert "b.tif:\nTraceback:\n  in reader\n" in shown
-    assert shown.splitlines()[-1].endswith("; 1 images cannot be read")
+    assert shown.splitlines()[-1].endswith("; 1 image cannot be read")
 
 
 def test_long_list_of_images_that_cannot_be_read_is_cut_on_the_terminal(inspect, images):

@@ -23,9 +23,9 @@ def visible_lines(text: str) -> str:
     return "".join(f"{visible(line)}\n" for line in text.split("\n") if line)
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, ending: str = "s") -> str:
     """Return a number of things, such as "1 image" or "1,200 images"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 def show(line: str, stream: TextIO | None = None) -> None:

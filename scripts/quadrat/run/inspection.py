@@ -9,7 +9,7 @@ from typing import Any
 from quadrat.errors import ImageError
 from quadrat.files.atomic import replace_file
 from quadrat.files.log import JobLog
-from quadrat.files.text import table_bytes
+from quadrat.files.text import counted, table_bytes
 from quadrat.files.unread import not_taken
 from quadrat.plan.inventory import FoundImage, find_images
 from quadrat.processes.limits import Ended
@@ -210,13 +210,13 @@ def _totals(images: list[Inspected], left_out: Counter[str]) -> Iterator[str]:
     readable = [image for image in images if not image.problem]
     megabytes = sum(int(image.bytes) for image in images if image.bytes) / 1e6
     yield (
-        f"{len(images):,} images, {megabytes:,.1f} MB: "
-        f"{sum(int(image.patches) for image in readable):,} patches; "
-        f"{len(images) - len(readable):,} images cannot be read"
+        f"{counted(len(images), 'image')}, {megabytes:,.1f} MB: "
+        f"{counted(sum(int(image.patches) for image in readable), 'patch', 'es')}; "
+        f"{counted(len(images) - len(readable), 'image')} cannot be read"
     )
-    counted = [
+    others = [
         f"{number:,} {reason or 'without ending'}" for reason, number in left_out.most_common() if number
     ]
-    if counted:
-        yield f"not images: {', '.join(counted)}"
+    if others:
+        yield f"not images: {', '.join(others)}"
     yield from not_taken(left_out)

@@ -45,7 +45,7 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
     counts = folder.read_merged()["summary"]
     lines = [
         f"{counted(counts['images'], 'image')}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
-        f"{counts['no_patch']:,} without patches; {_patches(counts['patches'])}"
+        f"{counts['no_patch']:,} without patches; {counted(counts['patches'], 'patch', 'es')}"
         + (f", {counts['skipped']:,} of them skipped" if counts["skipped"] else "")
         + f"; {seconds:,.0f} s",
         f"{counts['dropped']:.1%} of the pixels dropped at the edges"
@@ -135,10 +135,6 @@ def _waiting(plan: Plan, there: set[str], results: str) -> list[str]:
             "to leave images out: exclude in config.yaml"
         )
     return lines
-
-
-def _patches(number: int) -> str:
-    return f"{number:,} patch{'' if number == 1 else 'es'}"
 
 
 def _done_shards(plan: Plan, result: str, there: set[str]) -> str:
