@@ -204,12 +204,14 @@ class SnakemakeRun:
             failed = self._show_end(is_whole=True)
             if failed and self._must_succeed:
                 raise WorkflowError(f"{counted(failed, 'image')} {FAILED}")
+            self._terminal.is_executing = False  # Snakemake may go on with a report
 
         return execute_and_show
 
-    def _show_end(self, is_whole: bool, folder: str = ".") -> int:
+    def _show_end(self, is_whole: bool, folder: str | None = None) -> int:
         """Show how a run in a folder ended, and where its log is; return the number of images that failed."""
-        os.chdir(folder)
+        if folder:
+            os.chdir(folder)
         terminal = self._terminal
         terminal.close()
         logger.removeHandler(terminal)
