@@ -26,8 +26,10 @@ def predict_patch(patch):
 
 HELD = """
 import os, time
+is_trial = not os.path.exists("tried")
+open("tried", "w").close()
 def predict_patch(patch):
-    while not os.path.exists("go"):
+    while not is_trial and not os.path.exists("go"):
         open(f"begun.{os.getpid()}", "w").close()
         time.sleep(0.02)
     return patch.mean()
