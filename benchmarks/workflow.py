@@ -132,8 +132,7 @@ def all_computed(rounds: int) -> None:
     for _ in range(rounds):
         ours, theirs = quadrat(), bare()
         run_python(["-c", "import workflow; workflow.check_dictionary()"])
-        for made in ("results", "bare", ".snakemake"):
-            shutil.rmtree(made)
+        start_anew("results")
         walls.append(ours.wall_s / theirs.wall_s)
         memories.append(ours.memory_mb / theirs.memory_mb)
         print(f"- round: {ours.wall_s:.0f} s and {theirs.wall_s:.0f} s, ", end="")
@@ -141,13 +140,19 @@ def all_computed(rounds: int) -> None:
     print(f"- all computed / bare workflow: wall {spread(walls)}, memory {spread(memories)}\n")
 
 
+def start_anew(*results: str) -> None:
+    """Remove what the runs of a round have made."""
+    for made in (*results, "bare", ".snakemake"):
+        shutil.rmtree(made)
+    os.remove("bare.txt")
+
+
 def drawn(images: str, rounds: int) -> None:
     """Compare the default, which draws few images, with runs that draw none and with the bare workflow."""
     walls, over = [], []
     for _ in range(rounds):
         endings = [quadrat(), quadrat("--config", "maps=false", "results=undrawn"), bare()]
-        for made in ("results", "undrawn", "bare", ".snakemake"):
-            shutil.rmtree(made)
+        start_anew("results", "undrawn")
         walls.append(endings[0].wall_s / endings[1].wall_s)
         over.append([ours.wall_s - endings[2].wall_s for ours in endings[:2]])
     ours, undrawn = (median(differences) for differences in zip(*over, strict=True))
