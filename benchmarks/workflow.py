@@ -23,7 +23,7 @@ FLAGS += ["--rerun-triggers", "mtime"]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 LIMIT_S = 4 * 3600
 SIDE = 600  # of images that are computed, in pixels
-DRAWN = ((1, 8), (100, SIDE), (1, 9216))  # number and side of images that are drawn
+DRAWN = ((1, SIDE), (100, SIDE), (1, 9216))  # number and side of images that are drawn
 NOTHING = "Nothing to be done"
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from quadrat.errors import ConfigError, ResultsError
 from quadrat.exports.ground import GEOMETRY, Ground, square_batches
-from quadrat.results.columns import flat_values
+from quadrat.results.columns import as_numpy, flat_values
 from quadrat.results.result import Result
 
 LAYER = "patches"
@@ -80,7 +80,7 @@ def _with_columns(result: Result) -> Iterator[pa.RecordBatch]:
 
 def _values(column: pa.Array, count: int) -> Iterator[pa.Array]:
     """Yield, for each value of a prediction, the array of all patches; null where one was skipped."""
-    flat, valid = flat_values(column), column.is_valid().to_numpy(zero_copy_only=False)
+    flat, valid = flat_values(column), as_numpy(column.is_valid())
     starts = np.zeros(len(column), np.int64)
     starts[valid] = np.arange(valid.sum()) * count
     for value in range(count):

@@ -69,7 +69,7 @@ class AreaMeans:
     sums : (height, width, channel) float64 array
         Of the samples that are data.
     counts : (height, width, channel) uint32 array
-        Number of these samples.
+        Number of these samples; of one channel for all, if all samples are data.
     is_read : (height, width) bool array
         Whether any pixel of the square was added.
     factor : int
@@ -93,7 +93,9 @@ class AreaMeans:
         factor = -(-max(info.height, info.width) // SIDE)
         height, width = -(-info.height // factor), -(-info.width // factor)
         shape, (down, across) = (height, width, info.channels), info.downsample
-        sums, counts, is_read = np.zeros(shape), np.zeros(shape, np.uint32), np.zeros(shape[:2], bool)
+        is_all_data = info.nodata is None and info.dtype.kind != "f"
+        counts = np.zeros((height, width, 1 if is_all_data else info.channels), np.uint32)
+        sums, is_read = np.zeros(shape), np.zeros(shape[:2], bool)
         return cls(sums, counts, is_read, factor, (factor * down, factor * across), is_colour)
 
     def add(self, y: int, x: int, pixels: np.ndarray, nodata: Sequence[float | None] | None = None) -> None:
@@ -134,14 +136,19 @@ class AreaMeans:
 
     def means(self) -> np.ndarray:
         """Return (height, width, channel) float64 means; NaN where a square holds no data."""
-        return np.divide(self.sums, self.counts, out=np.full_like(self.sums, np.nan), where=self.counts > 0)
+        means = self.sums / np.maximum(self.counts, 1)
+        if not self.counts.all():
+            means[np.broadcast_to(self.counts == 0, means.shape)] = np.nan
+        return means
 
     def thumbnail(self) -> Thumbnail:
         """Return the thumbnail: black where the image holds no data, grey where it was not read."""
-        means = self.means()
-        shown = np.nan_to_num(means) if self.is_colour else _stretched(means)
-        pixels = np.broadcast_to(shown, (*shown.shape[:2], 3)).round().astype(np.uint8)
-        pixels[~self.is_read] = GREY
+        # The sum of a square without data is 0.
+        shown = self.sums / np.maximum(self.counts, 1) if self.is_colour else _stretched(self.means())
+        pixels = np.empty((*shown.shape[:2], 3), np.uint8)
+        pixels[...] = np.rint(shown, out=shown)
+        if not self.is_read.all():
+            pixels[~self.is_read] = GREY
         return Thumbnail(pixels, self.steps)
 
     def save(self, path: str | os.PathLike, results: str | os.PathLike | None) -> None:
@@ -438,6 +445,8 @@ def _cuts(start: int, length: int, factor: int) -> np.ndarray:
 def _sums(pixels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     """Sum squares; a loop over their rows is forty times as fast as numpy's reduceat along that axis."""
     height, width, channels = pixels.shape
+    if len(rows) == height and len(cols) == width:  # squares of one pixel
+        return pixels
     stops = [*rows[1:], height]
     wide = _sum_dtype(pixels.dtype, int(np.diff([*rows, height]).max()))
     summed = np.empty((len(rows), width * channels), wide)

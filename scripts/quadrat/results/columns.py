@@ -21,6 +21,20 @@ def flat_values(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return predicted.flatten() if pa.types.is_nested(predicted.type) else predicted
 
 
+def as_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return values, none of them null, as a numpy array; text as objects.
+
+    What pyarrow has for it imports pandas first, which takes longer than all else in a job of a small image.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if pa.types.is_boolean(values.type):
+        return np.from_dlpack(values.cast(pa.uint8())).astype(bool)
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        return np.from_dlpack(values)
+    return np.array(values.to_pylist(), object)
+
+
 def to_array(column: pa.Array | pa.ChunkedArray, shape: tuple[int, ...]) -> np.ndarray:
     """Return a column of predictions as an array.
 
@@ -37,7 +51,7 @@ def to_array(column: pa.Array | pa.ChunkedArray, shape: tuple[int, ...]) -> np.n
         Text is an array of objects. For skipped patches, text is None and numbers are NaN; integers and
         booleans are then float64.
     """
-    values = flat_values(column).to_numpy(zero_copy_only=False)
+    values = as_numpy(flat_values(column))
     values = values.reshape(len(column) - column.null_count, *shape)
     if not column.null_count:
         return values
@@ -45,7 +59,7 @@ def to_array(column: pa.Array | pa.ChunkedArray, shape: tuple[int, ...]) -> np.n
     if not is_text and values.dtype.kind != "f":
         values = values.astype(np.float64)
     whole = np.full((len(column), *shape), None if is_text else np.nan, values.dtype)
-    whole[column.is_valid().to_numpy(zero_copy_only=False)] = values
+    whole[as_numpy(column.is_valid())] = values
     return whole
 
 

@@ -107,7 +107,9 @@ class _ParquetDictionary:
         self._groups = 0
 
     def add(self, result: Result, table: pa.Table) -> None:
-        filenames = pa.repeat(result.filename, len(table))
+        filename = pa.lib.StringBuilder()  # pa.scalar would import pandas
+        filename.append(result.filename)
+        filenames = pa.repeat(filename.finish()[0], len(table))
         table = table.replace_schema_metadata(None).add_column(0, "filename", filenames)
         try:
             table = table.cast(self._schema)

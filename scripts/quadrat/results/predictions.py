@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from quadrat.errors import ResultsError
 from quadrat.files.records import COUNT, SIZE, parse_footer
-from quadrat.results.columns import flat_values, lay_out, nested, to_array, value_type
+from quadrat.results.columns import as_numpy, flat_values, lay_out, nested, to_array, value_type
 from quadrat.results.display import Line, as_html, draw
 from quadrat.results.schema import FOOTER_KEY, GRID
 
@@ -130,7 +130,7 @@ class Predictions(Mapping[str, list]):
             with None for a skipped patch.
         """
         row, col, values = self._read(filename, ["row", "col", "prediction"]).columns
-        return lay_out(to_array(values, self._shape(filename)), row.to_numpy(), col.to_numpy())
+        return lay_out(to_array(values, self._shape(filename)), as_numpy(row), as_numpy(col))
 
     def plot(self, filename: str, value: int | tuple[int, ...] = 0, ax: "Axes | None" = None) -> "Axes":
         """Draw the predictions of one image at their places in it.
@@ -202,7 +202,7 @@ class Predictions(Mapping[str, list]):
         if pa.types.is_string(kind):
             return Line(filename, place.rows, _kind_and_shape("label", shape), None, None)
         column = self._read(filename, ["prediction"])["prediction"]
-        values = flat_values(column).to_numpy(zero_copy_only=False)
+        values = as_numpy(flat_values(column))
         values = values[values == values]  # NaN is not
         ends = (values.min().item(), values.max().item()) if values.size else (None, None)
         return Line(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from quadrat.errors import ResultsError
 from quadrat.files import keys
-from quadrat.results.columns import flat_values, to_array, value_type
+from quadrat.results.columns import as_numpy, flat_values, to_array, value_type
 from quadrat.results.folder import split_version_path
 from quadrat.results.schema import GRID, IMAGE, PIXEL_COLUMNS, ROW_GROUP_ROWS, read_footer
 
@@ -135,13 +135,13 @@ class Result:
             if pa.types.is_null(columns.schema.types[place]):
                 columns = columns.set_column(place, "prediction", pa.nulls(len(columns), self.value_type))
             yield PredictionBatch(
-                rows=columns["row"].to_numpy(),
-                cols=columns["col"].to_numpy(),
+                rows=as_numpy(columns["row"]),
+                cols=as_numpy(columns["col"]),
                 windows=np.stack(
-                    [columns[name].to_numpy().astype(np.int64) for name in PIXEL_COLUMNS], axis=1
+                    [as_numpy(columns[name]).astype(np.int64) for name in PIXEL_COLUMNS], axis=1
                 ),
                 values=to_array(columns["prediction"], self.shape),
-                skipped=columns["skipped"].is_valid().to_numpy(zero_copy_only=False),
+                skipped=as_numpy(columns["skipped"].is_valid()),
                 columns=columns,
             )
 

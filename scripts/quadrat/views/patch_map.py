@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from quadrat.results.columns import lay_out, to_array
+from quadrat.results.columns import as_numpy, lay_out, to_array
 from quadrat.results.result import Result, read_result
 
 COLUMNS = ["row", "col", "prediction", "y", "x", "height", "width", "skipped"]
@@ -101,7 +101,7 @@ def read_patch_map(path: str) -> PatchMap | None:
         return None
     table = result.read(COLUMNS)
     row, col, y, x, height, width = (
-        table[name].to_numpy() for name in ("row", "col", "y", "x", "height", "width")
+        as_numpy(table[name]) for name in ("row", "col", "y", "x", "height", "width")
     )
     numbers, names, is_labels = _numbers(table["prediction"], result)
     skipped = np.array([reason or "" for reason in table["skipped"].to_pylist()], object)
@@ -142,7 +142,7 @@ def _numbers(column: pa.ChunkedArray, result: Result) -> tuple[np.ndarray, tuple
     elif len(names) != values.shape[1]:
         names = tuple(f"prediction[{', '.join(map(str, place))}]" for place in np.ndindex(*result.shape))
     numbers = np.full((len(column), values.shape[1]), np.nan)
-    numbers[column.is_valid().to_numpy()] = values
+    numbers[as_numpy(column.is_valid())] = values
     return numbers, names, is_labels
 
 
