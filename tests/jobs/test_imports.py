@@ -42,6 +42,48 @@ def test_job_imports_no_library_that_it_does_not_need(tmp_path):
     assert not {*SPARED} & {*done.stdout.splitlines()}
 
 
+MERGE_AND_DRAW = """
+import os, sys
+from pathlib import Path
+from quadrat.config import load_settings
+from quadrat.plan.plan import make_plan
+from quadrat.jobs.predict import predict_image
+from quadrat.jobs.task import ImageTask
+from quadrat.results.merge import merge_predictions
+from quadrat.results.folder import ResultsFolder
+from quadrat.run.record import write_run_record
+from quadrat.views.draw import draw_image
+from quadrat.views.drawings import DrawingsFolder
+from quadrat.views.overview import write_overview
+
+settings = load_settings({"images": ".", "patch_size": 32})
+plan = make_plan(settings, print)
+(image,), (path,) = plan.images, plan.results
+keep = {*sys.modules}
+task = ImageTask(
+    image.filename, image.path, image.version, image.content_id, settings.reading, settings.predictor, path
+)
+predict_image(task)
+folder = ResultsFolder("results")
+write_run_record(folder.run, {}, {}, ".", "results")
+merge_predictions([path], plan.images, settings.as_dict(), {}, print)
+draw_image(image, DrawingsFolder("results", "auto"), 1, None, print)
+write_overview(folder)
+print(*{*sys.modules} - keep, sep="\n")
+"""
+
+
+def test_merge_and_drawings_import_no_library_that_they_do_not_need(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 64), np.uint8))
+    env = {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run(
+        [sys.executable, "-c", MERGE_AND_DRAW], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert (tmp_path / "results/predictions.parquet").exists()
+    assert (tmp_path / "results/overview.html").exists()
+    assert not {"bokeh", "matplotlib", "pandas", "scipy"} & {*done.stdout.splitlines()}
+
+
 def test_the_process_that_starts_a_job_stays_small():
     code = "import sys, quadrat.jobs.worker; print('numpy' in sys.modules or 'pyarrow' in sys.modules)"
     env = {"PYTHONPATH": str(SCRIPTS)}

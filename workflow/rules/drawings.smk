@@ -1,7 +1,7 @@
 """The drawings that a run has to make, and the drawings in a report.
 
-Required: `this_run`, `settings`, `results` and `plan()`. Defines `drawings`, and the input and params functions of
-the rules that draw or remove.
+Required: `this_run`, `settings`, `results`, `plan()` and `is_merging()`. Defines `DRAWINGS`, `drawings`, and the input
+and params functions of the rules that draw or remove.
 """
 
 import re
@@ -9,7 +9,7 @@ import time
 
 from quadrat.views.drawings import DrawingsFolder, parts
 
-# A report of more images could not be sent to anyone: each takes some 3 MB. It holds the first of them.
+# A report of more images could not be sent to anyone: each takes 1 to 2 MB. It holds the first of them.
 REPORTED = 50
 
 # Names the marks of this run, so that Snakemake does not take marks of a killed run for them.
@@ -17,7 +17,12 @@ RUN = f"{time.time_ns():x}"
 
 CAPTIONS = workflow.current_basedir.join("../report")
 
-drawings = DrawingsFolder(settings.results, settings.maps, settings.channels)
+DRAWINGS = {
+    "results": settings.results,
+    "maps": settings.maps,
+    "channels": settings.channels,
+}
+drawings = DrawingsFolder(**DRAWINGS)
 
 
 def parts_to_draw(is_all):

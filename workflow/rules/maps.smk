@@ -28,11 +28,7 @@ rule write_overview:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
-        drawings={
-            "results": settings.results,
-            "maps": settings.maps,
-            "channels": settings.channels,
-        },
+        drawings=DRAWINGS,
         is_all=drawings.draws_all,
         part="",
     script:
@@ -49,11 +45,7 @@ use rule write_overview as maps with:
     log:
         results.log("maps"),
     params:
-        drawings={
-            "results": settings.results,
-            "maps": settings.maps,
-            "channels": settings.channels,
-        },
+        drawings=DRAWINGS,
         is_all=True,
         part="",
 
@@ -70,10 +62,6 @@ use rule write_overview as draw_maps with:
         scope="all|new",
         run="[0-9a-f]+",
     params:
-        drawings={
-            "results": settings.results,
-            "maps": settings.maps,
-            "channels": settings.channels,
-        },
+        drawings=DRAWINGS,
         is_all=lambda wildcards: wildcards.scope == "all",
         part=lambda wildcards: wildcards.part,

@@ -24,7 +24,7 @@ def flat_values(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 def as_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return values, none of them null, as a numpy array; text as objects.
 
-    What pyarrow has for it imports pandas first, which takes longer than all else in a job of a small image.
+    pyarrow's own conversion imports pandas first, which takes longer than the rest of a job of a small image.
     """
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()

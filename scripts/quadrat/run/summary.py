@@ -64,6 +64,10 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
         f"the dictionary: {shown(folder.predictions)} and {shown(folder.json)}; "
         f"the table: {shown(folder.images)}"
     )
+    if plan.settings.maps and os.path.exists(folder.overview):
+        has_maps = os.path.isdir(folder.maps) and os.listdir(folder.maps)
+        maps = f"; maps and pages: {shown(folder.maps)} and {shown(folder.pages)}" if has_maps else ""
+        lines.append(f"the overview: {shown(folder.overview)}{maps}")
     return lines + failure_lines(folder.images, shown)
 
 

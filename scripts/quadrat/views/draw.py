@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from quadrat.images.thumbnail import Thumbnail
     from quadrat.views.patch_map import PatchMap
 
-# Memory of a job for Python, matplotlib, bokeh and the figure.
+# Memory of a job for Python, the libraries and what is drawn.
 REST_MB = 250
 
 
