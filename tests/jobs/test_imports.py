@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +70,15 @@ write_run_record(folder.run, {}, {}, ".", "results")
 merge_predictions([path], plan.images, settings.as_dict(), {}, print)
 draw_image(image, DrawingsFolder("results", "auto"), 1, None, print)
 write_overview(folder)
-print(*{*sys.modules} - keep, sep="\n")
+print(*{*sys.modules} - keep, sep="\\n")
 """
 
 
 def test_merge_and_drawings_import_no_library_that_they_do_not_need(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 64), np.uint8))
     env = {"PYTHONPATH": str(SCRIPTS)}
-    done = subprocess.run(
-        [sys.executable, "-c", MERGE_AND_DRAW], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
-    )
+    run = partial(subprocess.run, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", MERGE_AND_DRAW])
     assert (tmp_path / "results/predictions.parquet").exists()
     assert (tmp_path / "results/overview.html").exists()
     assert not {"bokeh", "matplotlib", "pandas", "scipy"} & {*done.stdout.splitlines()}

@@ -79,6 +79,7 @@ class ResampledReader:
     ) -> Generator[np.ndarray, None, None]:
         with closing(arrays):
             yield from pipeline.blocks()
+            next(arrays, None)  # its reader may end with pixels that no block needs
 
     def _strips(self, grid: BlockGrid) -> list[tuple[int, int]]:
         """List (top, bottom) of the strips that are read one after the other."""
