@@ -126,6 +126,13 @@ def test_patches_that_are_not_read_stay_grey(predict, without, tmp_path, write_t
     assert without(image.path, regions=regions) == result
 
 
+def test_image_without_a_patch_saves_no_picture(make_task, write_tiff, results):
+    path = f"{results.path}/thumbnail.npz"
+    wanted = {"path": path, "channels": None, "shards": []}
+    predict_image(make_task(write_tiff("a.tif", 20, 20).path, thumbnail=wanted, results=results.path))
+    assert not os.path.exists(path)
+
+
 @pytest.mark.parametrize("reading", [{"channels": [1]}, {"channels": [3, 1]}])
 def test_channels_that_are_not_read_leave_the_picture_to_the_job_that_draws(predict, write_tiff, reading):
     saved, _ = predict(write_tiff("a.tif").path, **reading)

@@ -12,7 +12,7 @@ from quadrat.files.inside import remove
 from quadrat.grid import PatchGrid
 from quadrat.images.image import ImageInfo, Reader
 from quadrat.images.open import Image
-from quadrat.images.thumbnail import ThumbnailMaker, join_thumbnails
+from quadrat.images.thumbnail import ThumbnailMaker, WatchedReader, join_thumbnails
 from quadrat.jobs.task import ImageTask
 
 
@@ -29,12 +29,11 @@ class JobThumbnail:
     """
 
     def __init__(self, task: ImageTask, image: Image):
-        self._task, self._maker = task, None
-        if task.thumbnail is not None:
-            try:
-                self._maker = ThumbnailMaker(image, task.thumbnail["channels"])
-            except ImageError:
-                return  # no level of it can be shown
+        self._task, self._wanted = task, task.thumbnail
+        self._maker: ThumbnailMaker | None = None
+        if self._wanted:
+            with suppress(ImageError):  # no level of it can be shown
+                self._maker = ThumbnailMaker(image, self._wanted["channels"])
 
     def watch(self, reader: Reader, channels: Sequence[int] | None) -> Reader:
         """Return a reader for the prediction; see `ThumbnailMaker.watch`."""
@@ -52,8 +51,12 @@ class JobThumbnail:
             Patches that are read. Unless all are, nothing else is read for the thumbnail.
         """
         watched = self._maker and self._maker.watched
-        if not watched or not grid.ys:
-            return
+        if not len(grid):
+            self._wanted = None  # nothing is drawn of it
+        elif watched:
+            self._choose(watched, grid, info, wanted)
+
+    def _choose(self, watched: WatchedReader, grid: PatchGrid, info: ImageInfo, wanted: np.ndarray) -> None:
         part = self._task.grid_rows or range(grid.rows)
         down = info.downsample[0] / watched.info.downsample[0]
         tops = [*(int(y * down) for y in grid.ys), watched.info.height]
@@ -61,23 +64,22 @@ class JobThumbnail:
         watched.completes = bool(wanted[part.start : part.stop].all())
 
     def save(self) -> None:
-        """Save it, if the task has a place for it.
+        """Save it, if the image is to be drawn.
 
         Raises
         ------
         WriteError
             If it cannot be written.
         """
-        task = self._task
-        if task.thumbnail is None:
+        if self._wanted is None:
             return
-        path = task.thumbnail["path"]
-        if not self._maker or not self._maker.watched:
-            replace_file(path, b"", task.results)
-        elif task.rows:
-            self._maker.means.save(path, task.results)
+        path, results = self._wanted["path"], self._task.results
+        if self._maker is None or self._maker.watched is None:
+            replace_file(path, b"", results)
+        elif self._task.rows:
+            self._maker.means.save(path, results)
         else:
-            self._maker.means.thumbnail().save(path, task.results)
+            self._maker.means.thumbnail().save(path, results)
 
 
 def join_thumbnail(task: ImageTask) -> None:

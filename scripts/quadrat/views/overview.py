@@ -126,11 +126,11 @@ def write_overview(folder: ResultsFolder) -> None:
             noted=[row for row in rows if row["notes"]],
             notes=summary.get("notes", []) + summary.get("not_taken", []),
             counts=[
-                ("images", len(rows)),
+                ("image" if len(rows) == 1 else "images", len(rows)),
                 ("ok", statuses["ok"]),
                 ("failed", statuses["failed"]),
                 ("without a patch", statuses["no_patch"]),
-                ("patches", patches),
+                ("patch" if patches == 1 else "patches", patches),
             ],
             distribution=distribution,
             most=MOST_ROWS,
