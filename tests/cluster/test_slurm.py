@@ -198,7 +198,7 @@ def test_grouped_images_take_few_jobs_ask_for_what_they_need_and_fail_alone(grou
     assert done.code == 1
     assert "  1.tif: patch row 0, col 0: ValueError: no" in done.output
     assert study.dictionary == {f"{value}.tif": [value] for value in range(2, 7)}
-    *groups, merge = study.jobs()
+    _trial, *groups, merge = study.jobs()
     assert [(job.cpus, job.memory, job.minutes) for job in groups] == [("1", "700M", "6:00")] * 2
     assert (merge.comment, merge.state) == ("rule_merge_predictions", "COMPLETED")
 

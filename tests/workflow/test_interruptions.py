@@ -25,11 +25,9 @@ def predict_patch(patch):
 
 
 HELD = """
-import os, time
-is_trial = not os.path.exists("tried")
-open("tried", "w").close()
+import os, sys, time
 def predict_patch(patch):
-    while not is_trial and not os.path.exists("go"):
+    while "try_predictor" not in sys.argv[0] and not os.path.exists("go"):
         open(f"begun.{os.getpid()}", "w").close()
         time.sleep(0.02)
     return patch.mean()
@@ -131,11 +129,9 @@ def test_interrupted_the_same_command_goes_on(slow_study, number):
 
 # Its job is ended as the kernel ends it: the process that Snakemake knows first. The trial is spared.
 DEADLY = """
-import os, signal
-is_trial = not os.path.exists("tried")
-open("tried", "w").close()
+import os, signal, sys
 def predict_patch(patch):
-    if not is_trial and not os.path.exists("spared"):
+    if "try_predictor" not in sys.argv[0] and not os.path.exists("spared"):
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
     return patch.mean()
