@@ -4,6 +4,7 @@ Required: `config` and `terminal`. Defines `this_run`, `settings`, `results` and
 """
 
 import os
+from functools import cache
 
 from quadrat.run.snakemake import SnakemakeRun, asked_once
 from quadrat.run.summary import is_merged
@@ -112,6 +113,7 @@ def plan_of_rehearsal(wildcards):
     return [] if this_run.is_run else [results.manifest, results.plan]
 
 
+@cache
 def is_merging():
     """Return whether this run merges, or would in a rehearsal."""
     made = plan()
