@@ -52,23 +52,23 @@ class Played:
     def expect(self, images, shards=0):
         self.terminal.expect(plan_of(images, shards))
         jobs = {"predict_image": images, "predict_shard": shards, "all": 1}
-        self.tell(0, "Job stats", event="run_info", stats=jobs)
+        self.emit(0, "Job stats", event="run_info", stats=jobs)
 
-    def tell(self, second, message, level=logging.INFO, **attributes):
+    def emit(self, second, message, level=logging.INFO, **attributes):
         self.clock[0] = second
         self.logger.log(level, message, extra=attributes)
 
     def start(self, second, number, path, rule="predict_image"):
         job = {"jobid": number, "rule_name": rule, "output": [path], "log": [self.log(path)]}
-        self.tell(second, "begins", event="job_info", **job)
+        self.emit(second, "begins", event="job_info", **job)
 
     def end(self, second, number):
-        self.tell(second, "ends", event="job_finished", job_id=number)
+        self.emit(second, "ends", event="job_finished", job_id=number)
 
     def fail(self, second, number, path, rule="predict_image", **attributes):
         job = {"jobid": number, "rule_name": rule, "output": [path], "log": [self.log(path)]}
         job |= {"rule_msg": None, "indent": False} | attributes
-        self.tell(second, "fails", logging.ERROR, event="job_error", **job)
+        self.emit(second, "fails", logging.ERROR, event="job_error", **job)
 
     def predict(self, start, end, number, path):
         self.start(start, number, path)
@@ -133,7 +133,7 @@ def test_jobs_of_other_rules_and_other_events_are_not_counted(hushed):
     hushed.expect(2)
     hushed.start(0, 1, "predictions.done", "merge_predictions")
     hushed.end(1, 1)
-    hushed.tell(2, "1 of 3 steps", event="progress", done=1, total=3)
+    hushed.emit(2, "1 of 3 steps", event="progress", done=1, total=3)
     hushed.predict(3, 9, 2, "0.tif.parquet")
     assert hushed.lines == ["1 of 2 images done, 10.0/min, about 6 s left"]
 
@@ -158,7 +158,7 @@ def test_image_that_is_tried_again_is_counted_once_and_is_no_failure(hushed):
     hushed.start(0, 1, "0.tif.parquet")
     keep_failure(hushed.log("0.tif.parquet"), "KeyError: 3")
     hushed.fail(5, 1, "0.tif.parquet")
-    hushed.tell(5, "Trying to restart job 1.")
+    hushed.emit(5, "Trying to restart job 1.")
     os.remove(hushed.log("0.tif.parquet"))
     hushed.predict(6, 10, 1, "0.tif.parquet")
     assert hushed.lines == ["1 of 1 image done"]
@@ -170,7 +170,7 @@ def test_image_that_fails_for_good_is_shown_with_its_reason_and_log(hushed):
     log = hushed.log("0.tif.parquet")
     keep_failure(log, "KeyError: 3")
     hushed.fail(5, 1, "0.tif.parquet")
-    hushed.tell(5, "Select jobs to execute...")
+    hushed.emit(5, "Select jobs to execute...")
     hushed.terminal.close()
     assert hushed.lines == [f"0.tif: KeyError: 3 (log: {log})"]
 
@@ -202,7 +202,7 @@ def test_job_that_is_no_image_s_fails_with_a_line_of_its_own_log(hushed):
     hushed.start(0, 1, "predictions.done", "merge_predictions")
     log = hushed.log("predictions.done")
     keep_failure(log, "the labels do not fit")
-    hushed.tell(1, "RuleException:\nCalledProcessError in file merge.smk, line 3", logging.ERROR)
+    hushed.emit(1, "RuleException:\nCalledProcessError in file merge.smk, line 3", logging.ERROR)
     hushed.fail(1, 1, "predictions.done", "merge_predictions")
     hushed.terminal.close()
     assert hushed.lines == [f"quadrat: the labels do not fit (log: {log})"]
@@ -236,10 +236,10 @@ def test_images_of_a_group_that_was_ended_are_shown_without_those_that_were_done
         {"output": [path], "log": [hushed.log(name)], "rule_msg": None}
         for name, path in [("0.tif", "0.tif.parquet"), ("1.tif", done), ("2.tif.parquet", "2.tif.parquet")]
     ]
-    hushed.tell(3, "fails", logging.ERROR, event="group_error", job_error_info=members, aux_logs=["8.log"])
+    hushed.emit(3, "fails", logging.ERROR, event="group_error", job_error_info=members, aux_logs=["8.log"])
     hushed.fail(3, 3, "2.tif.parquet", indent=True)  # each member follows, whether it was done or not
     if is_restarted:
-        hushed.tell(3, "Trying to restart job 7e3f2f04-2b34-5a35-9d0f-3b1f7f1c2a61.")
+        hushed.emit(3, "Trying to restart job 7e3f2f04-2b34-5a35-9d0f-3b1f7f1c2a61.")
     hushed.terminal.close()
     shown = [
         f"0.tif: its job of 3 images ended without a message (log: {hushed.log('0.tif')}, 8.log)",
@@ -251,19 +251,19 @@ def test_images_of_a_group_that_was_ended_are_shown_without_those_that_were_done
 def test_jobs_that_a_person_stops_are_no_failures(hushed):
     hushed.expect(2)
     hushed.fail(1, 1, "0.tif.parquet")
-    hushed.tell(1, "Terminating processes on user request, this might take some time.")
+    hushed.emit(1, "Terminating processes on user request, this might take some time.")
     hushed.fail(2, 2, "1.tif.parquet")
     hushed.terminal.close()
     assert hushed.lines == []
 
 
 def test_errors_and_warnings_of_snakemake_are_shown_and_its_other_lines_are_not(hushed):
-    hushed.tell(0, "Execute 2 jobs...")
-    hushed.tell(0, "Nothing to be done (all requested files are present and up to date).")
-    hushed.tell(0, "a warning of an executor", logging.WARNING)
-    hushed.tell(0, "LockException:\nDirectory cannot be locked.", logging.ERROR, event="error")
-    hushed.tell(0, "RuleException:\nKeyError in file own.smk, line 3", logging.ERROR, event="error")
-    hushed.tell(0, "WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR)
+    hushed.emit(0, "Execute 2 jobs...")
+    hushed.emit(0, "Nothing to be done (all requested files are present and up to date).")
+    hushed.emit(0, "a warning of an executor", logging.WARNING)
+    hushed.emit(0, "LockException:\nDirectory cannot be locked.", logging.ERROR, event="error")
+    hushed.emit(0, "RuleException:\nKeyError in file own.smk, line 3", logging.ERROR, event="error")
+    hushed.emit(0, "WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR)
     assert hushed.lines == [
         "Nothing to be done (all requested files are present and up to date).",
         "a warning of an executor",
@@ -276,22 +276,22 @@ def test_errors_and_warnings_of_snakemake_are_shown_and_its_other_lines_are_not(
 
 def test_answers_of_snakemake_that_execute_nothing_are_shown(hushed):
     hushed.terminal.is_executing = False
-    hushed.tell(0, "Assuming unrestricted shared filesystem usage.")
-    hushed.tell(0, "Unlocked working directory.")
+    hushed.emit(0, "Assuming unrestricted shared filesystem usage.")
+    hushed.emit(0, "Unlocked working directory.")
     assert hushed.lines == ["Unlocked working directory."]
 
 
 def test_snakemake_whose_events_are_others_shows_its_own_lines(hushed):
     hushed.expect(1)
-    hushed.tell(0, "hidden")
-    hushed.tell(0, "Job 1 failed.", logging.ERROR, event="job_error", job="of another kind")
-    hushed.tell(1, "Finished job 2.")
+    hushed.emit(0, "hidden")
+    hushed.emit(0, "Job 1 failed.", logging.ERROR, event="job_error", job="of another kind")
+    hushed.emit(1, "Finished job 2.")
     assert hushed.lines == ["Job 1 failed.", "Finished job 2."]
 
 
 def test_rehearsal_shows_how_many_jobs_would_run(hushed):
     jobs = {"predict_image": 1200, "merge_predictions": 1, "all": 1, "total": 1202}
-    hushed.tell(0, "Job stats: ...", event="run_info", stats=jobs)
+    hushed.emit(0, "Job stats: ...", event="run_info", stats=jobs)
     hushed.terminal.show_rehearsal()
     (line,) = hushed.lines
     assert line.startswith("would run 1,200 predict_image, 1 merge_predictions; nothing was done")
@@ -332,7 +332,7 @@ def test_bar_fills_its_line_and_leaves_none_behind(tty):
     assert seen(read()) == [bar]
     keep_failure(played.log("1.tif.parquet"), "truncated")
     played.start(30, 2, "1.tif.parquet")
-    played.tell(30, "a warning", logging.WARNING)
+    played.emit(30, "a warning", logging.WARNING)
     played.end(40, 2)
     played.terminal.close()
     failure = f"1.tif: truncated (log: {played.log('1.tif.parquet')})"

@@ -7,7 +7,7 @@ import os
 from functools import cache
 
 from quadrat.run.snakemake import SnakemakeRun, asked_once
-from quadrat.run.summary import is_merged
+from quadrat.plan.plan import is_merged
 from quadrat.settings import gpus
 
 this_run = SnakemakeRun(workflow, config, terminal)

@@ -29,7 +29,7 @@ def parts_to_draw(is_all):
     """Return the marks of the jobs that draw what is to be drawn; none if the last job can draw it all."""
     made = plan()
     predicted = set()
-    if is_all or made.is_drawn:
+    if made.missing and (is_all or made.is_drawn):
         predicted = {
             image.filename
             for image in made.images

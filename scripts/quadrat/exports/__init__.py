@@ -3,7 +3,6 @@
 import importlib
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import orjson
 
 from quadrat._version import __version__
 from quadrat.errors import ResultsError
-from quadrat.files.atomic import replace_file, replacing, writing
+from quadrat.files.atomic import discard, replace_file, replacing
 from quadrat.files.hashing import digest
-from quadrat.files.inside import remove
 from quadrat.files.records import read_record
 from quadrat.results.folder import ResultsFolder, split_version_path
 from quadrat.results.links import plain_name
@@ -125,8 +123,7 @@ class _Record:
         }
         self.save()
         for name in gone:
-            with writing(f"{self.folder}/{name}"), suppress(FileNotFoundError):
-                remove(f"{self.folder}/{name}", self.results)
+            discard(f"{self.folder}/{name}", self.results)
         return len(gone)
 
     def save(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from quadrat.errors import WriteError
-from quadrat.files.inside import open_parent
+from quadrat.files.inside import open_parent, remove
 
 # How the names of files end that are not whole yet; they begin with a dot.
 TEMPORARY = ".tmp"
@@ -92,3 +92,15 @@ def replace_file(path: str | os.PathLike, content: bytes, results: str | os.Path
     """Write a small file whole or not at all; see `replacing`."""
     with replacing(path, results) as temporary:
         temporary.write_bytes(content)
+
+
+def discard(path: str | os.PathLike, results: str | os.PathLike) -> None:
+    """Remove a file of the results folder, if it exists.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be removed.
+    """
+    with writing(path), suppress(FileNotFoundError):
+        remove(path, results)

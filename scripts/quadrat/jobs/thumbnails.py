@@ -7,8 +7,7 @@ from contextlib import suppress
 import numpy as np
 
 from quadrat.errors import ImageError, ResultsError
-from quadrat.files.atomic import replace_file
-from quadrat.files.inside import remove
+from quadrat.files.atomic import discard, replace_file
 from quadrat.grid import PatchGrid
 from quadrat.images.image import ImageInfo, Reader
 from quadrat.images.open import Image
@@ -97,5 +96,4 @@ def join_thumbnail(task: ImageTask) -> None:
     except ResultsError:  # a shard of an earlier run, which had none to save
         replace_file(path, b"", task.results)
     for part in parts:
-        with suppress(FileNotFoundError):
-            remove(part, task.results or os.path.dirname(part))
+        discard(part, task.results or os.path.dirname(part))

@@ -4,7 +4,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +13,8 @@ import orjson
 
 from quadrat.errors import ConfigError
 from quadrat.files import keys
-from quadrat.files.atomic import replace_file, writing
+from quadrat.files.atomic import discard, replace_file
 from quadrat.files.hashing import digest, stat_token
-from quadrat.files.inside import remove
 from quadrat.files.records import read_record
 from quadrat.files.text import counted
 from quadrat.files.unread import not_taken
@@ -232,11 +230,15 @@ def remove_other_mark(plan: Plan) -> None:
     """
     folder = ResultsFolder(plan.settings.results)
     mark = Path(folder.merge_mark)
-    is_merged = folder.read_merged().get("state") == plan.state and not plan.missing
     is_marked = mark.exists() and mark.read_bytes() == plan.state.encode()
-    if not (is_merged and is_marked and all(map(os.path.exists, folder.merged_files()))):
-        with writing(folder.merge_mark), suppress(FileNotFoundError):
-            remove(folder.merge_mark, folder.path)
+    is_current = is_merged(plan) and not plan.missing and is_marked
+    if not (is_current and all(map(os.path.exists, folder.merged_files()))):
+        discard(folder.merge_mark, folder.path)
+
+
+def is_merged(plan: Plan) -> bool:
+    """Return whether the merged files hold the results of a plan."""
+    return ResultsFolder(plan.settings.results).read_merged().get("state") == plan.state
 
 
 def read_plan(settings: Settings) -> Plan:

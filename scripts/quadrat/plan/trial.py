@@ -1,12 +1,10 @@
 """The trial of a plan: what all of its images share is tried on one of them before the others start."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from quadrat.files.atomic import writing
+from quadrat.files.atomic import discard
 from quadrat.files.hashing import digest
-from quadrat.files.inside import remove
 from quadrat.plan.plan import Plan
 from quadrat.results.folder import ResultsFolder
 
@@ -43,8 +41,7 @@ def forget_trials(plan: Plan) -> None:
     folder = ResultsFolder(plan.settings.results)
     mark = folder.trial_mark(digest(plan.recipe))
     for path in [folder.refusal, *([] if _is_passed(mark) else [mark])]:
-        with writing(path), suppress(FileNotFoundError):
-            remove(path, folder.path)
+        discard(path, folder.path)
 
 
 def _is_passed(mark: str) -> bool:

@@ -5,6 +5,7 @@ import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from quadrat.files.atomic import TEMPORARY, writing
@@ -288,9 +289,16 @@ class ResultsFolder:
     def read_merged(self) -> dict[str, Any]:
         """Read the record of the last merge; empty if there was none."""
         try:
-            return read_record(self.merged, _MERGED)
+            found = os.stat(self.merged)
+            return _read_merged(self.merged, found.st_ino, found.st_mtime_ns, found.st_size)
         except FileNotFoundError:
             return {}
+
+
+@lru_cache(maxsize=1)
+def _read_merged(path: str, *_token: int) -> dict[str, Any]:
+    """Read the record once: a run asks for it a few times, and it is long for many images."""
+    return read_record(path, _MERGED)
 
 
 def split_version_path(path: str) -> tuple[str, str]:

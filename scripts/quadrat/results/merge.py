@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from quadrat.errors import ResultsError
-from quadrat.files.atomic import replace_file, writing
+from quadrat.files.atomic import discard, replace_file, writing
 from quadrat.files.inside import remove
 from quadrat.files.text import table_bytes, visible
 from quadrat.results.dictionary import write_dictionary, write_typed
@@ -72,8 +71,7 @@ def merge_predictions(
     results += [_unplanned(image) for image in images if image.problem]
     results.sort(key=lambda result: result.filename)
     columns = {image.filename: image.columns for image in images}
-    with writing(folder.overview), suppress(FileNotFoundError):
-        remove(folder.overview, folder.path)
+    discard(folder.overview, folder.path)
     for line in _warnings(results):
         log(line)
     ok = [result for result in results if result.status == "ok"]

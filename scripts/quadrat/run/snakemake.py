@@ -29,11 +29,11 @@ from quadrat.config import load_settings
 from quadrat.errors import QuadratError, WriteError
 from quadrat.files.locks import RunLock
 from quadrat.files.text import counted, show, visible
-from quadrat.plan.plan import Plan, make_plan, read_plan, remove_other_mark
+from quadrat.plan.plan import Plan, is_merged, make_plan, read_plan, remove_other_mark
 from quadrat.plan.trial import awaited_trial, forget_trials
 from quadrat.results.folder import ResultsFolder
 from quadrat.run.diagnosis import diagnose
-from quadrat.run.summary import is_merged, summarise
+from quadrat.run.summary import summarise
 from quadrat.run.terminal import FAILED, Terminal
 
 FOLDER = str(Path(__file__).resolve().parents[2])

@@ -7,7 +7,7 @@ from glob import escape
 import orjson
 
 from quadrat.files.text import counted
-from quadrat.plan.plan import Plan
+from quadrat.plan.plan import Plan, is_merged
 from quadrat.plan.trial import awaited_trial
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.tables import read_image_table
@@ -69,11 +69,6 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
         maps = f"; maps and pages: {shown(folder.maps)} and {shown(folder.pages)}" if has_maps else ""
         lines.append(f"the overview: {shown(folder.overview)}{maps}")
     return lines + failure_lines(folder.images, shown)
-
-
-def is_merged(plan: Plan) -> bool:
-    """Return whether the merged files hold the results of a plan."""
-    return ResultsFolder(plan.settings.results).read_merged().get("state") == plan.state
 
 
 def failure_lines(table: str, shown: Callable[[str], str] = str) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from quadrat.errors import ImageError, ResultsError, WriteError
-from quadrat.files.inside import remove
+from quadrat.files.atomic import discard
 from quadrat.files.log import JobLog
 from quadrat.processes.child import run_in_child
 from quadrat.results.folder import ResultsFolder
@@ -126,8 +126,7 @@ def draw_image(
         log(f"{patch_map.name}: drawn without its picture: {thumbnail.problem}")
     draw_map(patch_map, thumbnail, drawing.map, folder.results)
     write_page(patch_map, thumbnail, drawing.page, folder.results)
-    with suppress(FileNotFoundError):
-        remove(saved, folder.results)
+    discard(saved, folder.results)
 
 
 def _thumbnail(
