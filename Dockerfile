@@ -2,7 +2,8 @@
 #   docker build -t quadrat .
 #   docker run --rm --user $(id -u):$(id -g) -v "$PWD":/study -w /study quadrat --cores 8 --configfile my.yaml
 # The index for all platforms; a new digest is a reviewed change: docker buildx imagetools inspect python:3.11-slim-bookworm
-FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
+ARG BASE=python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
+FROM ${BASE}
 
 COPY LICENSE Snakefile config.yaml pyproject.toml /opt/quadrat/
 COPY docs/package.md /opt/quadrat/docs/package.md

@@ -86,11 +86,13 @@ dist: dev-environment ## Build the source distribution and the wheel, and check 
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 
-# Another program with the same commands, such as podman, can take its place.
+# Another program with the same commands, such as podman, can take its place. BASE is an image with Python that takes
+# the place of the Dockerfile's.
 DOCKER ?= docker
+BASE ?=
 
 container: ## Build the container image, and predict the images of the first run in it
-	$(DOCKER) build --tag quadrat .
+	$(DOCKER) build $(if $(BASE),--build-arg BASE=$(BASE)) --tag quadrat .
 	study=$$(mktemp -d); trap 'rm -rf "$$study"' EXIT; \
 	echo "images: /opt/quadrat/examples/first_run/images" > "$$study/my.yaml"; \
 	$(DOCKER) run --rm --user "$$(id -u):$$(id -g)" --volume "$$study:/study" --workdir /study quadrat \

@@ -50,6 +50,7 @@ def conda_environment() -> str:
             "dependencies:",
             "  - python>=3.11",
             *(f"  - {pin}" for pin in pins),
+            "  - openslide-python",  # for slides; conda-forge numbers OpenSlide itself differently
             "",
         ]
     )

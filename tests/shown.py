@@ -24,6 +24,7 @@ DOCUMENTS = "tests/test_documents.py"
 INTERRUPTIONS = "tests/workflow/test_interruptions.py"
 EXAMPLES = "tests/test_examples.py"
 SLURM = "tests/cluster/test_slurm.py"
+CONTAINER = "tests/installation/test_container.py"
 OPTIONS = f"{DOCUMENTS}::test_snakemake_and_the_configuration_take_the_command"
 
 SHOWN = (
@@ -31,6 +32,18 @@ SHOWN = (
     Shown(r"make (install( && \. \.venv/bin/activate)?|lint|test|test-long|demo|torch)", (".ci/run",)),
     Shown(r"make dist", (".github/workflows/ci.yml",)),
     Shown(r"make container", (".github/workflows/weekly.yml",)),
+    Shown(
+        r"make container DOCKER=podman|docker (build|run) .*",
+        (f"{CONTAINER}::test_image_is_built_and_predicts_the_images_of_the_first_run",),
+        "is typed with another base and in another folder there",
+    ),
+    Shown(
+        r"docker save .*|podman .*|apptainer .*|python -m pip install .*",
+        (),
+        "was typed by hand: it needs an engine and several minutes",
+    ),
+    Shown(r"conda .*", (), "was never typed: the channels of conda were out of reach"),
+    Shown(r"make install PYTHON=\S+", ("tests/installation/test_installation.py",)),
     Shown(
         r"git (tag|push) .*|\.venv/bin/(twine upload|pre-commit install).*",
         (),

@@ -61,7 +61,9 @@ def wrapped(text: str, size: int, width: int) -> str:
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Return DejaVu Sans, which has Latin, Greek and Cyrillic letters; matplotlib contains it."""
-    return ImageFont.truetype(package_folder("matplotlib") / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)
+    path = package_folder("matplotlib") / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+    # Pillow's other layout needs a library of the machine, FriBiDi: maps would differ between machines.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
