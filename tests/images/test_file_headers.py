@@ -1,3 +1,4 @@
+import re
 import struct
 from contextlib import suppress
 
@@ -6,32 +7,24 @@ import pytest
 from PIL import Image
 
 from quadrat.errors import ImageError
-from quadrat.images.file_headers import read_header
+from quadrat.images.file_headers import FileHeader, read_header
 from traps import HEIGHT, RGB, WIDTH
 
 COLOR = Image.fromarray(RGB)
 
 
-def test_a_file_stored_from_top_to_bottom_needs_no_memory_for_the_whole(tmp_path):
-    for name in ("a.png", "a.jpg"):
-        COLOR.save(tmp_path / name)
-        header = read_header(tmp_path / name)
-        assert (header.height, header.width, header.whole_bytes) == (HEIGHT, WIDTH, 0)
-
-
 @pytest.mark.parametrize(("subsampling", "samples"), [(0, 3), (1, 2), (2, 1.5)])
-def test_a_progressive_jpeg_needs_two_bytes_for_each_stored_sample(subsampling, samples, tmp_path):
-    COLOR.save(tmp_path / "a.jpg", progressive=True, subsampling=subsampling)
-    assert read_header(tmp_path / "a.jpg").whole_bytes == int(HEIGHT * WIDTH * samples) * 2
+def test_coarser_colours_of_a_jpeg_are_counted_as_they_are_stored(subsampling, samples, tmp_path):
+    COLOR.save(tmp_path / "a.jpg", subsampling=subsampling)
+    assert read_header(tmp_path / "a.jpg") == FileHeader("JPEG", HEIGHT, WIDTH, 8, samples)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
         (b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c", "a JPEG of 12 bit: not supported"),
-        (b"\x03\x01\x22\x00", b"\x03\x01\x00\x00", "broken: no valid JPEG frame header"),
-        (b"\xff\xdb", b"\x00\xdb", "broken: a JPEG marker is missing in its header"),
-        (b"\xff\xc0", b"\xff\xfe", "broken: the JPEG has no frame header"),
+        (b"\x03\x01\x22\x00", b"\x03\x01\x00\x00", "broken: its frame header (SOF) describes no channels"),
+        (b"\xff\xc0", b"\xff\xfe", "broken: the JPEG does not describe its size"),
         (b"\xff\xdb", b"\xff\xd9", "broken: the JPEG contains no image"),
         (struct.pack(">HH", HEIGHT, WIDTH), bytes(4), "broken: its size is 0 x 0 px"),
     ],
@@ -42,18 +35,8 @@ def test_a_broken_jpeg_header_is_refused_with_what_is_wrong(old, new, reason, tm
     data = path.read_bytes()
     assert data.count(old) >= 1
     path.write_bytes(data.replace(old, new, 1))
-    with pytest.raises(ImageError, match=reason):
+    with pytest.raises(ImageError, match=re.escape(reason)):
         read_header(path)
-
-
-@pytest.mark.parametrize("between", [b"\xff\xff\xff", b"\xff\x01"], ids=["fill", "marker without data"])
-def test_what_may_stand_between_markers_is_passed_over(between, tmp_path):
-    path = tmp_path / "a.jpg"
-    COLOR.save(path)
-    data = path.read_bytes()
-    path.write_bytes(data[:2] + between + data[2:])
-    header = read_header(path)
-    assert (header.height, header.width) == (HEIGHT, WIDTH)
 
 
 def test_a_jpeg_that_is_too_small_for_its_pixels_is_refused(tmp_path):

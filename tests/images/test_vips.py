@@ -1,6 +1,9 @@
+import re
 import struct
 import zlib
+from io import BytesIO
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +20,9 @@ SMALL_PALETTE = COLOR.quantize(13, Image.Quantize.FASTOCTREE)
 ALPHA = Image.fromarray(np.dstack([RGB, GRAY]))
 ROTATED = Image.Exif()
 ROTATED[0x0112] = 6
+# As most cameras write it, with other tags.
+UPRIGHT = Image.Exif()
+UPRIGHT[0x0112], UPRIGHT[0x010F] = 1, "a camera"
 
 # name: image, how Pillow saves it, and the mode in which Pillow's pixels are ours
 FILES = {
@@ -37,6 +43,8 @@ FILES = {
     "gray.jpg": (Image.fromarray(GRAY), {}, "L"),
     "cmyk.jpg": (COLOR.convert("CMYK"), {"quality": 90}, "CMYK"),
     "rotated.jpg": (COLOR, {"exif": ROTATED}, "RGB"),
+    "rotated.png": (COLOR, {"exif": ROTATED}, "RGB"),
+    "upright.jpg": (COLOR, {"exif": UPRIGHT}, "RGB"),
 }
 GRIDS = [(256, 512), (256, 100), (256, 300), (512, 512), (512, 700)]
 
@@ -106,15 +114,18 @@ def test_columns_channels_and_threads_are_those_asked_for(name, tmp_path):
 def test_what_was_done_to_the_pixels_is_noted(tmp_path):
     notes = {
         "palette.png": "palette expanded to RGB",
+        "palette_4_bit.png": "palette expanded to RGB",
         "palette_transparent.png": "palette expanded to RGBA",
+        "gray_transparent.png": "the transparent colour is given as an alpha channel",
         "rgb_transparent.png": "the transparent colour is given as an alpha channel",
         "rotated.jpg": "EXIF orientation is not applied",
+        "rotated.png": "EXIF orientation is not applied",
+        "cmyk.jpg": "CMYK inverted, not RGB: 0 is no ink",
     }
-    for name, note in notes.items():
-        image, options, _ = FILES[name]
+    for name, (image, options, _) in FILES.items():
         image.save(tmp_path / name, **options)
         with open_reader(tmp_path / name) as reader:
-            assert reader.info.notes == (note,)
+            assert reader.info.notes == ((notes[name],) if name in notes else ())
 
 
 def test_there_are_no_levels(tmp_path):
@@ -142,6 +153,97 @@ def test_data_behind_the_image_do_no_harm(name, tmp_path):
         file.write(bytes(200_000))
     with open_reader(tmp_path / name) as reader:
         assert len(list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 2))) == 4
+
+
+def saved(kind, **options):
+    file = BytesIO()
+    COLOR.save(file, kind, **options)
+    return file.getvalue()
+
+
+def inserted(data, place, more):
+    """Return a file with bytes before a marker or a chunk."""
+    start = data.index(place) - (0 if place.startswith(b"\xff") else 4)
+    return data[:start] + more + data[start:]
+
+
+JPEG, PNG = saved("JPEG"), saved("PNG")
+TABLES, SCAN = b"\xff\xdb", b"\xff\xda"
+WRONG_SUM = png_chunk(b"tEXt", b"a\0b")[:-4] + b"abcd"
+# Every file here is out of the ordinary, but its pixels are whole.
+ODD = {
+    "stray_byte.jpg": inserted(JPEG, TABLES, b"\x42"),
+    "stray_bytes.jpg": inserted(JPEG, SCAN, b"\x42" * 500),
+    "marker_without_a_code.jpg": inserted(JPEG, TABLES, b"\xff\x00"),
+    "fill_bytes.jpg": inserted(JPEG, TABLES, b"\xff\xff\xff"),
+    "restart_in_the_header.jpg": inserted(JPEG, TABLES, b"\xff\xd0"),
+    "segment_of_length_0.jpg": inserted(JPEG, TABLES, b"\xff\xe5\x00\x00"),
+    "segment_of_length_1.jpg": inserted(JPEG, TABLES, b"\xff\xe5\x00\x01"),
+    "unknown_segment.jpg": inserted(JPEG, TABLES, b"\xff\xe5\x00\x06abcd"),
+    "restarts.jpg": saved("JPEG", restart_marker_rows=2),
+    "two_pictures.jpg": saved("MPO", save_all=True, append_images=[COLOR.rotate(180)]),
+    "unknown_chunk.png": inserted(PNG, b"IDAT", png_chunk(b"abCd", b"x")),
+    "text_after_the_pixels.png": inserted(PNG, b"IEND", png_chunk(b"tEXt", b"a\0b")),
+    "wrong_sum_of_a_text.png": inserted(PNG, b"IEND", WRONG_SUM),
+    "empty_pixels.png": inserted(PNG, b"IDAT", png_chunk(b"IDAT", b"")),
+    "broken_profile.png": inserted(PNG, b"IDAT", png_chunk(b"iCCP", b"a\0\0b")),
+    "colours_without_need.png": inserted(PNG, b"IDAT", png_chunk(b"PLTE", bytes(30))),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_file_that_is_odd_but_whole_has_the_pixels_that_pillow_reads(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(ODD[name])
+    with Image.open(path) as loaded:
+        pixels = np.array(loaded)
+    with open_reader(path) as reader:
+        assert_reads(reader, pixels, row_blocks(reader.info, 256, 256, "partial"))
+        assert reader.info.notes == ()
+
+
+@pytest.mark.parametrize("colours", ["CMYK", "YCCK"])
+def test_cmyk_is_what_libjpeg_decodes_but_inverted(colours, tmp_path):
+    stored = np.array(COLOR.convert("CMYK"))
+    data = imagecodecs.jpeg8_encode(stored, colorspace="CMYK", outcolorspace=colours, level=90)
+    (tmp_path / "a.jpg").write_bytes(data)
+    decoded = imagecodecs.jpeg8_decode(data, outcolorspace="CMYK")
+    with open_reader(tmp_path / "a.jpg") as reader:
+        assert_reads(reader, 255 - decoded, row_blocks(reader.info, 256, 256, "partial"))
+        assert reader.info.notes == ("CMYK inverted, not RGB: 0 is no ink",)
+
+
+def test_alpha_that_the_file_stores_is_no_transparent_colour(tmp_path):
+    ALPHA.save(tmp_path / "a.png")
+    chunk = png_chunk(b"tRNS", bytes(6))
+    (tmp_path / "a.png").write_bytes(inserted((tmp_path / "a.png").read_bytes(), b"IDAT", chunk))
+    with open_reader(tmp_path / "a.png") as reader:
+        assert reader.info.notes == ()
+
+
+BROKEN = {
+    "sum_of_the_header.png": (PNG[:29] + b"abcd" + PNG[33:], "libpng reports: chunk IHDR: CRC error"),
+    "sum_of_the_pixels.png": (
+        inserted(PNG[:-16], b"IDAT", b"") + b"abcd" + PNG[-12:],
+        "chunk IDAT: CRC error",
+    ),
+    "unknown_chunk.png": (inserted(PNG, b"IDAT", png_chunk(b"ABCD", b"")), "chunk ABCD: unhandled critical"),
+    "two_headers.png": (inserted(PNG, b"IDAT", PNG[8:33]), "chunk IHDR: out of place"),
+    "no_palette.png": (PNG[:25] + b"\3" + PNG[26:], "chunk IDAT: Missing PLTE"),
+    "no_tables.jpg": (JPEG.replace(TABLES, b"\xff\xe5"), "libjpeg reports: Quantization table 0x00 was not"),
+    "no_last_chunk.png": (PNG[:-12], "truncated: its last chunk, IEND, is missing"),
+    "half_a_last_chunk.png": (PNG[:-3], "truncated: its last chunk ends at least 3 bytes past"),
+    "zeros_in_place_of_the_end.jpg": (JPEG[: len(JPEG) // 2] + bytes(len(JPEG) // 2), "has no end marker"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_file_is_refused_with_the_part_that_is_broken(name, tmp_path):
+    content, reason = BROKEN[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImageError, match=re.escape(reason)) as caught, open_reader(tmp_path / name) as reader:
+        list(reader.read_blocks(row_blocks(reader.info, 256, 256, "partial"), 1))
+    assert caught.value.hint == "copy the file again"
 
 
 def test_broken_pixels_are_refused_by_their_rows(tmp_path):
@@ -193,7 +295,7 @@ def test_a_header_that_libvips_refuses_is_refused_when_it_is_opened(tmp_path):
     data = path.read_bytes()
     components = data.index(b"\xff\xc0") + 9
     path.write_bytes(data[:components] + b"\x02" + data[components + 1 :])
-    with pytest.raises(ImageError, match=r"^the header cannot be decoded: VipsJpeg: \w"):
+    with pytest.raises(ImageError, match=r"^broken: its header cannot be read; libjpeg reports: \w"):
         open_reader(path)
 
 
@@ -209,5 +311,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_refused(tmp_path, monkeyp
     COLOR.resize((60, 50)).save(tmp_path / "old.png")
     header = file_headers.read_header(tmp_path / "old.png")
     monkeypatch.setattr(vips, "read_header", lambda path: header)
-    with pytest.raises(ImageError, match=r"^libvips reads it as 619 x 1,061 px of uchar, unlike its header$"):
+    with pytest.raises(
+        ImageError, match=r"^its header describes 60 x 50 px, but libvips finds 619 x 1,061 px of"
+    ):
         open_reader(tmp_path / "new.png")

@@ -1,8 +1,10 @@
 """PNG and JPEG reader: libvips decodes them from top to bottom, once."""
 
+import logging
 import os
-from collections.abc import Generator, Iterable
-from contextlib import ExitStack
+import re
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from threading import Lock
 
@@ -13,7 +15,7 @@ from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.budget import MB, require_memory
-from quadrat.images.file_headers import FileHeader, read_header
+from quadrat.images.file_headers import COPY, FileHeader, read_header
 from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level
@@ -23,6 +25,11 @@ DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 VIPS_STRIPES, VIPS_BYTES = 3, 10 * MB
 # libvips decodes strips of 16 rows and forgets a strip that was read in part.
 STRIP_ROWS = 16
+
+# Lines of libvips that do not say what is broken.
+SAYS_NOTHING = re.compile(r"error in tile|read gave \d+ warning|libpng read error|images do not match|^$")
+CHUNK = re.compile(r"^(?=\w{4}: )")
+LIBRARIES = {"PNG": "libpng", "JPEG": "libjpeg"}
 
 _FORGETTING = Lock()
 
@@ -41,8 +48,10 @@ class VipsImage(ImageFile):
     """
 
     def __init__(self, path: str):
-        self._path, self._header = path, read_header(path)
-        self._info = _info(_open(path), self._header)
+        self._path, header = path, read_header(path)
+        image = _open(path, header.format)
+        self._info = _info(image, header)
+        self._whole_bytes, self._layout = _whole_bytes(image, header, self._info)
         self._held = ExitStack()
 
     @property
@@ -53,10 +62,10 @@ class VipsImage(ImageFile):
     def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
         """Return a reader; see `ImageFile.reader`. A progressive or interlaced file is decoded whole."""
         check_level(level, 1)
-        require_memory(self._header.whole_bytes, memory_mb, self._header.layout)
+        require_memory(self._whole_bytes, memory_mb, self._layout)
         picked = channel_indices(channels, self._info.channels)
         info = replace(self._info, channels=len(picked))
-        return VipsReader(self._path, picked, info, self._header.whole_bytes, memory_mb)
+        return VipsReader(self._path, picked, info, self._whole_bytes, memory_mb)
 
 
 class VipsReader:
@@ -90,7 +99,7 @@ class VipsReader:
     ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         pyvips.concurrency_set(threads)
-        source = _Rows(_open(self._path), self._channels)
+        source = _Rows(_open(self._path, self.info.format), self._channels, self.info.format)
         grid = BlockGrid.from_windows(blocks)
         pipeline = StripePipeline(source, grid, self.info)
         stripe_bytes = grid.rows.largest * self.info.width * source.bands * self.info.dtype.itemsize
@@ -102,8 +111,8 @@ class VipsReader:
 class _Rows:
     """Rows of a libvips image that is decoded sequentially."""
 
-    def __init__(self, image: pyvips.Image, channels: tuple[int, ...]):
-        self._image, self._channels = image, channels
+    def __init__(self, image: pyvips.Image, channels: tuple[int, ...], form: str):
+        self._image, self._channels, self._format = image, channels, form
         self._rest, self._rest_top = np.empty((0, 0, 0), np.uint8), 0
         self.bands = image.bands
 
@@ -122,9 +131,8 @@ class _Rows:
 
     def _decoded(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         try:
-            pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
-        except pyvips.Error as error:
-            raise _broken(error, f"rows {top:,} to {bottom:,}") from error
+            with _vips_errors(self._format, f"rows {top:,} to {bottom:,} cannot be decoded"):
+                pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
         finally:
             _forget()
         return pixels.reshape(bottom - top, right - left, self.bands)
@@ -134,14 +142,13 @@ class _Rows:
         return pixels if whole else pixels[..., list(self._channels)]
 
 
-def _open(path: str) -> pyvips.Image:
+def _open(path: str, form: str) -> pyvips.Image:
     # By descriptor: libvips would parse "[...]" at the end of a file name as options. It keeps a copy.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        source = pyvips.Source.new_from_descriptor(fd)
-        return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
-    except pyvips.Error as error:
-        raise _broken(error, "the header") from error
+        with _vips_errors(form, "broken: its header cannot be read"):
+            source = pyvips.Source.new_from_descriptor(fd)
+            return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
     finally:
         os.close(fd)
 
@@ -155,15 +162,72 @@ def _forget() -> None:
         pyvips.cache_set_max(most)
 
 
-def _broken(error: pyvips.Error, where: str) -> ImageError:
-    lines = [line.strip() for line in str(error.detail).splitlines() if line.strip()]
-    return ImageError(f"{where} cannot be decoded: {lines[0] if lines else error.message}")
+class _Logged(logging.Handler):
+    """Collects what libvips logs: libpng's reasons are nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += record.getMessage().removeprefix("VIPS: ").splitlines()
+
+
+@contextmanager
+def _vips_errors(form: str, doing: str) -> Iterator[None]:
+    """Turn errors of libvips into an ImageError with the reason of the library that decodes."""
+    logged, logger = _Logged(), logging.getLogger("pyvips")
+    logger.addHandler(logged)
+    try:
+        yield
+    except pyvips.Error as error:
+        # The last line is the reason; the lines before it may be warnings.
+        lines = [line.strip() for line in (*logged.lines, *str(error.detail).splitlines())]
+        reasons = [line.rpartition("VipsJpeg: ")[2] for line in lines if not SAYS_NOTHING.search(line)]
+        reason = CHUNK.sub("chunk ", reasons[-1]) if reasons else "its data are damaged"
+        raise ImageError(f"{doing}; {LIBRARIES[form]} reports: {reason}", COPY) from error
+    finally:
+        logger.removeHandler(logged)
+
+
+def _whole_bytes(image: pyvips.Image, header: FileHeader, info: ImageInfo) -> tuple[int, str]:
+    """Return the memory that decoding takes if rows are not stored from top to bottom, and the layout."""
+    pixels = header.height * header.width
+    if header.format == "PNG" and _field(image, "interlaced"):
+        return pixels * info.channels * info.dtype.itemsize, "an interlaced PNG"
+    if header.format == "JPEG" and _field(image, "jpeg-multiscan"):
+        # libjpeg holds all coefficients as 16-bit integers until the last scan has come.
+        is_progressive = _field(image, "interlaced")
+        layout = "a progressive JPEG" if is_progressive else "a JPEG of several scans"
+        return 2 * int(pixels * header.samples), layout
+    return 0, ""
+
+
+def _field(image: pyvips.Image, name: str) -> int:
+    return image.get(name) if image.get_typeof(name) else 0
+
+
+def _notes(image: pyvips.Image, header: FileHeader) -> tuple[str, ...]:
+    notes = []
+    if header.has_palette:
+        notes.append("palette expanded to RGBA" if image.hasalpha() else "palette expanded to RGB")
+    elif header.format == "PNG":
+        if image.bands > header.samples:
+            notes.append("the transparent colour is given as an alpha channel")
+        if header.bits < 8:
+            notes.append(f"{header.bits}-bit samples scaled to 0-255")
+    if image.interpretation == "cmyk":
+        notes.append("CMYK inverted, not RGB: 0 is no ink")
+    if _field(image, "orientation") > 1:
+        notes.append("EXIF orientation is not applied")
+    return tuple(notes)
 
 
 def _info(image: pyvips.Image, header: FileHeader) -> ImageInfo:
     if (image.width, image.height) != (header.width, header.height) or image.format not in DTYPES:
         raise ImageError(
-            f"libvips reads it as {image.width:,} x {image.height:,} px of {image.format}, unlike its header"
+            f"its header describes {header.width:,} x {header.height:,} px, but libvips finds "
+            f"{image.width:,} x {image.height:,} px of {image.format}; was it replaced meanwhile?"
         )
     version = ".".join(str(pyvips.version(part)) for part in range(3))
     return ImageInfo(
@@ -177,5 +241,5 @@ def _info(image: pyvips.Image, header: FileHeader) -> ImageInfo:
         seek_height=image.height,
         alpha=image.bands if image.hasalpha() else None,
         decoders={"libvips": version, "pyvips": pyvips.__version__},
-        notes=header.notes,
+        notes=_notes(image, header),
     )
