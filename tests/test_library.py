@@ -299,7 +299,7 @@ def test_threads_end_with_the_prediction_while_its_error_is_kept(skip, images, n
         ({"predictor": {"kind": "onnx", "path": Path("no.onnx")}}, "no.onnx: no such file"),
         ({"predictor": {"kind": "statistics", "of": "histogram"}}, "bins and range"),
         ({"predictor": lambda patch: 1 / 0}, "patch row 0, col 0: ZeroDivisionError: division by zero"),
-        ({"predictor": lambda patch: None}, "predictions are object; return numbers"),
+        ({"predictor": lambda patch: None}, "predictions are None; return numbers"),
         ({"predictor": object}, "predictor: class object has 0 of the methods predict_patch"),
     ],
 )

@@ -375,14 +375,14 @@ def refused(make_task):
 def test_predictor_that_raises_on_a_patch_shows_its_row_and_column(write_tiff, refused, user_code):
     source = "seen = []\ndef predict_patch(patch):\n    seen.append(0)\n    return [1 / (len(seen) != 7)]\n"
     line = refused(write_tiff("a.tif").path, PredictorError, predictor=user_code(source, batch_size=4))
-    assert line == "patch row 1, col 2: ZeroDivisionError: division by zero"
+    assert line == "patch row 1, col 2: ZeroDivisionError: division by zero (my_model.py, line 5)"
 
 
 def test_predictor_that_raises_on_a_batch_shows_its_first_and_last_patch(write_tiff, refused, user_code):
     source = "def predict_batch(patches):\n    raise RuntimeError('no memory')\n"
     model = user_code(source, "predict_batch", batch_size=6)
     line = refused(write_tiff("a.tif").path, PredictorError, predictor=model)
-    assert line == "a patch from row 0, col 0 to row 1, col 1: RuntimeError: no memory"
+    assert line == "a patch from row 0, col 0 to row 1, col 1: RuntimeError: no memory (my_model.py, line 3)"
 
 
 def test_predictor_whose_predictions_change_their_type_is_refused_with_the_patch(

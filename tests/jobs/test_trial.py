@@ -98,7 +98,7 @@ def test_predictor_that_cannot_be_loaded_needs_no_image_that_can_be_read(outcome
 def test_predictions_that_cannot_be_stored_are_refused(outcome, write_tiff, user_code):
     code = user_code("def predict_patch(patch):\n    return None\n")
     found = outcome(write_tiff("a.tif").path, predictor=code)
-    assert found.startswith("predictor: predictions are object; return numbers")
+    assert found.startswith("predictor: predictions are None; return numbers")
 
 
 def test_code_that_fails_on_one_image_is_tried_on_another(outcome, write_tiff, user_code):
@@ -107,7 +107,10 @@ def test_code_that_fails_on_one_image_is_tried_on_another(outcome, write_tiff, u
     code = user_code(f"def predict_patch(patch):\n    return 1 / int(patch.sum() != {corner})\n")
     assert outcome(image.path, write_tiff("b.tif", seed=2).path, predictor=code) == "b.tif"
     found = outcome(image.path, predictor=code)
-    assert found == "predictor: ZeroDivisionError: division by zero; tried on a.tif, patch row 0, col 0"
+    assert found == (
+        "predictor: ZeroDivisionError: division by zero (my_model.py, line 3); "
+        "tried on a.tif, patch row 0, col 0"
+    )
 
 
 def test_channels_that_no_image_has_blame_the_configuration(outcome, write_gray, write_tiff):

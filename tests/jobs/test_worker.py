@@ -256,7 +256,9 @@ def test_image_is_predicted_in_the_worker(record, log):
 def test_failure_is_not_recorded_while_the_job_will_be_tried_again(record, log):
     _, task, done = record("def predict_patch(patch):\n    return 1 / 0\n", attempt="first")
     assert (done.returncode, done.stderr) == (1, "")  # the terminal of the run shows the end of the log
-    assert log.read_text().endswith("\nquadrat: patch row 0, col 0: ZeroDivisionError: division by zero\n")
+    assert log.read_text().endswith(
+        "\nquadrat: patch row 0, col 0: ZeroDivisionError: division by zero (my_model.py, line 2)\n"
+    )
     assert not os.path.exists(task.output)
 
 
@@ -266,7 +268,7 @@ def test_failure_of_the_last_attempt_is_recorded_in_place_of_a_result(record, lo
     footer, _ = read_footer(task.output)
     assert footer["failure"] == {
         "kind": "predictor",
-        "message": "patch row 0, col 0: ZeroDivisionError: division by zero",
+        "message": "patch row 0, col 0: ZeroDivisionError: division by zero (my_model.py, line 2)",
         "hint": f"see {log}",
     }
     assert (footer["filename"], footer["version"], footer["rows"]) == ("a.tif", task.version, 0)
@@ -330,7 +332,7 @@ def test_shard_that_fails_on_the_last_attempt_is_recorded_in_its_place_and_then_
     footer, _ = read_footer(whole.output)
     assert footer["failure"] == {
         "kind": "predictor",
-        "message": "patch row 0, col 0: ZeroDivisionError: division by zero",
+        "message": "patch row 0, col 0: ZeroDivisionError: division by zero (my_model.py, line 2)",
         "hint": f"see {log}",
     }
 
@@ -412,8 +414,8 @@ def test_trial_of_a_wrong_predictor_leaves_a_refusal_and_no_mark(trial, attempt)
     assert (mark, done.returncode, done.stderr) == (None, 1, "")
     assert refusal == ""
     assert read_failure(log) == (
-        "predictor: ZeroDivisionError: division by zero; tried on a.tif, patch row 0, col 0; "
-        "no image was predicted"
+        "predictor: ZeroDivisionError: division by zero (my_model.py, line 2); "
+        "tried on a.tif, patch row 0, col 0; no image was predicted"
     )
     assert "return 1 / 0" in Path(log).read_text()
 

@@ -1,3 +1,4 @@
+import pickle
 import zipfile
 
 import pytest
@@ -43,15 +44,52 @@ def test_missing_file_is_refused_with_its_key(kind):
         (["m/archive_format", "m/models/model.json"], TorchFormat.PROGRAM),
         (["version", "serialized_exported_program.json"], TorchFormat.PROGRAM),
         (["m/data.pkl", "m/data/0"], TorchFormat.CHECKPOINT),
-        ([], TorchFormat.CHECKPOINT),
     ],
 )
 def test_format_of_pytorch_is_reported_by_the_names_in_its_archive(write_archive, names, form):
     assert torch_format(write_archive(*names)) is form
 
 
-def test_file_that_is_no_archive_counts_as_a_pickle(write_model):
-    assert torch_format(write_model("text", "model.pt")) is TorchFormat.CHECKPOINT
+def test_file_that_is_no_archive_may_be_a_pickle(tmp_path):
+    (tmp_path / "model.pt").write_bytes(pickle.dumps({"weights": [1.5]}))
+    assert torch_format(str(tmp_path / "model.pt")) is TorchFormat.CHECKPOINT
+
+
+SAFETENSORS = b'{"weights":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is not a model of PyTorch"),
+        (b"<!DOCTYPE html>", "is not a model of PyTorch"),
+        (b"version https://git-lfs.github.com/spec/v1", "is not a model of PyTorch"),
+        (
+            len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS + bytes(4),
+            "contains weights without their network",
+        ),
+        (b"PK\3\4" + bytes(100), "is only a part of a model"),
+    ],
+)
+@pytest.mark.parametrize("trust", [False, True])
+def test_file_without_a_model_of_pytorch_is_refused_by_its_content(content, reason, trust, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^{path} {reason}.*config.yaml: predictor: path"):
+        files_of({"kind": "torch", "path": str(path), "trust": trust})
+
+
+def test_archive_of_something_else_is_no_model(write_archive):
+    with pytest.raises(ConfigError, match="is not a model of PyTorch"):
+        files_of({"kind": "torch", "path": write_archive("letter.txt")})
+
+
+def test_folder_and_file_that_may_not_be_read_are_no_missing_files(tmp_path):
+    with pytest.raises(ConfigError, match="is a folder; name a file"):
+        files_of({"kind": "python", "path": str(tmp_path)})
+    # Nobody may read it, not even root.
+    with pytest.raises(ConfigError, match=r"^/proc/self/mem/a: cannot be read: Not a directory \(config"):
+        files_of({"kind": "python", "path": "/proc/self/mem/a"})
 
 
 def test_program_of_torch_export_is_refused_unless_it_is_trusted(write_archive):

@@ -54,15 +54,39 @@ def test_scene_of_another_shape_is_refused_with_the_models_words(write_onnx):
     path = write_onnx(
         [helper.make_node("Identity", ["x"], ["y"])], ["n", 3, 64, 64], [("y", TensorProto.FLOAT, 4)]
     )
-    with pytest.raises(PredictorError, match=r"the model failed: InvalidArgument: .*invalid dimensions"):
+    with pytest.raises(
+        PredictorError, match=r"^the model failed; ONNX Runtime reports: Got invalid dimensions"
+    ):
         OnnxSession(path).run(BATCH)
 
 
 def test_file_that_is_no_model_is_refused_by_name(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"not a model")
-    with pytest.raises(PredictorError, match=r"model\.onnx: cannot be loaded: InvalidProtobuf"):
+    with pytest.raises(
+        PredictorError, match=r"model\.onnx: cannot be loaded; ONNX Runtime reports: Protobuf parsing failed"
+    ):
         OnnxSession(str(path))
+
+
+def test_model_that_outputs_a_sequence_is_refused(write_onnx):
+    nodes = [helper.make_node("SequenceConstruct", ["x"], ["several"])]
+    path = write_onnx(nodes, ["n", 3, None, None], [("several", TensorProto.FLOAT, 4)])
+    model = onnx.load(path)
+    of_sequence = helper.make_tensor_sequence_value_info("several", TensorProto.FLOAT, None)
+    model.graph.output[0].CopyFrom(of_sequence)
+    onnx.save(model, path)
+    with pytest.raises(PredictorError, match=r"^output several of the model is a sequence of arrays; choose"):
+        OnnxSession(path).run(BATCH)
+
+
+def test_model_of_another_version_is_refused_without_places_in_the_source(identity):
+    path = identity()
+    model = onnx.load(path)
+    model.ir_version = 99
+    onnx.save(model, path)
+    with pytest.raises(PredictorError, match=r"reports: Unsupported model IR version: 99"):
+        OnnxSession(path)
 
 
 def test_model_that_takes_no_image_is_refused_with_what_it_takes(tmp_path):
@@ -76,9 +100,7 @@ def test_model_that_takes_no_image_is_refused_with_what_it_takes(tmp_path):
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.save(model, tmp_path / "m.onnx")
-        with pytest.raises(
-            PredictorError, match=r"takes x0 tensor\(float\) \['n', .*must take one array \(n, channel"
-        ):
+        with pytest.raises(PredictorError, match=r"takes x0 \(n, .*must take one array \(n, channel"):
             OnnxSession(str(tmp_path / "m.onnx"))
 
 

@@ -95,7 +95,9 @@ def test_missing_weights_are_refused_by_name(save, tmp_path):
 def test_file_that_is_no_onnx_model_is_refused(tmp_path, content):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    assert refusal(str(path)) == f"{path} is not an ONNX model; name one (config.yaml: predictor: path)"
+    assert refusal(str(path)) == (
+        f"{path} is not an ONNX model, or only a part of one; name one (config.yaml: predictor: path)"
+    )
 
 
 def test_model_that_was_cut_short_is_refused(save):

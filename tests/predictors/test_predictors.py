@@ -209,9 +209,9 @@ def test_exception_shows_which_patch_of_the_batch_it_was(load):
     assert caught.value.patch == 3
 
 
-def test_exception_of_a_batch_keeps_its_type_and_text(load):
+def test_exception_of_a_batch_keeps_its_type_and_text_and_shows_its_line(load):
     predictor = load("def predict_batch(patches):\n    raise KeyError('weights')\n", "predict_batch")
-    with pytest.raises(PredictorError, match="KeyError: 'weights'") as caught:
+    with pytest.raises(PredictorError, match=r"^KeyError: 'weights' \(my_model\.py, line 2\)$") as caught:
         predictor.predict(PIXELS)
     assert caught.value.patch is None
     assert isinstance(caught.value.__cause__, KeyError)
@@ -219,14 +219,38 @@ def test_exception_of_a_batch_keeps_its_type_and_text(load):
 
 def test_predictions_of_different_shapes_are_refused(load):
     predictor = load("def predict_patch(patch):\n    return list(range(patch[0, 0, 0] % 3))\n")
-    with pytest.raises(PredictorError, match="have several shapes"):
+    with pytest.raises(
+        PredictorError, match=r"have several shapes, such as \(0,\) and \(1,\); return one shape"
+    ):
         predictor.predict(np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1).repeat(3, axis=3))
 
 
-@pytest.mark.parametrize("returned", ["patches[:-1, 0, 0, 0]", "0.5", "[]", "patches.mean()"])
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        ("raise ValueError", "ValueError"),
+        (r"raise ValueError('one\ntwo')", "ValueError: one two"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_exception_of_any_kind_is_one_line(load, raised, message):
+    predictor = load(f"def predict_patch(patch):\n    {raised}\n")
+    with pytest.raises(PredictorError) as caught:
+        predictor.predict(PIXELS)
+    assert str(caught.value) == f"{message} (my_model.py, line 2)"
+
+
+def test_name_of_something_else_than_a_function_is_refused(load):
+    with pytest.raises(PredictorError, match="predict_patch is a value of type int; name a function or a"):
+        load("predict_patch = 3\n")
+
+
+@pytest.mark.parametrize(
+    "returned", ["patches[:-1, 0, 0, 0]", "0.5", "[]", "patches.mean()", "None", "{1: 2}"]
+)
 def test_wrong_number_of_predictions_is_refused(load, returned):
     predictor = load(f"def predict_batch(patches):\n    return {returned}\n", "predict_batch")
-    with pytest.raises(PredictorError, match=r"for 5 patches; it must be \(5, \.\.\.\)"):
+    with pytest.raises(PredictorError, match=r"for 5 patches; it must be (an array of shape )?\(5, \.\.\.\)"):
         predictor.predict(PIXELS)
 
 

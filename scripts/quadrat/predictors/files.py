@@ -8,9 +8,17 @@ from typing import Any
 from quadrat.errors import ConfigError
 from quadrat.predictors.onnx_files import external_data
 
+ZIP, PICKLE = b"PK", b"\x80"
+# After 8 bytes with the length of the header, which is JSON.
+SAFETENSORS = b"{"
+WEIGHTS_ALONE = (
+    "weights without their network; load them into the network in Python (predictor: kind: python), or "
+    "export both as one file with torch.export.save"
+)
+
 
 class TorchFormat(Enum):
-    """The formats of PyTorch's files."""
+    """The formats of PyTorch's files that contain a model."""
 
     SCRIPT = "TorchScript"
     PROGRAM = "a program of torch.export"
@@ -34,7 +42,7 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
     ------
     ConfigError
         If a file is missing, if an ONNX model cannot be read or names files outside its folder, or if a
-        PyTorch model is not TorchScript and the configuration does not trust it.
+        PyTorch model has no format that contains a model, or one that the configuration does not trust.
     """
     if "path" not in predictor:
         return {}
@@ -43,32 +51,47 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
         named["depends"] = predictor.get("depends", [])
     for key, paths in named.items():
         for path in paths:
-            if not os.path.isfile(path):
-                raise ConfigError(f"{path}: no such file (config.yaml: predictor: {key})")
+            _require_readable(path, f"config.yaml: predictor: {key}")
     if predictor["kind"] == "onnx":
         named["external_data"] = external_data(predictor["path"])
-    if predictor["kind"] == "torch" and not predictor.get("trust"):
-        _refuse_code(predictor["path"])
+    if predictor["kind"] == "torch":
+        _refuse_code(predictor["path"], predictor.get("trust", False))
     return named
 
 
 def torch_format(path: str) -> TorchFormat:
-    """Return the format of a file of PyTorch, by the names in its archive.
+    """Return the format of a file of PyTorch, by its first bytes and the names in its archive.
 
     Parameters
     ----------
     path : str
-        A file that is no zip archive counts as a checkpoint: before PyTorch 1.6, checkpoints were pickles.
+        A pickle counts as a checkpoint: before PyTorch 1.6, checkpoints were no archives.
+
+    Raises
+    ------
+    ConfigError
+        If it has no such format, such as weights in safetensors.
     """
-    names = _names(path)
-    if "constants.pkl" in names:
-        return TorchFormat.SCRIPT
-    is_program = "archive_format" in names or "serialized_exported_program.json" in names
-    return TorchFormat.PROGRAM if is_program else TorchFormat.CHECKPOINT
+    where = "(config.yaml: predictor: path)"
+    with open(path, "rb") as file:
+        start = file.read(len(SAFETENSORS) + 8)
+    if start.startswith(ZIP):
+        names = _names(path)
+        if "constants.pkl" in names:
+            return TorchFormat.SCRIPT
+        if "archive_format" in names or "serialized_exported_program.json" in names:
+            return TorchFormat.PROGRAM
+        if not names:
+            raise ConfigError(f"{path} is only a part of a model: copy it again {where}")
+    if start.startswith(PICKLE) or (start.startswith(ZIP) and "data.pkl" in names):
+        return TorchFormat.CHECKPOINT
+    if start.endswith(SAFETENSORS):
+        raise ConfigError(f"{path} contains {WEIGHTS_ALONE} {where}")
+    raise ConfigError(f"{path} is not a model of PyTorch; name one {where}")
 
 
 def _names(path: str) -> set[str]:
-    """Return the names in an archive without their common folder; none if the file is no archive."""
+    """Return the names in an archive without their common folder; none if its end is missing."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.partition("/")[2] or name for name in archive.namelist()}
@@ -76,10 +99,22 @@ def _names(path: str) -> set[str]:
         return set()
 
 
-def _refuse_code(path: str) -> None:
+def _require_readable(path: str, where: str) -> None:
+    if os.path.isdir(path):
+        raise ConfigError(f"{path} is a folder; name a file ({where})")
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file ({where})") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror} ({where})") from error
+
+
+def _refuse_code(path: str, trust: bool) -> None:
     """Refuse files that can run code when loaded: pickles, and programs of torch.export with expressions."""
     form = torch_format(path)
-    if form is not TorchFormat.SCRIPT:
+    if form is not TorchFormat.SCRIPT and not trust:
         raise ConfigError(
             f"{path} is {form.value}, which can run any code when it is loaded; convert it to TorchScript, "
             "or set trust: true if you know its origin (config.yaml: predictor: trust)"

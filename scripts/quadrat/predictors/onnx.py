@@ -1,6 +1,7 @@
 """The session of an ONNX model, by ONNX Runtime."""
 
 import ctypes
+import re
 
 import numpy as np
 import onnxruntime
@@ -21,6 +22,13 @@ DTYPES = {
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
 }
+
+
+# Parts of errors that are of no use: a code, the file again, and places in the source of ONNX Runtime.
+SURPLUS = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?(/\S+:\d+ .*?\) (?=[A-Z]))?"
+    r"|Non-zero status code returned while running (?=\w+ node)|(?<=Status Message: )\S+:\d+ \S+ "
+)
 
 
 class OnnxSession:
@@ -53,7 +61,7 @@ class OnnxSession:
         self.software = {"onnxruntime": onnxruntime.__version__}
         taken = self._session.get_inputs()
         if len(taken) != 1 or len(taken[0].shape) != 4 or taken[0].type not in DTYPES:
-            inputs = ", ".join(f"{one.name} {one.type} {one.shape}" for one in taken)
+            inputs = ", ".join(f"{one.name} ({_axes(one.shape)}) of type {one.type}" for one in taken)
             raise PredictorError(
                 f"{path} takes {inputs}; it must take one array (n, channel, height, width) of numbers"
             )
@@ -74,7 +82,12 @@ class OnnxSession:
                 )
             predictions = self._session.run([self._output], {self._input: batch})[0]
         except Exception as error:
-            raise PredictorError(f"the model failed: {_first_line(error)}") from error
+            raise PredictorError(f"the model failed; ONNX Runtime reports: {_reason(error)}") from error
+        if not isinstance(predictions, np.ndarray):
+            raise PredictorError(
+                f"output {self._output} of the model is a sequence of arrays; choose another "
+                "(config.yaml: predictor: output)"
+            )
         return predictions.astype(np.float32) if predictions.dtype == np.float16 else predictions
 
 
@@ -94,7 +107,7 @@ def _load(path: str, device: str) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:
-        raise PredictorError(f"{path}: cannot be loaded: {_first_line(error)}") from error
+        raise PredictorError(f"{path}: cannot be loaded; ONNX Runtime reports: {_reason(error)}") from error
 
 
 def _output_name(names: list[str], output: str | int | None, path: str) -> str:
@@ -118,5 +131,10 @@ def _from_bfloat16(value: onnxruntime.OrtValue) -> np.ndarray:
     return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+def _axes(shape: list[int | str | None]) -> str:
+    return ", ".join("any" if length is None else str(length) for length in shape)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error without its surplus."""
+    return SURPLUS.sub("", str(error).partition("\n")[0]) or type(error).__name__

@@ -42,7 +42,9 @@ def external_data(path: str) -> list[str]:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             locations = sorted(set(_locations(content, 0, len(content), "model")))
     except (ValueError, IndexError, RecursionError):
-        raise ConfigError(f"{path} is not an ONNX model; name one (config.yaml: predictor: path)") from None
+        raise ConfigError(
+            f"{path} is not an ONNX model, or only a part of one; name one (config.yaml: predictor: path)"
+        ) from None
     folder, paths = os.path.dirname(path), []
     for location in locations:
         if os.path.isabs(location) or os.path.normpath(location).startswith(".."):

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -77,13 +78,7 @@ class FunctionPredictor:
         PredictorError
             If the code raises, returns another number of predictions, or predictions of several shapes.
         """
-        predictions = self._predict_each(patches) if self._by_patch else self._predict_batch(patches)
-        if predictions.ndim == 0 or len(predictions) != len(patches):
-            raise PredictorError(
-                f"{self._description['name']} returned an array of shape {predictions.shape} "
-                f"for {len(patches)} patches; it must be ({len(patches)}, ...)"
-            )
-        return predictions
+        return self._predict_each(patches) if self._by_patch else self._predict_batch(patches)
 
     def describe(self) -> dict[str, Any]:
         """Return the name and options of the user's code."""
@@ -94,16 +89,24 @@ class FunctionPredictor:
         for index, patch in enumerate(patches):
             try:
                 predictions.append(self._call(as_patch(patch)))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise PredictorError(_type_and_text(error), patch=index) from error
         return _as_array(predictions)
 
     def _predict_batch(self, patches: np.ndarray) -> np.ndarray:
         try:
-            predictions = self._call(patches)
-        except Exception as error:
+            returned = self._call(patches)
+        except (Exception, SystemExit) as error:
             raise PredictorError(_type_and_text(error)) from error
-        return _as_array(predictions)
+        predictions = _as_array(returned)
+        if predictions.ndim == 0 or len(predictions) != len(patches):
+            what = f"an array of shape {predictions.shape}" if predictions.ndim else _type_of(returned)
+            must = "" if predictions.ndim else "an array of shape "
+            raise PredictorError(
+                f"{self._description['name']} returned {what} for {len(patches)} patches; "
+                f"it must be {must}({len(patches)}, ...)"
+            )
+        return predictions
 
 
 class PythonPredictor(FunctionPredictor):
@@ -171,7 +174,7 @@ def _import_file(path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PredictorError(f"{path}: cannot be imported: {_type_and_text(error)}") from error
     return module
 
@@ -186,9 +189,13 @@ def _callable(found: Any, name: str, path: str, options: dict[str, Any]) -> tupl
             )
         try:
             predictor = found(**options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PredictorError(f"{path}: {name}(**options) failed: {_type_and_text(error)}") from error
         return getattr(predictor, methods[0]), methods[0] == "predict_patch"
+    if not callable(found):
+        raise PredictorError(
+            f"{path}: {name} is {_type_of(found)}; name a function or a class (config.yaml: predictor: name)"
+        )
     if name not in METHODS:
         raise PredictorError(
             f"{path}: the function is called {name}, which does not show whether it takes a patch or a "
@@ -201,10 +208,27 @@ def _as_array(predictions: Any) -> np.ndarray:
     try:
         return np.asarray(predictions)
     except ValueError as error:
-        raise PredictorError(
-            f"predictions of a batch have several shapes ({error}); return one shape"
-        ) from error
+        raise PredictorError(f"predictions of a batch have several shapes{_shapes(predictions)}") from error
+    except Exception as error:
+        raise PredictorError(f"predictions are no array of numbers: {_type_and_text(error)}") from error
 
 
-def _type_and_text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _shapes(predictions: Any) -> str:
+    """Show two shapes of predictions, where predictions themselves have one."""
+    try:
+        shapes = [*dict.fromkeys(map(np.shape, predictions))]
+    except ValueError:
+        return ", since one of them is a list of lists of several lengths; return one shape"
+    return f", such as {shapes[0]} and {shapes[1]}; return one shape"
+
+
+def _type_of(value: Any) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _type_and_text(error: BaseException) -> str:
+    """Return an error as one line, with the place in the user's file where it was raised."""
+    raised = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
+    frames = [one for one in extract_tb(error.__traceback__)[1:] if not one.filename.startswith("<frozen ")]
+    own = [one for one in frames if one.filename == frames[0].filename]
+    return f"{raised} ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else raised

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from quadrat.errors import PredictorError
-from quadrat.predictors.files import TorchFormat, torch_format
+from quadrat.errors import ConfigError, PredictorError
+from quadrat.predictors.files import WEIGHTS_ALONE, TorchFormat, torch_format
 from quadrat.predictors.session import ModelShape
 
 AXES = 4
@@ -45,8 +45,10 @@ class TorchSession:
         torch.set_num_threads(1)
         try:
             self._model, axes, self._dtype = _load(path, self.device, trust)
+        except (ConfigError, PredictorError) as error:
+            raise PredictorError(str(error)) from error
         except Exception as error:
-            raise PredictorError(f"{path}: cannot be loaded: {_last_line(error)}") from error
+            raise PredictorError(f"{path}: cannot be loaded; PyTorch reports: {_last_line(error)}") from error
         if len(axes) != AXES:
             raise PredictorError(
                 f"{path} takes {len(axes)} axes; it must take four (n, channel, height, width)"
@@ -62,8 +64,10 @@ class TorchSession:
             with torch.inference_mode():
                 outputs = self._model(torch.from_numpy(batch).to(self.device, self._dtype))
         except Exception as error:
-            raise PredictorError(f"the model failed: {_last_line(error)}") from error
+            raise PredictorError(f"the model failed; PyTorch reports: {_last_line(error)}") from error
         chosen = _chosen_output(outputs, self._output)
+        if not isinstance(chosen, torch.Tensor):
+            raise PredictorError(f"the model outputs {type(chosen).__name__}; it must output a tensor")
         if chosen.dtype in (torch.float16, torch.bfloat16):
             chosen = chosen.float()
         return chosen.cpu().numpy()
@@ -73,7 +77,7 @@ def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, .
     """Return a model with the input that it declares: length of each axis, and type."""
     form = torch_format(path)
     if form is not TorchFormat.SCRIPT and not trust:
-        raise PermissionError(f"{form.value}, which is not trusted")
+        raise PredictorError(f"{path} is {form.value}, which is not trusted (config.yaml: predictor: trust)")
     if form is TorchFormat.PROGRAM:
         return _load_program(path, device)
     if form is TorchFormat.SCRIPT:
@@ -81,9 +85,8 @@ def _load(path: str, device: str, trust: bool) -> tuple[Any, tuple[int | None, .
     else:
         model = torch.load(path, map_location=device, weights_only=False)
         if not isinstance(model, torch.nn.Module):
-            raise TypeError(
-                f"it contains {type(model).__name__} instead of a model; export it with torch.export.save"
-            )
+            what = WEIGHTS_ALONE if isinstance(model, dict) else f"{type(model).__name__}, which is no model"
+            raise PredictorError(f"{path} contains {what} (config.yaml: predictor: path)")
     model.eval()
     types = [weights.dtype for weights in model.parameters() if weights.is_floating_point()]
     return model, (None,) * AXES, types[0] if types else torch.float32
@@ -96,7 +99,7 @@ def _load_program(path: str, device: str) -> tuple[Any, tuple[int | None, ...], 
         node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
     ]
     if len(taken) != 1:
-        raise TypeError(f"the model takes {len(taken)} arrays; it must take one")
+        raise PredictorError(f"{path}: the model takes {len(taken)} arrays; it must take one")
     if device != "cpu":  # pragma: no cover  takes a GPU
         from torch.export.passes import move_to_device_pass
 
@@ -124,4 +127,4 @@ def _chosen_output(outputs: Any, output: str | int | None) -> torch.Tensor:
 
 def _last_line(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"
+    return lines[-1].strip().removeprefix("RuntimeError: ").split(". ")[0] if lines else type(error).__name__

@@ -15,6 +15,9 @@ from quadrat.files.atomic import replacing
 from quadrat.grid import Window
 from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS, ROW_GROUP_ROWS
 
+# numpy's kinds of dtypes whose own names say little.
+KINDS = {"U": "text", "S": "bytes", "V": "records", "M": "dates", "m": "durations"}
+
 # Imported when the first rows are written: by then the pixels of most images need no more memory, and the job
 # takes 30 MB less.
 if TYPE_CHECKING:
@@ -177,10 +180,19 @@ class PredictionWriter:
 
 def require_storable(predictions: np.ndarray) -> None:
     """Raise a PredictorError if predictions cannot be stored."""
-    if predictions.dtype.kind not in "biufU" or 0 in predictions.shape[1:]:
+    kind = predictions.dtype.kind
+    if kind == "f" and predictions.dtype.itemsize > 8:
+        raise PredictorError(f"predictions are {predictions.dtype}; return float64")
+    if kind not in "biufU" or 0 in predictions.shape[1:]:
+        what = _type_and_shape(predictions)
+        if kind == "O":
+            others = [one for one in predictions.flat if not isinstance(one, int | float | str)]
+            what = f"of type {type(others[0]).__name__}" if others else "integers of more than 64 bits"
+            what = "None" if None in others[:1] else what
+        elif 0 in predictions.shape[1:]:
+            what = f"empty: {what}"
         raise PredictorError(
-            f"predictions are {_type_and_shape(predictions)}; "
-            "return numbers, booleans or strings, or arrays of them"
+            f"predictions are {what}; return numbers, booleans or strings, or arrays of them"
         )
 
 
@@ -281,6 +293,6 @@ def _common_array(first: "np.ndarray", other: "np.ndarray") -> "np.ndarray | Non
 
 
 def _type_and_shape(predictions: "np.ndarray") -> str:
-    name = "text" if predictions.dtype.kind == "U" else str(predictions.dtype)
+    name = KINDS.get(predictions.dtype.kind, str(predictions.dtype))
     shape = predictions.shape[1:]
     return f"{name} of shape {shape}" if shape else name
