@@ -42,9 +42,9 @@ def filenames(find):
 def write_table(tmp_path):
     """Return a function that writes a table beside the images folder, and returns its path."""
 
-    def write(text, encoding="utf-8"):
-        path = tmp_path / "images.tsv"
-        path.write_bytes(text.encode(encoding))
+    def write(text, encoding="utf-8", ending=".tsv"):
+        path = tmp_path / f"images{ending}"
+        path.write_bytes(text.encode(encoding, "surrogateescape"))
         return str(path)
 
     return write
@@ -182,7 +182,7 @@ def test_folders_of_a_list_prefix_the_filenames(put, filenames, images):
 
 def test_two_folders_of_one_name_are_refused(put, find, images):
     put("2023/drop/a.tif", "2024/drop/a.tif")
-    with pytest.raises(ConfigError, match="both folders are called drop"):
+    with pytest.raises(ConfigError, match="both are called drop"):
         find(images=[str(images / "2023/drop"), str(images / "2024/drop")])
 
 
@@ -513,6 +513,17 @@ BAD_TABLES = {
         "filename\tsite\na.tif\t1\nb.tif\t1\t2\n",
         "line 3 and line 1 have different numbers of columns",
     ),
+    "folder": ("filename\n./\n", "'./' on line 2 must be a path relative to the table"),
+    "no rows": ("filename\n", "lists no image"),
+    "two files of one name": (
+        "filename\tpath\na.tif\tx/a.tif\na.tif\ty/a.tif\n",
+        "a.tif is on lines 2 and 3",
+    ),
+    "open quote": ('filename\n"a.tif\nb.tif\n', "the row below line 1 has a quote that is not closed"),
+    "long cell": (
+        f"filename\n{'a' * 200_000}\n",
+        "the row below line 1 has a quote that is not closed or that other text follows, or a cell of more",
+    ),
     "own column": ("filename\tstatus\na.tif\tgood\n", "column status"),
     "column twice": ("filename\tsite\tsite\na.tif\t1\t2\n", "column site"),
 }
@@ -532,8 +543,206 @@ def test_bad_table_is_refused_in_one_line(find, write_table, case):
 def test_table_that_cannot_be_read_is_refused(find, tmp_path, write_table):
     with pytest.raises(ConfigError, match=r"no\.tsv: cannot be read"):
         find(images=str(tmp_path / "no.tsv"))
-    with pytest.raises(ConfigError, match=r"images\.tsv: cannot be read"):
+    with pytest.raises(ConfigError, match=r"images\.tsv: line 2 is not UTF-8; save the table as UTF-8"):
         find(images=write_table("filename\nü.tif\n", encoding="latin-1"))
+    with pytest.raises(ConfigError, match=r"images\.txt: has null bytes, as UTF-16 and find -print0"):
+        find(images=write_table("images/a.tif\0images/b.tif\0", ending=".txt"))
+
+
+def test_table_of_commas_is_read_with_its_quotes(put, find, write_table):
+    put("a.tif", "b, c.tif", "d.tif")
+    text = 'filename{0}note\nimages/a.tif{0}"say ""yes"", or\nno"\n"images/b, c.tif"{0}\n"images/d.tif"{0}1\n'
+    for separator in ",;":
+        table = write_table(text.format(separator).replace("\n", "\r\n"), "utf-8-sig", ending=".CSV")
+        assert [(image.filename, image.columns["note"], image.problem) for image in find(images=table)] == [
+            ("images/a.tif", 'say "yes", or\nno', ""),
+            ("images/b, c.tif", "", ""),
+            ("images/d.tif", "1", ""),
+        ]
+
+
+def test_path_of_a_table_says_where_an_image_is_and_filename_how_it_is_called(put, find, write_table, disk):
+    put("a.tif", "c.tif", "c.tfw")
+    table = write_table(
+        "filename,path,site\n"
+        f"north/1.svs,{disk}/far/b.tif,7\n"
+        "2.svs,images/a.tif,8\n"
+        "images/c.tif,,9\n"
+        "4.svs,../nowhere.tif,\n",
+        ending=".csv",
+    )
+    found = find(images=table)
+    assert [image.filename for image in found] == ["2.svs", "4.svs", "images/c.tif", "north/1.svs"]
+    assert [os.path.realpath(image.path) for image in found] == [
+        *(str(disk.parent / "images/a.tif"), str(disk.parent.parent / "nowhere.tif")),
+        *(str(disk.parent / "images/c.tif"), str(disk / "far/b.tif")),
+    ]
+    assert problems(found) == {"4.svs": "cannot be opened: No such file or directory"}
+    assert [image.columns["site"] for image in found] == ["8", "", "9", "7"]
+    assert list(found[2].sidecars) == [".tfw"]
+
+
+def test_name_in_a_table_that_cannot_be_carried_is_listed_whatever_its_path(put, find, write_table):
+    put("a.tif")
+    (image,) = find(images=write_table('filename,path\n"a\nb.tif",images/a.tif\n', ending=".csv"))
+    assert (image.filename, image.problem) == (
+        r"a\nb.tif",
+        "the name contains a line break or another control character",
+    )
+
+
+def found_by_find(folder, *start):
+    """Return what find writes of the images below some places, for somebody in a folder."""
+    command = ["find", *start, "-name", "*.tif"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout
+
+
+def test_list_that_find_writes_names_the_images_as_their_folder_does(put, find, filenames, images):
+    put("b.tif", "a b.tif", "north/a,1;.tif", 'north/"q".tif', "#1.tif")
+    (Path(os.fsdecode(os.fsencode(images) + b"/\xff.tif"))).write_bytes(b"")
+    in_folder = [(image.filename, image.problem) for image in find()]
+    (images / "list.txt").write_bytes(found_by_find(images, "."))
+    listed = find(images=str(images / "list.txt"))
+    assert [(image.filename, image.problem) for image in listed] == in_folder
+    assert all(os.path.samefile(image.path, images / image.filename) for image in listed if not image.problem)
+
+
+def test_paths_of_a_list_that_leave_its_folder_are_named_by_all_of_the_path(put, find, tmp_path, images):
+    put("a.tif", "north/b.tif")
+    (tmp_path / "lists/new").mkdir(parents=True)
+    whole = [f"{images}/{name}".lstrip("/") for name in ("a.tif", "north/b.tif")]
+    for start, place in ((images, "lists/absolute.txt"), ("../../images", "lists/new/relative.txt")):
+        table = tmp_path / place
+        table.write_bytes(found_by_find(table.parent, start))
+        found = find(images=str(table))
+        assert [(image.filename, image.problem) for image in found] == [(name, "") for name in whole]
+        assert all(os.path.samefile(image.path, f"/{image.filename}") for image in found)
+
+
+def test_names_of_a_list_do_not_depend_on_its_other_lines(put, filenames, write_table, images):
+    put("north/a.tif", "south/b.tif")
+    alone = filenames(images=write_table(f"{images}/north/a.tif\n", ending=".txt"))
+    with_others = write_table(f"{images}/north/a.tif\n/elsewhere/c.tif\nimages/south/b.tif\n", ending=".txt")
+    assert set(alone) < set(filenames(images=with_others))
+
+
+def test_list_of_another_system_with_blank_and_repeated_lines_is_read(put, filenames, write_table, images):
+    put("a.tif", "b.tif")
+    text = f"\r\nimages/b.tif\r\n \r\nimages/a.tif\r\n./images/b.tif\r\n{images}/b.tif\r\n"
+    assert filenames(images=write_table(text, "utf-8-sig", ".txt")) == ["images/a.tif", "images/b.tif"]
+
+
+def test_text_file_with_a_column_filename_is_a_table(put, find, write_table):
+    put("a.tif")
+    (image,) = find(images=write_table("filename\tsite\nimages/a.tif\t1\n", ending=".txt"))
+    assert (image.filename, image.columns) == ("images/a.tif", {"site": "1"})
+
+
+def test_two_files_of_one_name_in_a_list_are_refused(find, write_table):
+    table = write_table("data/a.tif\n/data/a.tif\n", ending=".txt")
+    with pytest.raises(ConfigError, match=r"data/a.tif is on lines 1 and 2; list it once, or rename"):
+        find(images=table)
+
+
+def test_drawings_in_the_results_are_no_images_of_a_list(put, filenames, make_settings, tmp_path):
+    put("a.png")
+    (tmp_path / "results/maps").mkdir(parents=True)
+    (tmp_path / "results/maps/a.png.png").write_bytes(b"a map")
+    (tmp_path / "list.txt").write_text("./images/a.png\n./results/maps/a.png.png\n")
+    left_out = Counter()
+    found = find_images(make_settings(images=str(tmp_path / "list.txt")), left_out)
+    assert [image.filename for image in found] == ["images/a.png"]
+    assert left_out["in the results folder"] == 1
+
+
+def test_links_of_a_list_are_followed_within_its_folder_and_elsewhere_when_asked(
+    find, write_table, images, disk
+):
+    (images / "link.tif").symlink_to(disk / "a.tif")
+    (disk / "same.tif").symlink_to("a.tif")
+    (disk / "out.tif").symlink_to("/etc/hostname")
+    (images / "far").symlink_to(disk / "far")
+    # Lines of the folder of the list may be links to anything in it, others to what lies beside them.
+    text = "images/link.tif\nimages/far/b.tif\n"
+    table = write_table(text, ending=".txt")
+    assert problems(find(images=table)) == {}
+    (images / "lists").mkdir()
+    table = images / "lists/list.txt"
+    table.write_text(f"{disk}/same.tif\n{disk}/out.tif\n{images}/far/b.tif\n{images}/link.tif\n")
+    refused = {f"{disk}/out.tif".lstrip("/"), f"{images}/link.tif".lstrip("/")}
+    assert set(problems(find(images=str(table)))) == refused
+    assert problems(find(images=str(table), follow_links=True)) == {}
+
+
+def test_long_list_takes_few_looks_at_the_disk(images, find, monkeypatch):
+    for number in range(200):
+        (images / f"{number}.tif").write_bytes(b"")
+    (images / "list.txt").write_text("".join(f"./{number}.tif\n" for number in range(200)))
+    looks = Counter()
+    for name in ("stat", "lstat", "readlink"):
+        looked = getattr(os, name)
+
+        def count(*arguments, _name=name, _look=looked, **options):
+            looks[_name] += 1
+            return _look(*arguments, **options)
+
+        monkeypatch.setattr(os, name, count)
+    assert len(find(images=str(images / "list.txt"))) == 200
+    assert looks.total() < 2.5 * 200
+
+
+# one file
+
+
+def test_one_file_is_named_by_its_own_name_whatever_its_ending(put, find, images):
+    put("north/a.dat", "north/b.tif", "c.tif")
+    (image,) = find(images=str(images / "north/a.dat"))
+    assert (image.filename, image.path, image.problem) == ("a.dat", str(images / "north/a.dat"), "")
+
+
+def test_files_and_folders_can_be_listed_together(put, filenames, images):
+    put("2023/a.tif", "2024/a.tif", "b.svs")
+    chosen = [str(images / name) for name in ("2023", "b.svs", "2024/a.tif")]
+    assert filenames(images=chosen) == ["2023/a.tif", "a.tif", "b.svs"]
+    with pytest.raises(ConfigError, match=r"both are called a\.tif"):
+        filenames(images=[str(images / "2023/a.tif"), str(images / "2024/a.tif")])
+
+
+def test_table_among_several_is_refused(put, filenames, images, write_table):
+    put("a.tif")
+    with pytest.raises(ConfigError, match=r"images\.csv: a table cannot be one of several; name it alone"):
+        filenames(images=[str(images), write_table("filename\nimages/a.tif\n", ending=".csv")])
+
+
+def test_folder_that_ends_like_a_table_is_a_folder(put, filenames, images):
+    put("scans.csv/a.tif", "scans.txt/b.tif")
+    assert filenames(images=str(images / "scans.csv")) == ["a.tif"]
+    assert filenames(images=[str(images / "scans.txt")]) == ["scans.txt/b.tif"]
+
+
+def test_link_that_the_configuration_names_is_followed_and_its_parts_are_not(put, find, images, disk):
+    (images / "a.tif").symlink_to(disk / "a.tif")
+    assert problems(find(images=str(images / "a.tif"))) == {}
+    put("b.mrxs")
+    (images / "b").symlink_to(disk)
+    assert set(problems(find(images=str(images / "b.mrxs")))) == {"b.mrxs"}
+
+
+def test_one_slide_or_vrt_is_found_with_all_its_files(put, find, images):
+    put("a.mrxs", "a/Slidedat.ini", "a/Data0.dat", "b.tif")
+    source = '<SourceFilename relativeToVRT="1">b.tif</SourceFilename>'
+    (images / "c.vrt").write_text(f"<VRTDataset>{source}</VRTDataset>")
+    names = {"a.mrxs": ["a.mrxs", "a/Data0.dat", "a/Slidedat.ini"], "c.vrt": ["c.vrt", "b.tif"]}
+    for name, files in names.items():
+        (image,) = find(images=str(images / name))
+        assert [os.path.relpath(file, images) for file in image.files] == files
+    (image,) = find(images=str(images / "c.vrt"), extensions=[".tif"])
+    assert image.problem == "a VRT, which extensions leave out"
+
+
+def test_what_is_no_file_is_listed_and_not_opened_where_the_configuration_names_it(find, images):
+    os.mkfifo(images / "b.tif")
+    assert problems(find(images=str(images / "b.tif"))) == {"b.tif": "it is not a file but a pipe"}
 
 
 # nothing there
@@ -543,7 +752,8 @@ def test_missing_folder_stops_with_what_to_do(find, tmp_path):
     with pytest.raises(ConfigError) as caught:
         find(images=str(tmp_path / "nowhere"))
     assert str(caught.value) == (
-        f"images {tmp_path}/nowhere: no such folder; create it or name another (config.yaml: images)"
+        f"images {tmp_path}/nowhere: no such folder or file; create it or name another, such as "
+        "--config images=/data/my_images (config.yaml: images)"
     )
 
 

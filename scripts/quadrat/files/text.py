@@ -11,6 +11,9 @@ from typing import TextIO
 # meaning. The tab is not among them, since tables quote it.
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
+# Stands for bytes that are not UTF-8 where they are decoded as Python decodes names of files.
+NOT_UTF_8 = re.compile("[\ud800-\udfff]")
+
 
 def visible(text: str) -> str:
     """Return a text with escapes in place of control characters and of bytes that are not UTF-8."""

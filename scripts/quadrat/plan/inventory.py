@@ -1,8 +1,6 @@
 """The inventory: the images of a run."""
 
-import csv
 import errno
-import io
 import os
 import stat
 from collections import Counter
@@ -10,14 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path
 
 from quadrat.errors import ConfigError
 from quadrat.files.sources import VRT_ENDING, find_sources, is_vrt, linked_parts
-from quadrat.files.text import CONTROL, visible
+from quadrat.files.text import CONTROL, NOT_UTF_8, visible
 from quadrat.files.unread import SIDECARS, find_sidecars, not_taken
+from quadrat.plan.image_table import ending_of, is_table, read_rows
 from quadrat.plan.tree import walk
-from quadrat.results.folder import TABLE_COLUMNS
 from quadrat.settings import Settings
 
 # It may lead to a file that its author could not read.
@@ -40,7 +39,7 @@ class FoundImage:
     Attributes
     ----------
     filename : str
-        Path relative to the images folder.
+        Path relative to the images folder, or the name that a table has for it.
     path : str
         Path to open it by.
     files : dict of str to os.stat_result
@@ -48,7 +47,7 @@ class FoundImage:
     problem, hint : str
         The reason why it is listed but cannot be predicted, and a way out; empty if it can.
     columns : dict of str to str
-        The user's own columns, if `images` is a TSV.
+        The user's own columns, if `images` is a table.
     sidecars : sequence of str
         Endings of the files beside it that GDAL would read; see `quadrat.files.unread.find_sidecars`.
     """
@@ -67,8 +66,9 @@ class FoundImage:
         return sum(status.st_size for status in self.files.values())
 
 
-# A reason to leave out images; the others are HIDDEN and the endings of files.
+# Reasons to leave out images; the others are HIDDEN and the endings of files.
 NOT_CHOSEN = "left out by include and exclude"
+OF_RESULTS = "in the results folder"
 
 
 def find_images(settings: Settings, left_out: Counter[str] | None = None) -> list[FoundImage]:
@@ -90,7 +90,7 @@ def find_images(settings: Settings, left_out: Counter[str] | None = None) -> lis
     Raises
     ------
     ConfigError
-        If `images` is missing or empty, or its TSV is not usable.
+        If `images` is missing or empty, or its table is not usable.
     """
     left_out = Counter() if left_out is None else left_out
     images = _found(settings, left_out)
@@ -114,12 +114,21 @@ def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
     if isinstance(settings.images, list):
         return [
             image
-            for name, folder in _with_prefixes(settings.images)
-            for image in _in_folder(folder, name, settings, left_out)
+            for name, path in _with_prefixes(settings.images)
+            for image in _at(path, name, settings, left_out)
         ]
-    if settings.images.lower().endswith(".tsv"):
-        return _in_table(settings.images, settings)
-    return _in_folder(settings.images, "", settings, left_out)
+    if is_table(settings.images):
+        return _in_table(settings.images, settings, left_out)
+    return _at(settings.images, "", settings, left_out)
+
+
+def _at(path: str, prefix: str, settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
+    """Return the images of a folder, or the image that a path itself names."""
+    if os.path.isdir(path) or not os.path.exists(path):
+        return _in_folder(path, prefix, settings, left_out)
+    folder, filename = os.path.split(path)
+    image = _named(filename, path, folder, False, {}, settings)
+    return _with_sidecars([image], _beside([folder]))
 
 
 def is_chosen(filename: str, settings: Settings) -> bool:
@@ -129,22 +138,29 @@ def is_chosen(filename: str, settings: Settings) -> bool:
     )
 
 
-def _with_prefixes(folders: list[str]) -> list[tuple[str, str]]:
+def _with_prefixes(paths: list[str]) -> list[tuple[str, str]]:
     by_name: dict[str, str] = {}
-    for folder in folders:
-        name = os.path.basename(os.path.abspath(folder))
+    for path in paths:
+        name = os.path.basename(os.path.abspath(path))
+        if is_table(path):
+            raise ConfigError(
+                f"images {path}: a table cannot be one of several; name it alone (config.yaml: images)"
+            )
         if name in by_name:
             raise ConfigError(
-                f"images {by_name[name]} and {folder}: both folders are called {name}, so that their "
+                f"images {by_name[name]} and {path}: both are called {name}, so that their "
                 "filenames would have one prefix; name their parent folder instead (config.yaml: images)"
             )
-        by_name[name] = folder
+        by_name[name] = path
     return list(by_name.items())
 
 
 def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
     if not os.path.isdir(folder):
-        raise ConfigError(f"images {folder}: no such folder; create it or name another (config.yaml: images)")
+        raise ConfigError(
+            f"images {folder}: no such folder or file; create it or name another, such as "
+            "--config images=/data/my_images (config.yaml: images)"
+        )
     endings = tuple(ending.lower() for ending in settings.extensions)
     root = None if settings.follow_links else folder
     images: list[FoundImage] = []
@@ -158,10 +174,9 @@ def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[s
             elif name.lower().endswith(endings):
                 images.append(_image(name, path, root, is_link, {}))
             else:
-                ending = os.path.splitext(name)[1].lower()
-                left_out[ending] += 1
-                if ending in SIDECARS:
-                    beside.add(name)
+                left_out[ending_of(name)] += 1
+                if ending_of(name) in SIDECARS:
+                    beside.add(path)
     except OSError as error:
         raise ConfigError(
             f"images {folder}: the folder cannot be listed: {error.strerror} (config.yaml: images)"
@@ -174,7 +189,7 @@ def _with_sidecars(images: list[FoundImage], beside: Iterable[str]) -> list[Foun
     listed = {stem + ending.lower() for stem, ending in map(os.path.splitext, beside)}
     if not listed:
         return images
-    return [replace(image, sidecars=find_sidecars(image.filename, listed)) for image in images]
+    return [replace(image, sidecars=find_sidecars(image.path, listed)) for image in images]
 
 
 def _image(filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str]) -> FoundImage:
@@ -182,7 +197,7 @@ def _image(filename: str, path: str, root: str | None, is_link: bool, columns: d
 
     No file is opened, since a pipe would wait for its writer.
     """
-    problem = _unusable_name(path)
+    problem = _unusable_name(filename + path)
     if problem:
         return _failed(filename, path, problem, RENAME_HINT, columns)
     try:
@@ -214,72 +229,55 @@ def _is_within(path: str, folder: str) -> bool:
 
 
 def _unusable_name(path: str) -> str:
-    if any("\ud800" <= character <= "\udfff" for character in path):
+    if NOT_UTF_8.search(path):
         return "the name is not valid UTF-8"
     if CONTROL.search(path):
         return "the name contains a line break or another control character"
     return ""
 
 
-def _in_table(path: str, settings: Settings) -> list[FoundImage]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"images {path}: cannot be read: {error} (config.yaml: images)") from error
-    table = csv.DictReader(io.StringIO(text), delimiter="\t")
-    _check_columns(list(table.fieldnames or []), path)
-    folder = os.path.dirname(path)
-    root = None if settings.follow_links else folder
-    reads_vrt = VRT_ENDING in map(str.lower, settings.extensions)
+def _named(
+    filename: str, path: str, root: str, is_link: bool, columns: dict[str, str], settings: Settings
+) -> FoundImage:
+    """Return an image that the configuration or a table names, whatever its ending."""
+    if is_vrt(path) and VRT_ENDING not in map(str.lower, settings.extensions):
+        return _failed(filename, path, NO_VRT, NO_VRT_HINT, columns)
+    return _image(filename, path, None if settings.follow_links else root, is_link, columns)
+
+
+def _in_table(table: str, settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
+    folder = os.path.dirname(table)
+    own, results = os.path.abspath(folder), os.path.abspath(settings.results)
+    is_inside = cache(_is_within)  # asked once per folder, since it costs more than the rest
     images: list[FoundImage] = []
     lines: dict[str, int] = {}
-    for row in table:
-        if None in row or None in row.values():
+    for row in read_rows(table):
+        if lines.setdefault(row.filename, row.line) != row.line:
             raise ConfigError(
-                f"images {path}: line {table.line_num} and line 1 have different numbers of columns; "
-                f"change line {table.line_num} ({path})"
+                f"images {table}: {row.filename} is on lines {lines[row.filename]} and {row.line}; "
+                f"list it once, or rename one of two files ({table})"
             )
-        filename = _checked_filename(row.pop("filename"), path, table.line_num)
-        if filename in lines:
-            raise ConfigError(
-                f"images {path}: {filename} is on lines {lines[filename]} and {table.line_num}; "
-                f"list it once ({path})"
-            )
-        lines[filename] = table.line_num
-        if is_vrt(filename) and not reads_vrt:
-            images.append(_failed(filename, os.path.join(folder, filename), NO_VRT, NO_VRT_HINT, row))
+        path = os.path.join(folder, row.path)
+        place = os.path.abspath(path)
+        if _is_below(place, results):
+            left_out[OF_RESULTS] += 1
             continue
-        images.append(_image(filename, os.path.join(folder, filename), root, True, row))
-    return _with_sidecars(images, _beside({os.path.dirname(image.filename) for image in images}, folder))
+        parent = os.path.dirname(path)
+        root = folder if _is_below(place, own) else parent
+        is_link = os.path.islink(path) or not is_inside(parent, root)
+        images.append(_named(row.filename, path, root, is_link, row.columns, settings))
+    if not images:
+        raise ConfigError(f"images {table}: lists no image; add a row per image ({table})")
+    return _with_sidecars(images, _beside({os.path.dirname(image.path) for image in images}))
 
 
-def _beside(folders: Iterable[str], root: str) -> Iterator[str]:
-    """Yield the files that lie in some folders, relative to their root."""
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))
+
+
+def _beside(folders: Iterable[str]) -> Iterator[str]:
+    """Yield the paths of the files in some folders."""
     for folder in folders:
         # A missing folder fails with its images; one that may be searched, but not listed, shows no sidecars.
         with suppress(OSError):
-            yield from (os.path.join(folder, name) for name in os.listdir(os.path.join(root, folder) or "."))
-
-
-def _check_columns(columns: list[str], path: str) -> None:
-    if "filename" not in columns:
-        raise ConfigError(
-            f"images {path}: has the columns {', '.join(columns) or 'none'}; "
-            f"it needs a column `filename`, separated by tabs ({path}: line 1)"
-        )
-    own = [column for column in columns if column in TABLE_COLUMNS[1:] or columns.count(column) > 1]
-    if own:
-        raise ConfigError(
-            f"images {path}: column {own[0]} occurs twice or is a column of images.tsv; "
-            f"rename it ({path}: line 1)"
-        )
-
-
-def _checked_filename(filename: str, path: str, line: int) -> str:
-    pure = PurePosixPath(filename)
-    if not filename or pure.is_absolute() or ".." in pure.parts:
-        raise ConfigError(
-            f"images {path}: filename {filename!r} on line {line} must be a path relative to the table, "
-            f"without `..` ({path})"
-        )
-    return str(pure)
+            yield from (os.path.join(folder, name) for name in os.listdir(folder or "."))
