@@ -1,4 +1,6 @@
 # From a folder of images to {filename: [prediction of each patch]}; the README says how to run it.
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -7,7 +9,10 @@ min_version("9.27")
 include: "workflow/rules/terminal.smk"
 
 
-configfile: "config.yaml"
+# A folder of images needs none: all keys have defaults.
+if os.path.lexists("config.yaml"):
+
+    configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"

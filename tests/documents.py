@@ -17,8 +17,8 @@ DOCUMENTS = sorted(
     for path in PROJECT.glob(pattern)
 )
 PROGRAMS = (
-    "apptainer|bash|conda|docker|gdal_translate|gdaladdo|gdalbuildvrt|git|hf|make|pip|python|sbatch|scancel|"
-    "podman|scontrol|snakemake|squeue"
+    "apptainer|bash|conda|docker|find|gdal_translate|gdaladdo|gdalbuildvrt|git|hf|make|pip|podman|python|"
+    "sbatch|scancel|scontrol|snakemake|squeue"
 )
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 

@@ -82,6 +82,10 @@ SHOWN = (
         (f"{COMMANDS}::test_images_of_ones_own_are_predicted_and_read_in_a_notebook",),
     ),
     Shown(
+        r"find /data .*|snakemake -s \S+ --cores 8 --config images=slides\.txt",
+        (f"{COMMANDS}::test_slides_that_find_lists_are_predicted_from_a_folder_without_a_configuration",),
+    ),
+    Shown(
         r"snakemake --cores all --config edge=pad",
         (OPTIONS, "tests/test_grid.py::test_padding_loses_no_pixel"),
         "differs from other runs in that key alone",

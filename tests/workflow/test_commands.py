@@ -188,6 +188,20 @@ def test_images_of_ones_own_are_predicted_and_read_in_a_notebook(tmp_path, monke
     assert axes.get_title() == filename
 
 
+def test_slides_that_find_lists_are_predicted_from_a_folder_without_a_configuration(tmp_path):
+    pixels = write_image(tmp_path / "data/north/a b.svs", 1, 600, 600)
+    write_image(tmp_path / "data/c.tif", 2, 600, 600)
+    study = Study(tmp_path / "study")
+    study.path.mkdir()
+    typed = commands_of(
+        f"{HERE}::test_slides_that_find_lists_are_predicted_from_a_folder_without_a_configuration"
+    )
+    for command in typed:
+        Copy.type(study, command.replace("/data", f"{tmp_path}/data").replace("/opt/quadrat", str(PROJECT)))
+    assert study.dictionary == {f"{tmp_path}/data/north/a b.svs".lstrip("/"): means(pixels, 512)}
+    assert set(os.listdir(study.path)) == {"slides.txt", "results", ".snakemake"}
+
+
 def test_rehearsal_shows_what_a_cluster_would_be_given(tmp_path):
     copy = Copy(tmp_path / "quadrat")
     for name in ("north/a.tif", "south/a.tif", "south/b.tif"):
