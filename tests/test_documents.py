@@ -260,6 +260,40 @@ def test_profile_is_complete_in_itself(name):
     assert {key: profile.get(key) for key in wanted} == wanted
 
 
+@pytest.mark.parametrize("name", ["default", "slurm", "cluster-generic"])
+@pytest.mark.parametrize(
+    ("words", "line"),
+    {
+        "--configfile config.yaml geotiff": "--configfile geotiff: no such file",
+        "--cores 2 --configfile docs": "--configfile docs: no such file",
+        "-n --config patch_size=256 geotiff": "--config geotiff: not key=value",
+    }.items(),
+)
+def test_target_after_the_configuration_is_refused_in_one_line(name, words, line, monkeypatch):
+    from snakemake.cli import parse_args
+
+    monkeypatch.chdir(PROJECT)
+    typed = ["snakemake", "--workflow-profile", f"profiles/{name}", *words.split()]
+    monkeypatch.setattr(sys, "argv", typed)
+    with pytest.raises(SystemExit) as caught:
+        parse_args(typed[1:])
+    option, word = line.partition(":")[0].split()
+    first = f"a target comes before the option: snakemake {word} {option} ..."
+    assert caught.value.code == f"quadrat: {line}; {first}"
+
+
+@pytest.mark.parametrize("name", ["default", "slurm", "cluster-generic"])
+def test_target_before_the_configuration_is_taken(name, monkeypatch):
+    from snakemake.cli import parse_args
+
+    (line,) = re.findall(r"take all words after them: (snakemake .*)$", CONFIG.read_text(), re.MULTILINE)
+    typed = [*line.replace("my.yaml", "config.yaml").split(), "--config", "mpp=1", "--cores", "1"]
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setattr(sys, "argv", typed)
+    _, taken = parse_args([*typed[1:], "--workflow-profile", f"profiles/{name}"])
+    assert (taken.targets, taken.configfile) == (["geotiff"], [Path("config.yaml")])
+
+
 def test_lines_to_take_the_comment_off_put_as_many_images_into_a_job_as_documented():
     paragraphs = text_of("profiles/slurm/config.yaml").split("\n\n")
     (lines,) = [paragraph for paragraph in paragraphs if "from these four lines" in paragraph]
