@@ -18,7 +18,7 @@ DOCUMENTS = sorted(
 )
 PROGRAMS = (
     "apptainer|bash|conda|docker|find|gdal_translate|gdaladdo|gdalbuildvrt|git|hf|make|pip|podman|python|"
-    "sbatch|scancel|scontrol|snakemake|squeue"
+    "sbatch|scancel|scontrol|sinfo|snakemake|squeue"
 )
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 

@@ -91,7 +91,7 @@ SHOWN = (
         "differs from other runs in that key alone",
     ),
     Shown(
-        r"--config|--default-resources|--resources gpu=\d|--set-(resources|threads)( [a-z_:]+=\d+)?",
+        r"--config(file)?|--default-resources|--resources gpu=\d|--set-(resources|threads)( [a-z_:]+=\d+)?",
         (OPTIONS,),
         "is a part of a command",
     ),
@@ -121,9 +121,15 @@ SHOWN = (
         "differs from other runs in that key alone",
     ),
     Shown(
-        r"snakemake -s \S+ --workflow-profile \S+ --configfile my\.yaml --directory my_study",
+        r"snakemake geotiff --configfile my\.yaml",
+        (f"{DOCUMENTS}::test_target_before_the_configuration_is_taken", OPTIONS),
+        "is read, and not run",
+    ),
+    Shown(r"\. /opt/quadrat/\.venv/bin/activate", (), "changes the shell of whoever types it"),
+    Shown(
+        r"snakemake -s \S+ --workflow-profile slurm --configfile my\.yaml",
         (f"{SLURM}::test_a_shared_installation_runs_a_study_elsewhere_by_the_generic_profile", OPTIONS),
-        "stands in another folder there",
+        "names the generic profile there",
     ),
     Shown(
         r"for part in (.|\n)*",
@@ -131,15 +137,18 @@ SHOWN = (
         "is typed where snakemake only notes what it is asked for",
     ),
     Shown(
-        r"sbatch profiles/slurm/head_job\.sh .*",
-        (f"{DOCUMENTS}::test_job_that_runs_snakemake_hands_it_what_follows_its_name",),
-        "is started by bash and not by a queue",
+        r"sbatch --time=\S+ \S*profiles/slurm/head_job\.sh .*",
+        (
+            f"{DOCUMENTS}::test_job_that_runs_snakemake_uses_the_profile_of_the_installation",
+            f"{SLURM}::test_a_run_that_is_a_job_ends_cleanly_before_its_time_is_up_and_goes_on_after_its_node_was_lost",
+        ),
+        "is started by bash, or asks for less time",
     ),
     Shown(
         r"grep .* \| xargs .* scancel --name",
         (f"{SLURM}::test_after_kill_9_the_documented_recovery_submits_nothing_twice",),
     ),
-    Shown(r"squeue --me", (), "shows the queue of whoever types it"),
+    Shown(r"squeue --me|sinfo .*", (), "shows the queue or the partitions of whoever types it"),
     # conversions and examples
     *(
         Shown(rf"gdal{pattern}.*", (f"tests/images/test_conversions.py::test_{test}",))

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -78,7 +79,7 @@ def test_snakemake_and_the_configuration_take_the_command(command, load, monkeyp
     for rule in (*taken.targets, *taken.set_resources, *taken.set_threads):
         assert re.search(rf"^(use rule \w+ as|rule|checkpoint) {rule}( with)?:", rules, re.MULTILINE), rule
     if taken.workflow_profile:
-        assert Path(taken.workflow_profile, "config.yaml").exists()
+        assert any(Path(place, taken.workflow_profile, "config.yaml").exists() for place in (".", "profiles"))
     load(parse_config(taken.config))
 
 
@@ -114,6 +115,9 @@ def noted(tmp_path):
         f"with open({str(notes)!r}, 'a') as file: print(json.dumps([os.getcwd(), sys.argv[1:]]), file=file)\n"
     )
     program.chmod(0o755)
+    cancel = program.with_name("scancel")
+    cancel.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/cancelled\n')
+    cancel.chmod(0o755)
 
     def type_(command, folder):
         path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
@@ -134,10 +138,31 @@ def test_parts_of_a_million_images_hold_each_of_them_once(noted, load, tmp_path)
         assert sum(is_chosen(f"north/scene_{number}.tif", part) for part in parts) == 1
 
 
-def test_job_that_runs_snakemake_hands_it_what_follows_its_name(noted):
-    (command,) = {one.text for one in commands() if one.text.startswith("sbatch ")}
-    ((_, words),) = noted(command.replace("sbatch", "bash"), PROJECT)
-    assert words == ["--workflow-profile", "profiles/slurm", *shlex.split(command)[2:]]
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("place", ["project", "study"])
+def test_job_that_runs_snakemake_uses_the_profile_of_the_installation(
+    place, restarted, noted, tmp_path, monkeypatch
+):
+    """Slurm runs a copy of the script, in the folder where it was submitted."""
+    from snakemake.cli import parse_args
+
+    typed = {one.text for one in commands() if one.text.startswith("sbatch ")}
+    (command,) = (one for one in typed if ("/opt/" in one) == (place == "study"))
+    _, option, script, *words = shlex.split(command.replace("/opt/quadrat", str(PROJECT)))
+    assert option.startswith("--time=")
+    copied = shutil.copy(PROJECT / script, tmp_path / "slurm_script")
+    folder = PROJECT if place == "project" else tmp_path / "study"
+    if place == "study":
+        (folder / ".snakemake/log").mkdir(parents=True)
+        (folder / ".snakemake/log/1.snakemake.log").write_text("SLURM run ID: its-jobs\n")
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(int(restarted)))
+    started = noted(shlex.join(["bash", str(copied), *words]), folder)
+    handed = ["--workflow-profile", "slurm", *words]
+    unlocked = [[*handed, "--unlock"]] if restarted and place == "study" else []
+    assert [called for _, called in started] == [*unlocked, handed]
+    monkeypatch.chdir(folder)
+    _, taken = parse_args(handed)
+    assert (taken.executor, [str(path) for path in taken.configfile]) == ("slurm", ["my.yaml"])
 
 
 def test_packages_that_users_are_to_install_are_known():

@@ -83,7 +83,9 @@ class SlurmStudy(Study):
         """Submit a run as a job by the script that the profile has for that, and give the job's number."""
         programs = {"PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])}
         script = str(PROJECT / "profiles/slurm/head_job.sh")
-        snakemake = self.command()[3:]  # without the interpreter: the script calls the program
+        # Without the interpreter, since the script calls the program, and the profile, which it names.
+        command = self.command()
+        snakemake = command[3:5] + command[7:]
         return subprocess.run(
             ["sbatch", "--parsable", f"--comment={HEAD}", "--mem=1000", "--time=10", script, *snakemake],
             cwd=self.path,
