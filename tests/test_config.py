@@ -106,6 +106,9 @@ GOOD = [
     ("plane", {"z": 3, "t": 1, "series": 2}, {"z": 3, "t": 1, "series": 2}),
     ("plane", "{z: 3}", {"z": 3}),
     ("plane", {"z": "3"}, {"z": 3}),
+    ("regions", "annotations", "annotations"),
+    ("regions", "{path: annotations, classes: Tumor}", {"path": "annotations", "classes": ["Tumor"]}),
+    ("regions", {"path": "fields.gpkg:LAYER"}, {"path": "fields.gpkg:LAYER"}),
     ("predictor", "mean", {"kind": "mean"}),
     ("predictor", {"kind": "mean"}, {"kind": "mean"}),
     ("predictor", {"kind": "statistics"}, {"kind": "statistics"}),
@@ -187,6 +190,7 @@ BAD = [
     ("patch_size", 65537),
     ("stride", 0),
     ("stride", "half"),
+    ("regions", 5),
     ("edge", "crop"),
     ("edge", None),
     ("edge", "drop\npad"),
@@ -302,6 +306,19 @@ def test_bad_value_within_the_predictor_is_refused_with_its_own_expectation(refu
     line = refusal(predictor=value)
     assert line.startswith(f"predictor: {message}")
     assert "(config.yaml: predictor" in line
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"classes": ["Tumor"]}, "path is missing; set it to a folder of <filename>.geojson"),
+        ({"path": "a", "classes": []}, "classes is []; it must be a list of classes, such as [Tumor]"),
+        ({"path": "a", "class": "Tumor"}, "class: unknown key; did you mean classes?"),
+    ],
+    ids=str,
+)
+def test_bad_value_within_the_regions_is_refused_with_its_own_expectation(refusal, value, message):
+    assert refusal(regions=value).startswith(f"regions: {message}")
 
 
 def test_every_key_of_a_predictor_is_explained(schema):

@@ -174,7 +174,7 @@ def _as_yaml(key: str, value: Any) -> Any:
         raise ConfigError(f"{key}: {error}; use a value that config.yaml can contain") from error
 
 
-def _regions(regions: str, filename: str) -> dict[str, Any]:
+def _regions(regions: str | dict[str, Any], filename: str) -> dict[str, Any]:
     files = RegionFiles(regions)
     files.check()
     return files.task(filename, files.hash_each([filename], hash_file)[filename])

@@ -64,7 +64,7 @@ class Settings(ReadSettings):
     extensions: list[str]
     follow_links: bool
     results: str
-    regions: str | None
+    regions: str | dict[str, Any] | None
     predictor: dict[str, Any]
     on_failure: str
     shard_pixels: int | None

@@ -13,8 +13,8 @@ from quadrat.errors import FileChangedError, ImageError
 from quadrat.files.hashing import hash_file
 from quadrat.grid import PatchGrid
 from quadrat.images.image import ImageInfo
-from quadrat.patches.regions import lies_inside
-from quadrat.patches.vector_files import read_vectors
+from quadrat.patches.regions import lies_inside, patches_by_region
+from quadrat.patches.vector_files import inspect_vectors, read_vectors
 
 GRID = PatchGrid(80, 120, 10, 10)  # centres at 5, 15, 25 ...
 
@@ -31,10 +31,10 @@ def feature(geometry, **properties):
 def inside(tmp_path):
     """Return a function from the content of a GeoJSON file to the cells inside, as a set of (row, col)."""
 
-    def find(content, grid=GRID, **header):
+    def find(content, grid=GRID, classes=None, **header):
         path = tmp_path / "a.tif.geojson"
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-        regions = {"path": str(path), "hash": hash_file(path), "in_pixels": True}
+        regions = {"path": str(path), "hash": hash_file(path), "in_pixels": True, "classes": classes}
         return cells(lies_inside(regions, grid, info(**header)))
 
     return find
@@ -342,3 +342,92 @@ def test_file_of_an_image_that_changed_since_planning_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(FileChangedError, match="was changed during the run"):
         lies_inside(regions | {"hash": "ab"}, GRID, info())
+
+
+# classes and names
+
+
+def classified(col, classification, **properties):
+    """Return a region around the first cell of a column, as QuPath writes it."""
+    return feature(box(10 * col, 0, 10 * col + 10, 10), classification=classification, **properties)
+
+
+QUPATH = [
+    feature(box(0, 0, 10, 10)),
+    classified(1, {"name": "Tumor", "color": [200, 0, 0]}, objectType="annotation"),
+    classified(2, {"name": "Ignore*", "colorRGB": -5000269}),
+    classified(3, {"names": ["Tumor", "Artefact*"], "color": [0, 0, 0]}),
+    classified(4, {"names": ["Tumor", "Positive"], "color": [0, 0, 0]}),
+    classified(5, "Stroma"),
+    classified(6, {"name": "Core"}, objectType="tmaCore", isMissing=True),
+    classified(7, {"name": "Core"}, objectType="tmaCore", isMissing=False, name="A-2"),
+    classified(8, None),
+]
+
+
+def test_regions_that_qupath_ignores_are_none_unless_their_class_is_named(inside):
+    assert inside(QUPATH) == {(0, col) for col in (0, 1, 4, 5, 7, 8)}
+    assert inside(QUPATH, classes=["Ignore*", "Tumor"]) == {(0, 1), (0, 2)}
+    assert inside(QUPATH, classes=["Tumor: Positive"]) == {(0, 4)}
+    assert inside(QUPATH, classes=["Core"]) == {(0, 6), (0, 7)}
+    assert inside(QUPATH, classes=["tumor"]) == set()
+
+
+def test_each_region_has_its_patches_and_its_names(tmp_path):
+    path = tmp_path / "a.tif.geojson"
+    corners = np.random.default_rng(0).random((8, 3, 2)) * (120, 80)
+    drawn = [MultiPolygon([Polygon(corner), Polygon(corner[::-1] / 2)]) for corner in corners]
+    drawn.append(MultiPolygon([box(0, 0, 15, 10), box(15, 0, 30, 10)]))  # whose parts share a centre
+    drawn.append(box(1, 1, 4, 4))
+    path.write_text(json.dumps([*(feature(one) for one in drawn), *QUPATH]))
+    regions = {"path": str(path), "hash": hash_file(path), "in_pixels": True}
+    found = patches_by_region(regions, GRID, info())
+    expected = [
+        [
+            cell
+            for cell, (row, col) in enumerate(np.ndindex(8, 12))
+            if any(part.intersects(Point(10 * col + 5, 10 * row + 5)) for part in shapely.get_parts(one))
+        ]
+        for one in drawn
+    ]
+    assert [cells.tolist() for _, cells in found[:10]] == expected
+    assert expected[8:] == [[0, 1, 2], []]
+    named = [(label.number, label.name, label.class_name) for label, _ in found[10:]]
+    assert named == [
+        (11, "", ""),
+        (12, "", "Tumor"),
+        (15, "", "Tumor: Positive"),
+        (16, "", "Stroma"),
+        (18, "A-2", "Core"),
+        (19, "", ""),
+    ]
+    inside = np.unique(np.concatenate([cells for _, cells in found]))
+    np.testing.assert_array_equal(np.flatnonzero(lies_inside(regions, GRID, info())), inside)
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.geojson", "a.fgb", "a.shp"])
+def test_attributes_of_a_vector_file_name_its_regions(name, tmp_path):
+    path, image = str(tmp_path / name), scene("EPSG:32612", 400_000, 4_500_000, 30)
+    squares = [box(400_000 + 300 * n, 4_499_700, 400_300 + 300 * n, 4_500_000) for n in (0, 5, 50)]
+    table = geopandas.GeoDataFrame(
+        {"ID": [7, 8, 9], "Name": ["ü 1", None, "gone"], "Class": ["wheat*", "rye", "rye"]},
+        geometry=squares,
+        crs="EPSG:32612",
+    )
+    table.to_file(path)
+    regions = {"path": path, "hash": read_vectors(path).hash, "in_pixels": False}
+    found = {label.name: (label[2], of.tolist()) for label, of in patches_by_region(regions, GRID, image)}
+    # Without the third, where no patch lies: a vector file may hold the regions of a country.
+    assert found == {"ü 1": ("wheat*", [0]), "8": ("rye", [5])}
+    numbers = [label.number for label in read_vectors(path).labels]
+    assert numbers == [1, 2, 3]
+    rye = regions | {"classes": ["rye"], "hash": read_vectors(path).of_classes(["rye"]).hash}
+    assert cells(lies_inside(rye, GRID, image)) == {(0, 5)}
+
+
+def test_class_that_no_region_has_is_refused_while_planning(tmp_path):
+    path = str(tmp_path / "a.gpkg")
+    geopandas.GeoDataFrame({"class": ["rye"]}, geometry=[box(0, 0, 1, 1)], crs="EPSG:4326").to_file(path)
+    assert inspect_vectors(path, ["rye"]) == inspect_vectors(path)
+    with pytest.raises(ImageError, match="it has no region of class wheat, oats"):
+        inspect_vectors(path, ["wheat", "oats"])

@@ -541,6 +541,7 @@ def test_regions_are_part_of_every_version_and_go_to_the_jobs(drawn):
         "path": str(folder / "a.tif.geojson"),
         "hash": hash_file(folder / "a.tif.geojson"),
         "in_pixels": True,
+        "classes": None,
     }
     plain = study.plan(regions=None)
     assert plain.regions_of(plain.images[0]) is None

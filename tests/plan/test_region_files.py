@@ -30,6 +30,7 @@ def test_file_of_an_image_in_a_folder_has_its_whole_filename(folder):
         "path": str(folder / "north/a.tif.geojson"),
         "hash": "ab",
         "in_pixels": True,
+        "classes": None,
     }
 
 
@@ -39,7 +40,7 @@ def test_vector_file_is_that_of_all_images(tmp_path):
     files.check()
     expected = read_vectors(path).hash
     assert files.hash_each(["a.tif", "b.tif"], hash_file) == {"a.tif": expected, "b.tif": expected}
-    assert files.task("a.tif", "ab") == {"path": path, "hash": "ab", "in_pixels": False}
+    assert files.task("a.tif", "ab") == {"path": path, "hash": "ab", "in_pixels": False, "classes": None}
 
 
 def test_folder_without_any_file_of_the_images_is_refused(folder):

@@ -51,6 +51,7 @@ CHANGES_RESULTS = (
     {"default_mpp": 0.25},
     {"skip": {"nodata": 1.0}},
     {"regions": "."},
+    {"regions": {"path": ".", "classes": ["Tumor"]}},
 )
 KEEPS_RESULTS = (
     {"include": ["a*"]},
@@ -233,6 +234,7 @@ NAMES = {
     "python with options": ({"predictor": PYTHON | GAINED}, "4e2614fdd76e"),
     "skip": ({"skip": {"nodata": 1.0, "background": {"tissue_below": 0.05}}}, "2d7ee1bbd918"),
     "regions": ({"regions": "regions"}, "01fae2ad41bc"),
+    "regions by path": ({"regions": {"path": "regions"}}, "01fae2ad41bc"),
     "shards": ({"shard_pixels": 1_000_000}, "5428d2439987"),
 }
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +35,29 @@ UNDEFINED = (-1, 0, 99999)
 ENVELOPES = (0, 32, 48, 48, 64)
 
 
+# Attributes, in upper or lower case, with the name of a region and its class; the first that has a value.
+NAMED_BY, CLASSED_BY = ("name", "id"), ("classification", "class")
+
+
+class Label(NamedTuple):
+    """The names of a region.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the file, counted from 1.
+    name, class_name : str
+        Empty if the file does not contain them.
+    is_ignored : bool
+        Whether QuPath ignores it: its class ends with an asterisk, or it is a missing TMA core.
+    """
+
+    number: int
+    name: str = ""
+    class_name: str = ""
+    is_ignored: bool = False
+
+
 class Vectors(NamedTuple):
     """The content of a vector file.
 
@@ -44,10 +67,22 @@ class Vectors(NamedTuple):
         Coordinate reference system, as 'AUTHORITY:code' or WKT; None if the file has none.
     geometries : list of shapely.Geometry
         May contain None.
+    labels : list of Label
+        Of each geometry.
     """
 
     crs: str | None
     geometries: list[Any]
+    labels: list[Label]
+
+    def of_classes(self, classes: Sequence[str] | None) -> "Vectors":
+        """Return the regions of some classes; if None is given, all that QuPath does not ignore."""
+        kept = [
+            place
+            for place, label in enumerate(self.labels)
+            if (label.class_name in classes if classes is not None else not label.is_ignored)
+        ]
+        return Vectors(self.crs, *([of[place] for place in kept] for of in self[1:]))
 
     @property
     def hash(self) -> str:
@@ -99,15 +134,22 @@ def read_vectors(name: str) -> Vectors:
     raise ImageError("cannot be read: it is not GeoJSON, GeoPackage, FlatGeobuf or Shapefile", HINT)
 
 
-def inspect_vectors(name: str) -> tuple[bool, str]:
+def inspect_vectors(name: str, classes: list[str] | None = None) -> tuple[bool, str]:
     """Return whether a vector file has a reference system, and its hash, from a process with limits.
+
+    Parameters
+    ----------
+    name : str
+        As of `read_vectors`.
+    classes : list of str, optional
+        The classes of the regions that are hashed. Default: all.
 
     Raises
     ------
     ImageError, MissingReaderError
         As `read_vectors`, or if the process reaches its limits.
     """
-    (found,) = answers(__name__, [name])
+    (found,) = answers(__name__, [[name, classes]])
     if isinstance(found, Ended):
         limits = f"{MOST_BYTES >> 30} GB in {MOST_SECONDS} s"
         raise ImageError(f"cannot be read with {limits}: {found.why}", HINT)
@@ -117,10 +159,13 @@ def inspect_vectors(name: str) -> tuple[bool, str]:
     return found["has_crs"], found["hash"]
 
 
-def answer(name: str) -> dict[str, Any]:
+def answer(question: list[Any]) -> dict[str, Any]:
     """Return what `inspect_vectors` returns or raises, in JSON's types."""
+    name, classes = question
     try:
-        vectors = read_vectors(name)
+        vectors = read_vectors(name).of_classes(classes)
+        if classes is not None and not vectors.geometries:
+            raise ImageError(f"it has no region of class {', '.join(classes)}", "(config.yaml: regions)")
         return {"has_crs": vectors.crs is not None, "hash": vectors.hash}
     except ImageError as error:
         is_missing = isinstance(error, MissingReaderError)
@@ -138,9 +183,13 @@ def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
     try:
         content = orjson.loads(text.removeprefix(b"\xef\xbb\xbf"))
         features = content.get("features", [content]) if isinstance(content, dict) else content
-        drawn = [feature.get("geometry", feature) for feature in features]
-        geometries = [shapely.geometry.shape(geometry) for geometry in drawn if geometry]
-        return Vectors(_named_crs(content) if is_placed else None, geometries)
+        geometries, labels = [], []
+        for number, feature in enumerate(features, start=1):
+            geometry, properties = feature.get("geometry", feature), feature.get("properties") or {}
+            if geometry:
+                geometries.append(shapely.geometry.shape(geometry))
+                labels.append(_label(number, properties))
+        return Vectors(_named_crs(content) if is_placed else None, geometries, labels)
     except (
         ValueError,
         TypeError,
@@ -152,6 +201,30 @@ def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
         raise ImageError(
             f"cannot be read: it is not GeoJSON: {error}", "export them again (config.yaml: regions)"
         ) from error
+
+
+def _label(number: int, properties: dict[str, Any]) -> Label:
+    """Return the names of a region from its attributes.
+
+    References
+    ----------
+    QuPath, GsonTools and PathObjectTypeAdapters: `classification` has a `name`, or the `names` of the classes
+    it derives from; TMA cores have `isMissing`. PathClassTools.isIgnoredClass: the last name ends with an
+    asterisk.
+    """
+    given = {key.lower(): value for key, value in properties.items()}
+    name, class_name = (
+        next(filter(None, (_text(given.get(key)) for key in keys)), "") for keys in (NAMED_BY, CLASSED_BY)
+    )
+    is_ignored = _text(given.get("classification")).endswith("*") or given.get("ismissing") is True
+    return Label(number, name, class_name, is_ignored)
+
+
+def _text(value: Any) -> str:
+    """Return an attribute, or a class of QuPath, as text; empty if it has no value."""
+    if isinstance(value, dict):
+        return ": ".join(map(str, value.get("names") or filter(None, [value.get("name")])))
+    return "" if value is None or value != value else str(value)  # NaN in a column of numbers
 
 
 def _named_crs(content: dict[str, Any] | list[Any]) -> str | None:
@@ -183,9 +256,15 @@ def _read_geopackage(path: str, layer: str | None) -> Vectors:
             base.set_authorizer(_only_columns)
             columns = "SELECT table_name, column_name, srs_id FROM gpkg_geometry_columns"
             table, column, srs_id = _chosen_layer(base.execute(columns).fetchall(), layer)
-            quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in (column, table)]
-            rows = base.execute("SELECT {} FROM {}".format(*quoted))
-            geometries = [shapely.from_wkb(_wkb(blob)) for (blob,) in rows if blob is not None]
+            table = _quoted(table)
+            fields = base.execute(f"SELECT * FROM {table} LIMIT 0").description
+            named = [name for name, *_ in fields if name.lower() in (*NAMED_BY, *CLASSED_BY)]
+            geometries, labels = [], []
+            rows = base.execute(f"SELECT {', '.join(map(_quoted, [column, *named]))} FROM {table}")
+            for number, (blob, *values) in enumerate(rows, start=1):
+                if blob is not None:
+                    geometries.append(shapely.from_wkb(_wkb(blob)))
+                    labels.append(_label(number, dict(zip(named, values, strict=True))))
             query = (
                 "SELECT organization, organization_coordsys_id, definition FROM gpkg_spatial_ref_sys "
                 "WHERE srs_id = ?"
@@ -204,9 +283,15 @@ def _read_geopackage(path: str, layer: str | None) -> Vectors:
     ) as error:
         raise ImageError(f"cannot be read: not a readable GeoPackage: {error}", HINT) from error
     if system is None:
-        return Vectors(None, geometries)
+        return Vectors(None, geometries, labels)
     organization, code, definition = system
-    return Vectors(f"EPSG:{code}" if str(organization).upper() == "EPSG" else definition, geometries)
+    crs = f"EPSG:{code}" if str(organization).upper() == "EPSG" else definition
+    return Vectors(crs, geometries, labels)
+
+
+def _quoted(name: str) -> str:
+    """Return a name of SQL."""
+    return f'"{name.replace(chr(34), chr(34) * 2)}"'
 
 
 @contextmanager
@@ -271,8 +356,14 @@ def _read_by_gdal(path: str, driver: str) -> Vectors:
 
     with _only_driver(driver):
         try:
-            metadata, _, geometries, _ = pyogrio.raw.read(os.path.abspath(path), columns=[])
-            return Vectors(metadata["crs"], [*shapely.from_wkb(geometries)])
+            fields = pyogrio.read_info(os.path.abspath(path))["fields"].tolist()
+            named = [name for name in fields if name.lower() in (*NAMED_BY, *CLASSED_BY)]
+            metadata, _, geometries, columns = pyogrio.raw.read(os.path.abspath(path), columns=named)
+            given = [
+                dict(zip(metadata["fields"], values, strict=True)) for values in zip(*columns, strict=True)
+            ]
+            labels = [_label(n, of) for n, of in enumerate(given or [{}] * len(geometries), start=1)]
+            return Vectors(metadata["crs"], [*shapely.from_wkb(geometries)], labels)
         except (DataSourceError, DataLayerError, NotImplementedError) as error:
             raise ImageError(f"cannot be read: {str(error).splitlines()[0]}", HINT) from error
 

@@ -21,7 +21,7 @@ from quadrat.files.unread import not_taken
 from quadrat.plan import versions
 from quadrat.plan.content_ids import ContentLog, hash_known, identify
 from quadrat.plan.inventory import FoundImage, find_images, is_chosen
-from quadrat.plan.region_files import RegionFiles
+from quadrat.plan.region_files import RegionFiles, split_classes
 from quadrat.plan.sharding import Shards, plan_shards, read_shard_plan
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.state import StateRow, state
@@ -345,8 +345,9 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
     ]
     without = [image.filename for image in plan.images if image.version and not image.regions]
     if plan.settings.regions and without:
+        path, _ = split_classes(plan.settings.regions)
         lines.append(
-            f"regions {plan.settings.regions}: {len(without):,} images have no file there, such as "
+            f"regions {path}: {len(without):,} images have no file there, such as "
             f"{without[0]}.geojson; all of their patches are outside"
         )
     if plan.settings.verify == "stat":

@@ -5,6 +5,7 @@ from typing import Any
 
 from quadrat._version import RESULTS_VERSION
 from quadrat.files.hashing import digest
+from quadrat.plan.region_files import split_classes
 from quadrat.predictors.files import files_of
 from quadrat.settings import Settings
 
@@ -39,7 +40,10 @@ def recipe(settings: Settings, hash_path: Callable[[str], str], regions_hash: st
         predictor |= {key: hashes[0] if key == "path" else hashes}
     if predictor["kind"] == "python":
         predictor.setdefault("options", {})
-    regions = settings.regions and (regions_hash or "of each image")
+    regions: Any = None
+    if settings.regions:
+        regions, classes = regions_hash or "of each image", split_classes(settings.regions)[1]
+        regions = [regions, sorted(classes)] if classes else regions
     made_from = settings.reading.as_dict() | {"regions": regions}
     return {
         "results_version": RESULTS_VERSION,
