@@ -3,6 +3,8 @@ import pytest
 
 from quadrat.grid import PatchGrid, Window
 from quadrat.images.image import ImageInfo
+from quadrat.images.nodata import is_nodata
+from quadrat.patches import skips
 from quadrat.patches.skips import PatchRules, with_known_skips
 from quadrat.patches.stream import PatchBatch, stream_batches, stream_patches
 
@@ -21,6 +23,44 @@ def test_patch_is_skipped_from_the_share_of_nodata_on(bound, empty, reason):
     patch.reshape(100, 2)[empty:, 0] = 0  # in one channel of two: a value as others
     assert PatchRules({"nodata": bound}, info(2, nodata=(0, 0)), None).reason(patch) == reason
     assert PatchRules({"nodata": bound}, info(2), None).reason(patch) is None
+
+
+@pytest.mark.parametrize("share", [1.0, 0.75, 0.5, 1e-6])
+@pytest.mark.parametrize("validity", [None, 2])
+def test_patch_is_skipped_whatever_pixels_of_it_are_nodata(share, validity):
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (31, 7), (33, 64), (200, 3)):
+        for holes in (0, 1e-3, share, 1 - 1e-3, 1):
+            patch = rng.integers(1, 9, (*shape, 3), np.uint8)
+            patch[rng.random(shape) < holes, :2] = 0
+            patch[rng.random(shape) < holes, 2] = 0
+            empty = (patch[..., :2] == 0).all(axis=2)
+            empty |= validity is not None and patch[..., 2] == 0
+            rules = PatchRules({"nodata": share}, info(2, nodata=(0, 0)), validity)
+            assert rules.reason(patch) == ("nodata" if empty.mean() >= share else None)
+
+
+def test_few_rows_of_a_patch_full_of_data_are_looked_at(monkeypatch):
+    looked_at = []
+
+    def count(samples, value):
+        looked_at.append(samples.size)
+        return is_nodata(samples, value)
+
+    monkeypatch.setattr(skips, "is_nodata", count)
+    patch = np.ones((512, 512, 1), np.uint8)
+    patch[:300] = 0  # the edge of a scene
+    assert PatchRules({"nodata": 1.0}, info(1, nodata=(0,)), None).reason(patch) is None
+    assert sum(looked_at) == 16 * 512
+    assert PatchRules({"nodata": 1.0}, info(1, nodata=(0,)), None).reason(np.zeros_like(patch)) == "nodata"
+    assert sum(looked_at) == 16 * 512 + patch.size
+
+
+def test_alpha_needs_no_nodata_value_of_its_own():
+    opaque = np.dstack([np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 255, np.uint8)])
+    assert PatchRules({"nodata": 1.0}, info(3, nodata=(0, 0, None)), 2).reason(opaque) == "nodata"
+    assert PatchRules({"nodata": 1.0}, info(3, nodata=(0, 0, None)), None).reason(opaque) is None
+    assert PatchRules({"nodata": 1.0}, info(3, nodata=(0, 0, 0)), 2).reason(opaque) is None
 
 
 def test_nodata_may_be_nan_or_a_value_that_is_not_exact():

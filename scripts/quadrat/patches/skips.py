@@ -17,6 +17,9 @@ from quadrat.settings import ReadSettings
 # If two reasons apply, the first one that is found is recorded: places are known before pixels are read.
 REASONS = ("unscanned", "outside", "background", "nodata")
 
+# Rows of a patch are looked at for nodata with so many between them, until its share of nodata is certain.
+STEP = 32
+
 NO_PATCHES = np.empty((0, 0, 0, 0))
 
 
@@ -38,6 +41,10 @@ class PatchRules:
         self._nodata_share = skip.get("nodata")
         self._std_below, self._mean_above = background.get("std_below"), background.get("mean_above")
         self._info, self._validity = info, validity
+        nodata = {channel: value for channel, value in enumerate(info.nodata or ()) if value is not None}
+        # Alpha is no colour: it need not have a value.
+        lacking = {*range(info.channels)} - {*nodata, validity}
+        self._nodata = nodata if not lacking else {}
 
     def reason(self, patch: np.ndarray) -> str | None:
         """Return why a patch is skipped; None if it is not.
@@ -61,15 +68,26 @@ class PatchRules:
         return None
 
     def _is_nodata(self, patch: np.ndarray, pixels: np.ndarray, share: float) -> bool:
-        declared = self._info.nodata or (None,)
-        nodata = [value for value in declared if value is not None]
-        is_complete = len(nodata) == len(declared)
-        empty = np.full(patch.shape[:2], is_complete)
-        for channel, value in enumerate(nodata if is_complete else ()):
+        size = pixels.shape[0] * pixels.shape[1]
+        empty, left = 0, size
+        for first in range(min(STEP, len(patch))):
+            rows = slice(first, None, STEP)
+            found = self._empty(patch[rows], pixels[rows])
+            empty, left = empty + int(np.count_nonzero(found)), left - found.size
+            if empty >= share * size:
+                return True
+            if empty + left < share * size:
+                return False
+        return False
+
+    def _empty(self, patch: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        """Return which pixels are nodata: each channel has its value, or they are not valid."""
+        empty = np.full(patch.shape[:2], bool(self._nodata))
+        for channel, value in self._nodata.items():
             empty &= is_nodata(pixels[..., channel], value)
         if self._validity is not None:
             empty |= patch[..., self._validity] == 0
-        return bool(np.count_nonzero(empty) >= share * empty.size)
+        return empty
 
     def applied(self, runs: Iterator[PatchBatch]) -> Iterator[PatchBatch]:
         """Yield patches; the ones that a rule skips have a reason in place of pixels.
