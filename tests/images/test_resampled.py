@@ -3,13 +3,17 @@ from math import ceil
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.enums import Resampling
+from rasterio.transform import Affine
 
 from comparison import assert_reads, open_reader, row_blocks
 from quadrat.grid import EDGES, Window
 from quadrat.images import resampled
+from quadrat.images.open import open_image
 from quadrat.images.resampled import ResampledReader
 
 sizes = st.integers(1, 40)
@@ -95,6 +99,103 @@ def test_nodata_does_not_count_and_stays_where_there_is_nothing_else(noise, resa
     np.testing.assert_array_equal(found[0, 0], np.float32(nodata))
     assert found[0, 1] == pixels[1:4, 4:8].mean(dtype=float).astype(np.float32)
     assert found[1, 1] == pixels[4:8, 4:8].mean(dtype=float).astype(np.float32)
+
+
+@pytest.mark.parametrize("ratio", [Fraction(2), Fraction(17, 5), Fraction(9)])
+@pytest.mark.parametrize("strip_bytes", [1, 1 << 22])
+def test_pixels_that_are_not_valid_do_not_count_whatever_they_hold(
+    array_reader, noise, ratio, strip_bytes, monkeypatch
+):
+    monkeypatch.setattr(resampled, "STRIP_BYTES", strip_bytes)
+    pixels = noise(50, 67, 3, dtype=np.float64)
+    pixels[..., 2] *= noise(50, 67, seed=1) < 60
+    pixels[10:30, 20:40, 2] = 0
+    is_valid, colours = pixels[..., 2:] != 0, pixels[..., :2]
+    covered = area_means(is_valid, ratio)
+    with np.errstate(invalid="ignore"):
+        means = area_means(colours * is_valid, ratio) / covered
+    means = np.concatenate([np.nan_to_num(means), area_means(pixels[..., 2:], ratio)], axis=2)
+    found = read_whole(ResampledReader(array_reader(pixels), ratio, validity=2))
+    np.testing.assert_allclose(found, means, rtol=1e-12)
+    assert (covered == 0).any()
+    without = ResampledReader(array_reader(pixels), ratio, validity=2, drops_last=True)
+    assert without.info.channels == 2
+    np.testing.assert_array_equal(read_whole(without), found[..., :2])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.float32])
+def test_averaged_validity_is_0_only_where_no_pixel_is_valid(array_reader, dtype):
+    pixels = np.zeros((32, 64, 2), dtype)
+    pixels[..., 0] = 1
+    pixels[3, 40] = 1
+    found = read_whole(ResampledReader(array_reader(pixels), Fraction(32), validity=1))
+    assert (found != 0).tolist() == [[[False, False], [True, True]]]
+    alone = read_whole(ResampledReader(array_reader(pixels[..., 1:]), Fraction(32), validity=0))
+    assert (alone != 0).tolist() == [[[False], [True]]]
+
+
+@pytest.fixture
+def write_georeferenced(tmp_path):
+    """Return a function that writes a GeoTIFF of pixels of 10 units, and returns its path."""
+
+    def write(pixels, mask=None, **profile):
+        count, height, width = pixels.shape
+        place = {"crs": "EPSG:32612", "transform": Affine(10, 0, 5e5, 0, -10, 4e6), "dtype": pixels.dtype}
+        profile |= place | {"driver": "GTiff", "height": height, "width": width, "count": count}
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(tmp_path / "a.tif", "w", **profile) as image,
+        ):
+            image.write(pixels)
+            if mask is not None:
+                image.write_mask(mask)
+        return tmp_path / "a.tif"
+
+    return write
+
+
+def average_of_gdal(path, gsd):
+    """Return an image averaged by GDAL, as (height, width, channel) array."""
+    with rasterio.open(path) as image:
+        shape = (image.count, image.height * 10 // gsd, image.width * 10 // gsd)
+        return image.read(out_shape=shape, resampling=Resampling.average).transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize("gsd", [20, 40, 80])
+@pytest.mark.parametrize("alpha", ["unspecified", "premultiplied", "mask", None])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_gsd_averages_the_pixels_that_gdal_averages(noise, write_georeferenced, gsd, alpha, dtype):
+    pixels = noise(4, 80, 120, dtype=dtype)
+    holes = np.kron(noise(20, 30, seed=1) < 60, np.ones((4, 4), bool))
+    pixels[3] = np.where(holes, 0, pixels[3] + 30)
+    pixels[3, 0:40, 40:80] = 0
+    options = {"photometric": "rgb", "alpha": {"unspecified": "yes"}.get(alpha, alpha)}
+    if alpha == "mask":
+        path = write_georeferenced(pixels[:3], (pixels[3] > 0).astype(np.uint8) * 255)
+    elif alpha is None:
+        path = write_georeferenced(pixels, photometric="rgb", alpha="no")
+    else:
+        path = write_georeferenced(pixels, **options)
+    expected = average_of_gdal(path, gsd).astype(int)
+    with open_image(path) as image:
+        level = image.level_for(gsd=gsd)
+        found = image.read(level=level)
+        # GDAL rounds halves up.
+        assert np.abs(found - expected).max() <= 1
+        for channels in ([1], [3, 1], [2, 2]):
+            picked = image.read(level=level, channels=channels)
+            np.testing.assert_array_equal(picked, found[..., np.array(channels) - 1])
+
+
+def test_image_without_alpha_and_its_copy_with_opaque_alpha_have_the_same_means(noise, write_georeferenced):
+    pixels = noise(4, 80, 120)
+    pixels[3] = 255
+    found = []
+    for count, alpha in ((3, "no"), (4, "yes")):
+        path = write_georeferenced(pixels[:count], photometric="rgb", alpha=alpha)
+        with open_image(path) as image:
+            found.append(image.read(level=image.level_for(gsd=30), channels=[1, 2, 3]))
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("ratio", [Fraction(2), Fraction(17, 5)])

@@ -22,6 +22,7 @@ CONFIGURATIONS = {
     "channels": {"channels": [3, 1]},
     "nodata": {"skip": SKIP_NODATA},
     "mpp": {"mpp": 1.0},
+    "averaged": {"mpp": 0.8},
     "nodata and mpp": {"skip": SKIP_NODATA, "mpp": 1.0},
     "channels, nodata and mpp": {"channels": [2], "skip": SKIP_NODATA, "mpp": 1.0},
     "level": {"level": 1},
@@ -77,10 +78,10 @@ def test_a_tiff_is_opened_once(name, images, noise, predicted, opened):
     predicted(path, **CONFIGURATIONS[name])
     assert opened["tifffile"] == ["a.tif"]
     # GDAL alone sees whether there is a mask.
-    assert opened["gdal"] == (["a.tif"] if "nodata" in name else [])
+    assert opened["gdal"] == (["a.tif"] if "nodata" in name or name == "averaged" else [])
 
 
-@pytest.mark.parametrize("mpp", [None, 1.0])
+@pytest.mark.parametrize("mpp", [None, 0.8, 1.0])
 def test_a_tiff_with_alpha_is_opened_once_and_by_tifffile_alone(mpp, images, noise, predicted, opened):
     options = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
     tifffile.imwrite(images / "a.tif", noise(128, 128, 4), **options, **RESOLUTION)

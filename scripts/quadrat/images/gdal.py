@@ -182,8 +182,7 @@ class GdalReader:
     def _alpha(self) -> int | None:
         if self._palette is not None:
             return ALPHA if self._palette.shape[1] == ALPHA else None
-        colors = self._dataset.colorinterp
-        return colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None
+        return alpha_of(self._dataset, has_their_type=True)
 
     def _dtype(self) -> np.dtype:
         if self._palette is not None:
@@ -295,6 +294,14 @@ def _gdal_errors(doing: str, path: str) -> Iterator[None]:
         if "not recognized" in reason:
             raise ImageError(f"{doing}: docs/formats.md does not list its format", CONVERT) from error
         raise ImageError(f"{doing}: {reason.rstrip('.')}") from error
+
+
+def alpha_of(dataset: DatasetReader, has_their_type: bool) -> int | None:
+    """Return the alpha channel, counted from 1, that has the type of the first channel, or another one."""
+    for number, (color, name) in enumerate(zip(dataset.colorinterp, dataset.dtypes, strict=True), start=1):
+        if color == ColorInterp.alpha:
+            return number if (name == dataset.dtypes[0]) == has_their_type else None
+    return None
 
 
 def _palette(dataset) -> np.ndarray | None:

@@ -104,6 +104,16 @@ class ImageInfo:
         """Value of each channel in pixels that the file does not contain: its nodata value, or 0."""
         return tuple(value or 0 for value in self.nodata or (0,) * self.channels)
 
+    def without_last(self) -> Self:
+        """Return the metadata without the last channel that is read."""
+        return replace(
+            self,
+            channels=self.channels - 1,
+            nodata=self.nodata and self.nodata[:-1],
+            scales=self.scales and self.scales[:-1],
+            offsets=self.offsets and self.offsets[:-1],
+        )
+
 
 @dataclass(frozen=True)
 class Level:

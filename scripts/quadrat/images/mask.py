@@ -16,7 +16,7 @@ from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.drivers import open_local
-from quadrat.images.gdal import MIN_CACHE_BYTES, OPTIONS
+from quadrat.images.gdal import MIN_CACHE_BYTES, OPTIONS, alpha_of
 from quadrat.images.image import HeldFiles, ImageInfo, Reader
 from quadrat.images.rows import StripePipeline
 
@@ -29,32 +29,37 @@ class MaskFile(HeldFiles):
     path : str
     image : rasterio.io.DatasetReader
         The file at full resolution; closed with this one.
+    alpha : int or None
+        The channel that is read as mask, counted from 1; None for the mask that GDAL has.
     """
 
-    def __init__(self, path: str, image: DatasetReader):
-        self._path, self._image = path, image
+    def __init__(self, path: str, image: DatasetReader, alpha: int | None):
+        self._path, self._image, self._alpha = path, image, alpha
         self._held = ExitStack()
         self._held.enter_context(image)
 
     def reader(self, level: int) -> Reader:
         """Return a reader of the mask of a level."""
         if not level:
-            return MaskReader(self._image)
-        return MaskReader(self._held.enter_context(_open(self._path, overview_level=level - 1)))
+            return MaskReader(self._image, self._alpha)
+        overview = self._held.enter_context(_open(self._path, overview_level=level - 1))
+        return MaskReader(overview, self._alpha)
 
 
 def open_mask(path: str) -> MaskFile | None:
     """Return the mask that GDAL has of a file besides its alpha and the nodata values of its samples.
 
-    The nodata value of a palette image is an index, which is lost once the pixels are colours.
+    The nodata value of a palette image is an index, which is lost once the pixels are colours. Alpha of
+    another type than the other channels is a mask, since it cannot be read along with them.
     """
     try:
         with ExitStack() as held:
             image = held.enter_context(_open(path))
-            if not _is_masked(image):
+            alpha = alpha_of(image, has_their_type=False)
+            if not alpha and not _is_masked(image):
                 return None
             held.pop_all()
-            return MaskFile(path, image)
+            return MaskFile(path, image, alpha)
     except RasterioError:
         return None
 
@@ -78,14 +83,16 @@ class MaskReader:
     ----------
     dataset : rasterio.io.DatasetReader
         Of the level.
+    alpha : int or None
+        The channel that is read as mask, counted from 1; None for the mask that GDAL has.
 
     Attributes
     ----------
     info : ImageInfo
     """
 
-    def __init__(self, dataset: DatasetReader):
-        self._dataset = dataset
+    def __init__(self, dataset: DatasetReader, alpha: int | None):
+        self._dataset, self._alpha = dataset, alpha
         height, width = dataset.height, dataset.width
         self.info = ImageInfo("mask", height, width, 1, np.dtype(np.uint8), 1, width)
 
@@ -100,7 +107,10 @@ class MaskReader:
         window = RasterWindow(left, top, right - left, bottom - top)
         try:
             with rasterio.Env(**OPTIONS, GDAL_CACHEMAX=MIN_CACHE_BYTES):
-                out[..., 0] = self._dataset.read_masks(1, window=window)
+                if self._alpha:
+                    out[..., 0] = 255 * (self._dataset.read(self._alpha, window=window) != 0)
+                else:
+                    out[..., 0] = self._dataset.read_masks(1, window=window)
         except RasterioError as error:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise ImageError(f"rows {top:,} to {bottom:,} of its mask cannot be decoded: {reason}") from error

@@ -200,24 +200,31 @@ class Image(HeldFiles):
         """
         index, ratio = (level.index, level.ratio) if isinstance(level, Level) else (level, Fraction(1))
         picked, memory_mb = tuple(channels) if channels else None, self.memory_mb
-        if memory_mb is not None and with_mask:
+        # Alpha or the mask is read for averaging too: pixels that are not valid do not count.
+        mask = self._mask if with_mask or ratio != 1 else None
+        if with_mask and mask is None:
+            raise ImageError("has no mask")
+        alpha, read = self.alpha if ratio != 1 else None, picked
+        if picked and alpha is not None and alpha not in picked:
+            read = (*picked, alpha)
+        if memory_mb is not None and mask is not None:
             memory_mb -= MASK_MB
         if memory_mb is not None and ratio != 1:
-            info = self._file.reader(index, picked, None).info
-            memory_mb -= ResampledReader.memory_bytes(info, ratio, patch_size) / MB
-        reader = self._file.reader(index, picked, memory_mb)
+            info = self._file.reader(index, read, None).info
+            has_gaps = alpha is not None or mask is not None
+            memory_mb -= ResampledReader.memory_bytes(info, ratio, patch_size, has_gaps) / MB
+        reader = self._file.reader(index, read, memory_mb)
         if watch is not None:
-            reader = watch(reader, picked)
-        if ratio != 1:
-            reader = ResampledReader(reader, ratio)
-        if not with_mask:
-            return reader
-        if self._mask is None:
-            raise ImageError("has no mask")
-        from quadrat.images.mask import MaskedReader
+            reader = watch(reader, read)
+        validity = None if alpha is None else read.index(alpha) if read else alpha - 1
+        if mask is not None:
+            from quadrat.images.mask import MaskedReader
 
-        mask = self._mask.reader(index)
-        return MaskedReader(reader, mask if ratio == 1 else ResampledReader(mask, ratio))
+            reader, validity = MaskedReader(reader, mask.reader(index)), reader.info.channels
+        if ratio == 1:
+            return reader
+        drops_last = read != picked or (mask is not None and not with_mask)
+        return ResampledReader(reader, ratio, validity, drops_last)
 
     def read(
         self,

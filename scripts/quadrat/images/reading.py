@@ -99,15 +99,5 @@ def reader_with_validity(
             return ReaderWithValidity(reader, reader.info, channels.index(alpha))
         reading = replace(reading, channels=[*channels, alpha])
     reader = configured_reader(image, reading, has_mask, watch)
-    info = _without_last(reader.info)
+    info = reader.info.without_last()
     return ReaderWithValidity(reader, info, info.channels)
-
-
-def _without_last(info: ImageInfo) -> ImageInfo:
-    return replace(
-        info,
-        channels=info.channels - 1,
-        nodata=info.nodata and info.nodata[:-1],
-        scales=info.scales and info.scales[:-1],
-        offsets=info.offsets and info.offsets[:-1],
-    )

@@ -26,16 +26,21 @@ class ResampledReader:
     """Reads an image as if its pixels were larger.
 
     Each of its pixels is the mean of the image over the area that it covers; a pixel that it covers in part
-    counts in part. Samples with the image's nodata value do not count; if all samples have it, so does the
-    result. Means of integers are rounded to the nearest, half to even: the dtype stays, so that a predictor
-    gets the range of values that it expects. A remainder at the bottom and right of the image that is less
-    than a pixel is not read.
+    counts in part. Samples with the image's nodata value do not count, and samples of pixels that are not
+    valid; if no sample counts, the result is the nodata value, or 0. Validity itself is the mean over all
+    pixels, and 0 only where no pixel is valid. Means of integers are rounded to the nearest, half to even:
+    the dtype stays, so that a predictor gets the range of values that it expects. A remainder at the bottom
+    and right of the image that is less than a pixel is not read.
 
     Parameters
     ----------
     reader : Reader
     ratio : Fraction
         Size of a resampled pixel in pixels of the image, at least 1; its denominator at most 10,000.
+    validity : int, optional
+        The channel, counted from 0, that is 0 where a pixel is not valid. Default: all are.
+    drops_last : bool, optional
+        Whether to leave out the last channel of the reader, which was read for its validity alone.
 
     Attributes
     ----------
@@ -44,18 +49,22 @@ class ResampledReader:
         Sizes and downsample count resampled pixels.
     """
 
-    def __init__(self, reader: Reader, ratio: Fraction):
+    def __init__(
+        self, reader: Reader, ratio: Fraction, validity: int | None = None, drops_last: bool = False
+    ):
         self._reader, self.ratio = reader, ratio
-        self.info = _resampled(reader.info, ratio)
+        self._validity = None if validity is None else slice(validity, validity + 1)
+        info = _resampled(reader.info, ratio)
+        self.info = info.without_last() if drops_last else info
 
     @staticmethod
-    def memory_bytes(source: ImageInfo, ratio: Fraction, patch_size: int) -> int:
+    def memory_bytes(source: ImageInfo, ratio: Fraction, patch_size: int, has_gaps: bool) -> int:
         """Return the memory that resampling takes besides the memory of the reader."""
         info = _resampled(source, ratio)
         samples = info.width * info.channels
         stripes = 2 * min(patch_size, info.height) * samples * info.dtype.itemsize
         sums = _strip_rows(source, ratio) * (source.width * source.channels + samples) * 8
-        return stripes + 3 * sums * (1 if info.nodata is None else 2)
+        return stripes + 3 * sums * (2 if has_gaps or info.nodata is not None else 1)
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
@@ -71,7 +80,7 @@ class ResampledReader:
         if wanted is not None:
             wanted = [self._source_window(y, y + height, x, x + width) for y, x, height, width in wanted]
         arrays = self._reader.read_blocks(windows, threads, wanted)
-        rows = _Rows(zip(strips, arrays, strict=True), self.ratio, self._reader.info)
+        rows = _Rows(zip(strips, arrays, strict=True), self.ratio, self.info.nodata, self._validity)
         return self._blocks(arrays, StripePipeline(rows, grid, self.info))
 
     def _blocks(
@@ -100,9 +109,13 @@ class _Rows:
     """Resampled rows, from top to bottom."""
 
     def __init__(
-        self, strips: Iterator[tuple[tuple[int, int], np.ndarray]], ratio: Fraction, info: ImageInfo
+        self,
+        strips: Iterator[tuple[tuple[int, int], np.ndarray]],
+        ratio: Fraction,
+        nodata: tuple[float | None, ...] | None,
+        validity: slice | None,
     ):
-        self._strips, self._ratio, self._info = strips, ratio, info
+        self._strips, self._ratio, self._nodata, self._validity = strips, ratio, nodata, validity
 
     def read_rows(self, top: int, bottom: int, left: int, right: int, out: np.ndarray) -> None:
         """Write the pixels of a rectangle to `out`; the strips must have been cut for such rectangles."""
@@ -111,7 +124,8 @@ class _Rows:
         while done < bottom:
             (done, strip_bottom), pixels = next(self._strips)
             down = _shares(done, strip_bottom, self._ratio)
-            _write_means(pixels, down, across, self._info.nodata, out[done - top : strip_bottom - top])
+            part = out[done - top : strip_bottom - top]
+            _write_means(pixels, down, across, self._nodata, self._validity, part)
             done = strip_bottom
 
 
@@ -145,23 +159,32 @@ def _write_means(
     down: _Shares,
     across: _Shares,
     nodata: tuple[float | None, ...] | None,
+    validity: slice | None,
     out: np.ndarray,
 ) -> None:
-    """Write the mean of each resampled pixel to a (height, width, channel) array."""
-    if nodata is None:
+    """Write the mean of each resampled pixel to a (height, width, channel) array, of its channels alone."""
+    is_valid = None if validity is None else pixels[..., validity] != 0
+    pixels = pixels[..., : out.shape[2]]
+    is_data = None
+    if nodata is not None or not (is_valid is None or is_valid.all()):
+        is_data = ~nodata_mask(pixels, nodata or ())
+        if is_valid is not None:
+            is_data &= is_valid
+            is_data[..., validity] = True
+    if is_data is None:
         whole = down.weights[0].sum() * across.weights[0].sum()
         means = _sums(pixels, down, across) / np.float64(whole)
     else:
-        is_data = ~nodata_mask(pixels, nodata)
         sums = _sums(np.where(is_data, pixels, 0), down, across)
         covered = _sums(is_data, down, across)
         means = np.divide(sums, covered, out=np.zeros(sums.shape), where=covered > 0, dtype=np.float64)
     out[...] = np.rint(means, out=means) if out.dtype.kind in "iub" else means
-    if nodata is not None:
-        for channel, value in enumerate(nodata):
-            # Not by way of float64, which cannot represent all integers.
-            if value is not None:
-                out[..., channel][covered[..., channel] == 0] = value
+    for channel, value in enumerate(nodata or ()):
+        # Not by way of float64, which cannot represent all integers.
+        if value is not None:
+            out[..., channel][covered[..., channel] == 0] = value
+    if is_valid is not None and not (found := out[..., validity]).all():
+        found[(found == 0) & (_sums(is_valid, down, across) > 0)] = 1
 
 
 def _sums(pixels: np.ndarray, down: _Shares, across: _Shares) -> np.ndarray:
