@@ -102,6 +102,22 @@ GOOD = [
     ("maps", "auto", "auto"),
     ("maps", "{channels: [3, 2, 1]}", {"channels": [3, 2, 1]}),
     ("maps", {"channels": [1]}, {"channels": [1]}),
+    ("nodata", None, None),
+    ("nodata", 0, 0),
+    ("nodata", "0", 0),
+    ("nodata", 0.0, 0),
+    ("nodata", "-9999", -9999),
+    ("nodata", "1e3", 1000),
+    ("nodata", 0.1, 0.1),
+    ("nodata", "-3.4e38", -3.4e38),
+    ("nodata", "9007199254740993", 2**53 + 1),
+    ("nodata", float("nan"), "nan"),
+    ("nodata", "NaN", "nan"),
+    ("nodata", ".nan", "nan"),
+    ("nodata", float("-inf"), "-inf"),
+    ("nodata", "none", "none"),
+    ("nodata", [0, 255.0, "nan", "1e3", 2**63 - 1], [0, 255, "nan", 1000, 2**63 - 1]),
+    ("nodata", "[0, .nan]", [0, "nan"]),
     ("plane", None, None),
     ("plane", {"z": 3, "t": 1, "series": 2}, {"z": 3, "t": 1, "series": 2}),
     ("plane", "{z: 3}", {"z": 3}),
@@ -208,6 +224,13 @@ BAD = [
     ("maps", {"channels": [1, 2]}),
     ("maps", {"channels": [0]}),
     ("maps", {}),
+    ("nodata", "None"),
+    ("nodata", "black"),
+    ("nodata", True),
+    ("nodata", []),
+    ("nodata", [None]),
+    ("nodata", ["none"]),
+    ("nodata", {"value": 0}),
     ("plane", 3),
     ("plane", {}),
     ("plane", {"z": 0}),
@@ -235,6 +258,14 @@ def test_bad_value_is_refused_with_value_expectation_and_place(schema, refusal, 
     assert line.startswith(f"{key} ")
     assert "channel 0" in line or schema["properties"][key]["expected"] in line
     assert line.endswith(f"(config.yaml: {key})")
+
+
+def test_another_number_of_nodata_values_than_of_channels_is_refused(load, refusal):
+    line = refusal(nodata=[0, 255], channels=[4, 3, 2])
+    assert line.startswith("nodata has 2 values and channels has 3; ")
+    assert load(nodata=[0, 255], channels=[4, 2]).nodata_by_channel == {4: 0, 2: 255}
+    assert load(nodata=[0, 255]).nodata_by_channel == {1: 0, 2: 255}
+    assert load(nodata=0, channels=[4, 3, 2]).nodata_by_channel == 0
 
 
 def test_the_value_is_shown_as_it_is_written_in_yaml(refusal):

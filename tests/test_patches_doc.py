@@ -23,7 +23,7 @@ def predict(make_task):
     def run(path, document, heading, **task):
         (block,) = [block for block in blocks("yaml", document) if block.heading == heading]
         settings = load_settings({"patch_size": SIZE} | yaml.safe_load(block.text))
-        task = make_task(path, **settings.reading.as_dict(), **task)
+        task = make_task(path, **settings.reading.as_dict() | task)
         predict_image(task)
         return pq.ParquetFile(task.output).read().to_pylist()
 
@@ -55,6 +55,18 @@ def test_image_that_does_not_say_its_mpp_has_the_default_one(write_tiff, predict
     halved = np.rint(image.pixels.reshape(64, 2, 96, 2, 3).mean(axis=(1, 3)))  # 0.25 becomes 0.5
     assert [row["prediction"] for row in rows] == [patch.mean() for patch in patches(halved)]
     assert {(row["height"], row["width"]) for row in rows} == {(2 * SIZE, 2 * SIZE)}
+
+
+def test_nodata_of_the_configuration_takes_the_place_of_what_the_file_declares(images, noise, predict):
+    pixels = noise(64, 96, 3) + 1
+    pixels[:32, :32] = 0
+    pixels[32:, 32:64] = 9
+    declared = [(42113, 2, 0, "9", True)]
+    tifffile.imwrite(images / "a.tif", pixels, photometric="rgb", extratags=declared)
+    rows = predict(images / "a.tif", "docs/patches.md", "Nodata", skip={"nodata": 1.0})
+    expected = [None if not patch.any() else patch.mean() for patch in patches(pixels)]
+    assert [row["prediction"] for row in rows] == expected
+    assert [row["skipped"] for row in rows] == ["nodata", None, None, None, None, None]
 
 
 def test_patches_outside_of_regions_and_of_glass_are_skipped(images, noise, predict, tmp_path):

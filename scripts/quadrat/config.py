@@ -18,6 +18,10 @@ from quadrat.settings import Settings
 SCHEMA = Path(__file__).with_name("config.schema.yaml")
 
 
+# Whole numbers up to this one are exact as floats.
+LARGEST_EXACT = 2.0**53
+
+
 def refuse_contradictions(predictor: dict[str, Any]) -> None:
     """Refuse keys of a predictor that do not go together.
 
@@ -111,10 +115,13 @@ def complete(config: dict[str, Any], keys: Iterable[str] | None = None) -> dict[
     values = {}
     for key, rule in properties.items():
         values[key] = _coerce(config[key], rule) if key in config else rule["default"]
+        if key == "nodata":
+            values[key] = _as_samples(values[key])
         _check(values[key], rule, key)
     if values["stride"] is None:
         values["stride"] = values["patch_size"]
     _refuse_two_resolutions(values)
+    _refuse_other_count(values["nodata"], values["channels"])
     if "predictor" in values:
         if isinstance(values["predictor"], str):
             values["predictor"] = {"kind": values["predictor"]}
@@ -138,6 +145,33 @@ def _refuse_two_resolutions(values: dict[str, Any]) -> None:
         raise ConfigError(
             f"{listed} exclude each other; keep one of level, mpp and gsd (config.yaml: {', '.join(given)})"
         )
+
+
+def _refuse_other_count(nodata: Any, channels: list[int] | None) -> None:
+    if isinstance(nodata, list) and channels and len(nodata) != len(channels):
+        raise ConfigError(
+            f"nodata has {len(nodata)} values and channels has {len(channels)}; make it one value for each "
+            "channel, or a number for all (config.yaml: nodata, channels)"
+        )
+
+
+def _as_samples(value: Any) -> Any:
+    """Return samples as one value has one form, since each names other results: 0 for 0.0, 'nan' for .nan.
+
+    YAML takes some numbers for text, such as 1e3. Integers of 64 bit stay exact.
+    """
+    if isinstance(value, list):
+        return [_as_samples(one) for one in value]
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return str(value)
+    return int(value) if value.is_integer() and abs(value) < LARGEST_EXACT else value
 
 
 def _coerce(value: Any, rule: dict[str, Any]) -> Any:

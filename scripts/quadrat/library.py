@@ -56,8 +56,8 @@ def iter_patches(path: str | os.PathLike, **keys: Any) -> Iterator[Patch]:
         The image file.
     **keys
         Keys of config.yaml that choose patches: `patch_size`, `stride`, `edge`, `channels`, `level`, `mpp`,
-        `gsd`, `default_mpp`, `plane`, `skip` and `regions`. They have the same meanings, defaults and
-        checks. A folder of `regions` holds the file <name of the image file>.geojson.
+        `gsd`, `default_mpp`, `nodata`, `plane`, `skip` and `regions`. They have the same meanings, defaults
+        and checks. A folder of `regions` holds the file <name of the image file>.geojson.
 
     Yields
     ------

@@ -2,9 +2,13 @@
 
 import os
 from dataclasses import asdict, dataclass, fields
+from itertools import count
 from typing import Any
 
 from quadrat.grid import PatchGrid
+
+# The key `nodata` for images whose nodata value, alpha and mask do not count.
+NO_NODATA = "none"
 
 # Predictors that come with quadrat: they fit every image, and take no memory of their own.
 OWN_KINDS = ("mean", "statistics")
@@ -24,6 +28,9 @@ class ReadSettings:
         Channels to read, counted from 1; None for all.
     level : int
         Pyramid level, 0 is full resolution.
+    nodata : int, float, str, list or None
+        The value of samples without data, in place of what files declare: of all channels, or a list with one
+        for each channel that is read; 'nan', or 'none' for images without nodata.
     plane : dict of str to int, or None
         Which plane of a stack, counted from 1; None for the first.
     mpp, gsd : float or None
@@ -44,6 +51,14 @@ class ReadSettings:
     gsd: float | None = None
     default_mpp: float | None = None
     skip: dict[str, Any] | None = None
+    nodata: int | float | str | list[int | float | str] | None = None
+
+    @property
+    def nodata_by_channel(self) -> int | float | str | dict[int, int | float | str] | None:
+        """`nodata`, with the channels of the file that its values belong to, counted from 1."""
+        if not isinstance(self.nodata, list):
+            return self.nodata
+        return dict(zip(self.channels or count(1), self.nodata, strict=False))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a mapping of configuration key to value."""

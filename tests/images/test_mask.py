@@ -68,6 +68,19 @@ def test_pixel_of_which_each_band_has_its_value_is_masked(write):
     np.testing.assert_array_equal(block[..., 0] == 0, (pixels[0] == 3) & (pixels[1] == 7))
 
 
+def test_mask_of_declared_values_is_none_where_other_values_are_given(write, mask):
+    path = write(nodata=0, photometric="palette")
+    with rasterio.open(path, "r+") as image:
+        image.write_colormap(1, {0: (255, 0, 0, 255), 1: (0, 0, 255, 255)})
+    assert open_mask(path)
+    assert not open_mask(path, with_values=False)
+    path = write(count=2)
+    with rasterio.open(path, "r+") as image:
+        image.update_tags(NODATA_VALUES="3 7")
+    assert not open_mask(path, with_values=False)
+    assert open_mask(write(mask), with_values=False)
+
+
 def test_mask_is_0_where_there_is_no_data_and_outside(write, mask):
     reader = open_mask(write(mask)).reader(0)
     windows = [Window(0, 10, 16, 50), Window(10, 10, 16, 50), Window(30, 10, 16, 50)]

@@ -12,8 +12,13 @@ from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 
 from comparison import open_reader, open_with_validity
+from quadrat.config import load_settings
+from quadrat.errors import ImageError
 from quadrat.grid import Window
+from quadrat.images.image import Level
 from quadrat.images.nodata import is_nodata
+from quadrat.images.open import open_image
+from quadrat.images.reading import configured_reader, reader_with_validity
 from quadrat.images.resampled import ResampledReader
 from quadrat.patches.skips import PatchRules
 from quadrat.settings import ReadSettings
@@ -268,3 +273,165 @@ def test_image_with_a_mask_is_padded_with_its_nodata_value(tmp_path):
         block = read_whole(opened.reader)
         np.testing.assert_array_equal(block[:-1, :-1, opened.validity] == 0, mask == 0)
         assert block[-1, -1].tolist() == [5, 5, 0]
+
+
+def test_alpha_of_another_type_than_the_bands_of_a_vrt_is_read_as_their_mask(write_bands, noise):
+    """`gdalbuildvrt -addalpha` makes alpha of 8 bit, whatever the bands are."""
+    pixels = noise(3, 40, 60, dtype=np.uint16) + 1
+    alpha = (noise(40, 60, seed=1) < 150).astype(np.uint8) * 255
+    alpha[:12, :20] = 0
+    path = write_bands([*pixels, alpha], 4 * [None])
+    text = path.read_text().replace('dataType="UInt16" band="4">', 'dataType="Byte" band="4">ALPHA', 1)
+    path.write_text(text.replace("ALPHA", "<ColorInterp>Alpha</ColorInterp>"))
+    with rasterio.open(path) as image:
+        mask = image.dataset_mask() == 0
+    with open_image(path) as image:
+        found = image.read(level=image.level_for(gsd=40), channels=[1, 2]).transpose(2, 0, 1)
+    cells = np.ma.array(pixels[:2], mask=[mask, mask]).reshape(2, 10, 4, 15, 4)
+    np.testing.assert_array_equal(found, np.rint(cells.mean(axis=(2, 4))).filled(0))
+    reading = ReadSettings(channels=[1, 2], skip={"nodata": 1.0})
+    with open_with_validity(str(path), reading) as opened:
+        np.testing.assert_array_equal(read_whole(opened.reader)[:-1, :-1, opened.validity] == 0, mask)
+
+
+# the key `nodata`: other values than those of the file
+
+
+@pytest.mark.parametrize(("dtype", "text"), [one for one in DECLARED if one[1] not in ("", "1.#QNAN")])
+def test_given_value_makes_the_mask_that_gdal_makes_of_a_file_that_declares_it(dtype, text, tmp_path):
+    text = text.strip().replace("7abc", "7").replace("7,0", "7.0")
+    pixels = samples_of(dtype)
+    write_declaring(tmp_path / "declares.tif", pixels, text)
+    write_declaring(tmp_path / "other.tif", pixels, "5")
+    given = make_nodata(text)
+    with rasterio.open(tmp_path / "declares.tif") as image:
+        mask = image.read_masks(1) == 0
+    with open_image(tmp_path / "other.tif", nodata=given) as image:
+        np.testing.assert_array_equal(mask_of(pixels[..., None], image.info), mask)
+
+
+def make_nodata(value):
+    """Return the key `nodata` as a job gets it from the configuration."""
+    return load_settings({"nodata": value}).nodata_by_channel
+
+
+def test_value_that_the_type_does_not_have_is_never_nodata_and_is_noted(tmp_path):
+    for given, others in ((-9999, 0), (256, 255), ("nan", 0)):
+        write_declaring(tmp_path / "a.tif", np.full((4, 4), others, np.uint8), str(others))
+        with open_image(tmp_path / "a.tif", nodata=given) as image:
+            assert image.info.nodata is None
+            assert image.info.notes == (f"no pixel is nodata {given}: uint8 has no such value",)
+        with open_image(tmp_path / "a.tif", nodata=others) as image:
+            assert image.info.notes == ()
+
+
+@pytest.mark.parametrize("values", [(0, 255, 9), (7, 7, 7)])
+@pytest.mark.parametrize("channels", [None, [1, 2, 3], [3, 1], [2]])
+def test_list_has_a_value_for_each_channel_that_is_read_in_their_order(
+    write_bands, bands, values, channels, tmp_path
+):
+    listed = [values[one - 1] for one in channels or (1, 2, 3)]
+    path = write_bands(bands, values)
+    with rasterio.open(path) as image:
+        mask = (image.read_masks(channels or [1, 2, 3]) == 0).all(axis=0)
+    reading = load_settings({"channels": channels, "nodata": listed}).reading
+    with open_image(write_bands(bands, (None, 20, 30)), nodata=reading.nodata_by_channel) as image:
+        reader = configured_reader(image, reading)
+        block = read_whole(reader)
+    np.testing.assert_array_equal(mask_of(block[:-1, :-1], reader.info), mask)
+    assert block[-1, -1].tolist() == listed
+
+
+def test_image_with_another_number_of_channels_than_the_list_has_values_is_refused(tmp_path, noise):
+    with written_by_gdal(tmp_path / "a.tif", 3, "uint8", (40, 30)) as image:
+        image.write(noise(3, 40, 30))
+    reading = load_settings({"nodata": [0, 255]}).reading
+    with (
+        open_image(tmp_path / "a.tif", nodata=reading.nodata_by_channel) as image,
+        pytest.raises(ImageError, match="nodata has 2 values, but the image has 3 channels"),
+    ):
+        configured_reader(image, reading)
+
+
+def test_given_value_takes_the_place_of_the_declared_one_in_means_and_padding(write_bands, bands):
+    given, declared = write_bands(bands, (200, 201, 202)), (0, 255, 9)
+    with open_image(given, nodata=dict(enumerate(declared, 1))) as image:
+        level = image.level_for(gsd=40)
+        found = image.read(level=level), image.read((0, 0, 41, 61))
+    with open_image(write_bands(bands, declared)) as image:
+        expected = image.read(level=level), image.read((0, 0, 41, 61))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_segments_that_a_file_leaves_out_keep_the_value_that_it_declares(tmp_path):
+    storage = {"tiled": True, "blockxsize": 16, "blockysize": 16, "SPARSE_OK": "TRUE"}
+    with written_by_gdal(tmp_path / "a.tif", 1, "int16", (32, 32), nodata=-9, **storage) as image:
+        image.write(np.ones((16, 16), np.int16), 1, window=RasterWindow(16, 0, 16, 16))
+    with rasterio.open(tmp_path / "a.tif") as truth:
+        expected = truth.read(1)
+    for given in (0, "none"):
+        with open_image(tmp_path / "a.tif", nodata=given) as image:
+            np.testing.assert_array_equal(image.read()[..., 0], expected)
+
+
+def write_with(path, noise, source):
+    """Write an image with holes by a nodata value, alpha, a mask, or a palette index."""
+    pixels, holes = noise(4, 40, 60), noise(40, 60, seed=1) < 50
+    options = {"alpha": {"count": 4, "photometric": "rgb", "alpha": "yes"}, "mask": {"count": 3}}
+    options |= {
+        "value": {"count": 3, "nodata": 7},
+        "palette": {"count": 1, "photometric": "palette", "nodata": 7},
+    }
+    pixels[:3, holes] = 7
+    pixels[3] = np.where(holes, 0, 255)
+    count = options[source].pop("count")
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        written_by_gdal(path, count, "uint8", (40, 60), **options[source]) as image,
+    ):
+        image.write(pixels[:count])
+        if source == "mask":
+            image.write_mask(pixels[3])
+        if source == "palette":
+            image.write_colormap(1, {index: (index, 255 - index, 3, 255) for index in range(256)})
+
+
+@pytest.mark.parametrize("source", ["value", "alpha", "mask", "palette"])
+def test_none_leaves_no_pixel_of_any_file_without_data(source, tmp_path, noise):
+    write_with(tmp_path / "a.tif", noise, source)
+    seen = {}
+    for given in (None, "none"):
+        with open_image(tmp_path / "a.tif", nodata=given) as image:
+            opened = reader_with_validity(image, ReadSettings(skip={"nodata": 1.0}, nodata=given))
+            rules = PatchRules({"nodata": 1.0}, opened.info, opened.validity)
+            pixels = read_whole(opened.reader)[:-1, :-1]
+            seen[given] = [rules.reason(pixel[None, None]) for row in pixels for pixel in row].count("nodata")
+            coarse = image.read(level=Level(0, (10, 15), (4.0, 4.0), Fraction(4)))
+            means = np.rint(image.read().reshape(10, 4, 15, 4, -1).mean(axis=(1, 3)))
+            assert np.array_equal(coarse, means) == (given == "none")
+    assert seen[None] > 500
+    assert seen["none"] == 0
+
+
+def test_given_value_is_a_colour_of_a_palette_image_and_its_index_does_not_count(tmp_path, noise):
+    write_with(tmp_path / "a.tif", noise, "palette")
+    with open_image(tmp_path / "a.tif", nodata={1: 9, 2: 246, 3: 3}) as image:
+        assert not image.mask
+        pixels = image.read()
+        with rasterio.open(tmp_path / "a.tif") as truth:
+            np.testing.assert_array_equal(mask_of(pixels, image.info), truth.read(1) == 9)
+
+
+@pytest.mark.parametrize("source", ["alpha", "mask"])
+def test_alpha_and_masks_count_beside_a_given_value(source, tmp_path, noise):
+    write_with(tmp_path / "a.tif", noise, source)
+    reading = ReadSettings(skip={"nodata": 1.0}, nodata=100)
+    with open_image(tmp_path / "a.tif", nodata=100) as image, rasterio.open(tmp_path / "a.tif") as truth:
+        opened = reader_with_validity(image, reading)
+        rules = PatchRules(reading.skip, opened.info, opened.validity)
+        found = [
+            [rules.reason(pixel[None, None]) for pixel in row] for row in read_whole(opened.reader)[:-1, :-1]
+        ]
+        holes = (truth.dataset_mask() == 0) | (truth.read([1, 2, 3]) == 100).all(axis=0)
+    np.testing.assert_array_equal(np.array(found) == "nodata", holes)

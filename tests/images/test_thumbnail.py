@@ -204,6 +204,17 @@ def test_image_of_nothing_but_nodata_is_black(images):
         assert not read_thumbnail(images / "a.tif", None, None, 1, None).pixels.any()
 
 
+def test_given_nodata_takes_no_part_in_a_picture(images):
+    pixels = np.arange(400, dtype=np.uint16).reshape(20, 20) + 100
+    pixels[5:9, 5:9] = 60_000
+    for text, given in (("60000", None), ("7", 60_000)):
+        tifffile.imwrite(images / f"{text}.tif", pixels, extratags=[(42113, 2, 0, text, True)])
+        shown = read_thumbnail(images / f"{text}.tif", None, None, 1, None, given).pixels
+        assert not shown[5:9, 5:9].any()
+        assert shown[-1, -1, 0] == 255
+    assert not np.array_equal(read_thumbnail(images / "7.tif", None, None, 1, None).pixels, shown)
+
+
 def test_overview_and_label_of_a_slide_are_not_shown(images):
     with tifffile.TiffWriter(images / "a.tif") as tif:
         tif.write(np.full((64, 64, 3), 10, np.uint8), photometric="rgb")

@@ -50,6 +50,7 @@ CHANGES_RESULTS = (
     {"gsd": 10},
     {"default_mpp": 0.25},
     {"skip": {"nodata": 1.0}},
+    {"nodata": 0},
     {"regions": "."},
     {"regions": {"path": ".", "classes": ["Tumor"]}},
 )

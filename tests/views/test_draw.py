@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,22 @@ def test_picture_that_a_prediction_saved_is_drawn_without_a_look_at_the_image(
     assert "without its picture" not in (tmp_path / "log").read_text()
     assert folder.at("a.tif", VERSION).is_there
     assert not Path(saved).exists()
+
+
+def test_picture_that_a_prediction_saved_and_one_that_is_read_show_the_same_nodata(predict, images, folder):
+    pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    pixels[5:9, 5:9] = 60_000
+    tifffile.imwrite(images / "a.tif", pixels)
+    saved = folder.thumbnail("a.tif", VERSION)
+    thumbnail_of_job = {"path": saved, "channels": None, "shards": []}
+    planned = predict(images / "a.tif", nodata=60_000, thumbnail=thumbnail_of_job, results=folder.results)
+    folder = replace(folder, nodata=60_000)
+    pages = []
+    for _ in range(2):  # the first drawing removes the picture that the job saved
+        draw_image(planned, folder, 1, MEMORY_MB, print)
+        pages.append(Path(folder.at("a.tif", VERSION).page).read_bytes())
+        assert not Path(saved).exists()
+    assert pages[0] == pages[1]
 
 
 def test_text_label_and_overview_of_a_slide_reach_neither_map_nor_page(draw, images):

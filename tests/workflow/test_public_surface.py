@@ -35,6 +35,7 @@ DEFAULTS = {
     "mpp": None,
     "gsd": None,
     "default_mpp": None,
+    "nodata": None,
     "skip": None,
     "regions": None,
     "predictor": "mean",

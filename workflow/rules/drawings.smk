@@ -21,6 +21,7 @@ DRAWINGS = {
     "results": settings.results,
     "maps": settings.maps,
     "channels": settings.channels,
+    "nodata": settings.nodata_by_channel,
 }
 drawings = DrawingsFolder(**DRAWINGS)
 

@@ -46,17 +46,23 @@ class MaskFile(HeldFiles):
         return MaskReader(overview, self._alpha)
 
 
-def open_mask(path: str) -> MaskFile | None:
+def open_mask(path: str, with_values: bool = True) -> MaskFile | None:
     """Return the mask that GDAL has of a file besides its alpha and the nodata values of its samples.
 
     The nodata value of a palette image is an index, which is lost once the pixels are colours. Alpha of
     another type than the other channels is a mask, since it cannot be read along with them.
+
+    Parameters
+    ----------
+    path : str
+    with_values : bool, optional
+        Whether a mask counts that GDAL makes of the nodata values that the file declares. Default: yes.
     """
     try:
         with ExitStack() as held:
             image = held.enter_context(_open(path))
             alpha = alpha_of(image, has_their_type=False)
-            if not alpha and not _is_masked(image):
+            if not alpha and not _is_masked(image, with_values):
                 return None
             held.pop_all()
             return MaskFile(path, image, alpha)
@@ -69,11 +75,12 @@ def _open(path: str, **overview: int) -> DatasetReader:
         return open_local(os.path.abspath(path), **overview)
 
 
-def _is_masked(image: DatasetReader) -> bool:
+def _is_masked(image: DatasetReader, with_values: bool) -> bool:
     flags = image.mask_flag_enums[0] if image.count else []
     if flags == [MaskFlags.nodata]:
-        return ColorInterp.palette in image.colorinterp[:1]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+        return with_values and ColorInterp.palette in image.colorinterp[:1]
+    is_of_values = MaskFlags.nodata in flags and not with_values
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and not is_of_values
 
 
 class MaskReader:

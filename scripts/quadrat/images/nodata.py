@@ -1,10 +1,14 @@
 """Nodata: the value that a file declares for samples without data, and which samples have it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
+
+from quadrat.images.image import ImageInfo
+from quadrat.settings import NO_NODATA
 
 # A number at the start of a text; old Windows writers have 1.#QNAN, 1.#IND and 1.#INF.
 NUMBER = re.compile(r"[+-]?(?:nan|inf|1\.#(?:[qs]?nan|ind|inf)|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,9})?)", re.I)
@@ -75,6 +79,33 @@ def nodata_mask(pixels: np.ndarray, nodata: Iterable[float | None]) -> np.ndarra
         if value is not None:
             mask[..., channel] = is_nodata(pixels[..., channel], value)
     return mask
+
+
+def with_nodata(
+    info: ImageInfo, given: float | str | Mapping[int, float | str], channels: Sequence[int] | None
+) -> ImageInfo:
+    """Return metadata with other nodata values than the file declares; alpha has none.
+
+    Parameters
+    ----------
+    info : ImageInfo
+    given : int, float, str or mapping
+        The value of all channels, or of each channel, counted from 1; 'nan', or 'none' for no value and no
+        alpha.
+    channels : sequence of int or None
+        The channels that are read, counted from 1; None for all.
+    """
+    if given == NO_NODATA:
+        return replace(info, nodata=None, alpha=None)
+    read = channels or range(1, info.channels + 1)
+    wanted = [
+        None if one == info.alpha else given.get(one) if isinstance(given, Mapping) else given for one in read
+    ]
+    values = [None if value is None else declared_nodata(str(value), info.dtype) for value in wanted]
+    lost = [value for value, found in zip(wanted, values, strict=True) if value is not None and found is None]
+    notes = [f"no pixel is nodata {value}: {info.dtype} has no such value" for value in dict.fromkeys(lost)]
+    is_none = set(values) == {None}
+    return replace(info, nodata=None if is_none else tuple(values), notes=(*info.notes, *notes))
 
 
 def _range(value: float, most: float) -> tuple[float, float]:

@@ -19,9 +19,11 @@ from quadrat.files.sources import MRXS_ENDING
 from quadrat.grid import Window
 from quadrat.images.budget import MB
 from quadrat.images.image import HeldFiles, ImageFile, ImageInfo, Level, Reader
+from quadrat.images.nodata import with_nodata
 from quadrat.images.resampled import ResampledReader
 from quadrat.images.resolution import level_of_size
 from quadrat.images.selection import refuse_planes
+from quadrat.settings import NO_NODATA
 
 if TYPE_CHECKING:
     from quadrat.images.mask import MaskFile
@@ -37,7 +39,10 @@ MASK_MB = 100
 
 
 def open_image(
-    path: str | os.PathLike, plane: dict[str, int] | None = None, memory_mb: float | None = None
+    path: str | os.PathLike,
+    plane: dict[str, int] | None = None,
+    memory_mb: float | None = None,
+    nodata: float | str | dict[int, float | str] | None = None,
 ) -> "Image":
     """Open an image file; only metadata are read.
 
@@ -49,6 +54,9 @@ def open_image(
         Which plane of a stack to read: its 'z', 't' and 'series', each counted from 1. Default: the first.
     memory_mb : float, optional
         Memory in megabytes that a reader may take for buffers and decoding. Default: no limit.
+    nodata : int, float, str or dict, optional
+        The value of samples without data: of all channels, or of each channel, counted from 1. 'none' is no
+        value, no alpha and no mask. Default: what the file declares.
 
     Returns
     -------
@@ -76,7 +84,7 @@ def open_image(
     (100, 100, 1)
     """
     path = os.fspath(path)
-    return Image(path, _open_file(path, plane), memory_mb)
+    return Image(path, _open_file(path, plane), memory_mb, nodata)
 
 
 class Image(HeldFiles):
@@ -91,10 +99,18 @@ class Image(HeldFiles):
         Closed with the image.
     memory_mb : float or None
         Memory in megabytes that each reader may take; None for no limit.
+    nodata : int, float, str, dict or None
+        See `open_image`.
     """
 
-    def __init__(self, path: str, file: ImageFile, memory_mb: float | None = None):
-        self.path, self.memory_mb = path, memory_mb
+    def __init__(
+        self,
+        path: str,
+        file: ImageFile,
+        memory_mb: float | None = None,
+        nodata: float | str | dict[int, float | str] | None = None,
+    ):
+        self.path, self.memory_mb, self._nodata = path, memory_mb, nodata
         self._file, self._held = file, ExitStack()
         self._held.callback(file.close)
 
@@ -106,12 +122,19 @@ class Image(HeldFiles):
     @cached_property
     def info(self) -> ImageInfo:
         """Metadata of the image, and of level 0 with all its channels."""
-        return self._file.reader(0, None, None).info
+        return self._stored(0, None).info
 
     @cached_property
     def _metadata(self) -> ImageInfo:
         # One channel alone: the others may have another type, and may be left out.
-        return self._file.reader(0, (1,), None).info
+        return self._stored(0, (1,)).info
+
+    def _stored(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None = None) -> Reader:
+        """Return a reader of a level that the file stores."""
+        reader = self._file.reader(level, channels, memory_mb)
+        if self._nodata is not None:
+            reader.info = with_nodata(reader.info, self._nodata, channels)
+        return reader
 
     @property
     def alpha(self) -> int | None:
@@ -125,12 +148,12 @@ class Image(HeldFiles):
 
     @cached_property
     def _mask(self) -> "MaskFile | None":
-        if self.alpha is not None or not self._metadata.is_first:
+        if self.alpha is not None or not self._metadata.is_first or self._nodata == NO_NODATA:
             return None
         # Imported here, since it imports GDAL, which other formats do not need.
         from quadrat.images.mask import open_mask
 
-        mask = open_mask(self.path)
+        mask = open_mask(self.path, with_values=self._nodata is None)
         return mask and self._held.enter_context(mask)
 
     def level_for(
@@ -210,10 +233,10 @@ class Image(HeldFiles):
         if memory_mb is not None and mask is not None:
             memory_mb -= MASK_MB
         if memory_mb is not None and ratio != 1:
-            info = self._file.reader(index, read, None).info
+            info = self._stored(index, read).info
             has_gaps = alpha is not None or mask is not None
             memory_mb -= ResampledReader.memory_bytes(info, ratio, patch_size, has_gaps) / MB
-        reader = self._file.reader(index, read, memory_mb)
+        reader = self._stored(index, read, memory_mb)
         if watch is not None:
             reader = watch(reader, read)
         validity = None if alpha is None else read.index(alpha) if read else alpha - 1

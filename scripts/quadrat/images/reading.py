@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+from quadrat.errors import ImageError
 from quadrat.images.image import ImageInfo, Level, Reader
 from quadrat.images.open import Image
 from quadrat.settings import ReadSettings
@@ -56,6 +57,13 @@ def configured_reader(
     MemoryBudgetError
         If the image cannot be read within its memory.
     """
+    if isinstance(reading.nodata, list) and not reading.channels:
+        given, found = len(reading.nodata), image.info.channels
+        if given != found:
+            raise ImageError(
+                f"nodata has {given} values, but the image has {found} channels (config.yaml: nodata)",
+                "give a number for all channels, or choose them with channels in config.yaml",
+            )
     level: int | Level = reading.level
     if reading.mpp is not None or reading.gsd is not None:
         level = image.level_for(mpp=reading.mpp, gsd=reading.gsd, default_mpp=reading.default_mpp)

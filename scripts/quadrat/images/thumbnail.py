@@ -318,6 +318,7 @@ def read_thumbnail(
     plane: dict[str, int] | None,
     threads: int,
     memory_mb: float | None,
+    nodata: float | str | dict[int, float | str] | None = None,
 ) -> Thumbnail:
     """Read a small picture of an image in bounded memory.
 
@@ -334,6 +335,8 @@ def read_thumbnail(
         Threads that decode.
     memory_mb : float or None
         Memory that the reader may take, in megabytes.
+    nodata : int, float, str, dict or None
+        See `open_image`.
 
     Returns
     -------
@@ -344,7 +347,7 @@ def read_thumbnail(
     ImageError
         If the image cannot be read.
     """
-    with open_image(path, plane, memory_mb) as image:
+    with open_image(path, plane, memory_mb, nodata) as image:
         return ThumbnailMaker(image, shown).thumbnail(threads)
 
 

@@ -136,7 +136,7 @@ def open_patches(task: ImageTask) -> Iterator[OpenPatches]:
     """Open the image of a task, lay its grid over it, and stream its patches."""
     reading = task.reading
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
-    with open_image(task.path, reading.plane, memory_mb) as image:
+    with open_image(task.path, reading.plane, memory_mb, reading.nodata_by_channel) as image:
         thumbnail = JobThumbnail(task, image)
         opened = reader_with_validity(image, reading, thumbnail.watch)
         info = opened.info

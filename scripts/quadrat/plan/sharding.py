@@ -183,7 +183,7 @@ def answer(question: dict[str, Any]) -> dict[str, int] | None:
 
     try:
         reading = ReadSettings(**question["reading"])
-        with open_image(question["path"], reading.plane) as image:
+        with open_image(question["path"], reading.plane, nodata=reading.nodata_by_channel) as image:
             info = configured_reader(image, reading).info
             return {name: getattr(info, name) for name in ("height", "width", "seek_height")}
     except (ImageError, OSError):

@@ -136,7 +136,8 @@ def _header(path: str, reading: ReadSettings) -> dict[str, Any]:
     from quadrat.images.reading import configured_reader
     from quadrat.patches.stream import plan_blocks, require_listable
 
-    with estimates() as needed, open_image(path, reading.plane) as image:
+    nodata = reading.nodata_by_channel
+    with estimates() as needed, open_image(path, reading.plane, nodata=nodata) as image:
         reader = configured_reader(image, reading)
         info = reader.info
         grid = reading.grid(info.height, info.width)

@@ -121,7 +121,7 @@ def draw_image(
         thumbnail = blank_thumbnail(patch_map.height, patch_map.width, problem)
     else:
         reader_mb = None if memory_mb is None else memory_mb - REST_MB
-        thumbnail = _thumbnail(saved, patch_map, image.path, folder.shown, threads, reader_mb)
+        thumbnail = _thumbnail(saved, patch_map, image.path, folder, threads, reader_mb)
     if thumbnail.problem:
         log(f"{patch_map.name}: drawn without its picture: {thumbnail.problem}")
     draw_map(patch_map, thumbnail, drawing.map, folder.results)
@@ -133,7 +133,7 @@ def _thumbnail(
     saved: str,
     patch_map: "PatchMap",
     image: str,
-    channels: list[int] | None,
+    folder: DrawingsFolder,
     threads: int,
     memory_mb: float | None,
 ) -> "Thumbnail":
@@ -144,7 +144,7 @@ def _thumbnail(
         with suppress(ResultsError):
             return load_thumbnail(saved)
     try:
-        return read_thumbnail(image, channels, patch_map.plane, threads, memory_mb)
+        return read_thumbnail(image, folder.shown, patch_map.plane, threads, memory_mb, folder.nodata)
     except ImageError as error:
         return blank_thumbnail(patch_map.height, patch_map.width, str(error))
 

@@ -62,11 +62,14 @@ class DrawingsFolder:
         As configured.
     channels : list of int, optional
         The channels that are read, counted from 1. Default: all.
+    nodata : int, float, str or dict, optional
+        The value of samples without data; see `quadrat.images.open.open_image`.
     """
 
     results: str
     maps: bool | str | dict[str, Any]
     channels: list[int] | None = None
+    nodata: int | float | str | dict[int, int | float | str] | None = None
 
     @property
     def path(self) -> str:
