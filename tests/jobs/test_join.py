@@ -167,6 +167,15 @@ def test_skipped_patches_are_joined_to_the_bytes_of_the_whole_image(write_large,
     assert whole == joined
 
 
+@pytest.mark.parametrize("edge", ["pad", "partial"])
+def test_statistics_without_nodata_are_joined_to_the_bytes_of_the_whole_image(write_large, both, edge):
+    predictor = {"kind": "statistics", "of": ["mean", "p50"], "ignore_nodata": True}
+    whole, joined = both(write_large()[0], edge=edge, nodata=7, predictor=predictor)
+    assert whole == joined
+    plain, _ = both(write_large()[0], edge=edge, predictor=predictor | {"ignore_nodata": False})
+    assert plain != whole
+
+
 def test_patches_outside_of_regions_are_joined_to_the_bytes_of_the_whole_image(
     write_large, both, monkeypatch, tmp_path
 ):

@@ -8,8 +8,10 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import rasterio
 import tifffile
 from onnx import TensorProto, helper
+from rasterio.transform import Affine
 from xxhash import xxh3_128_hexdigest
 
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
@@ -541,6 +543,112 @@ def test_image_of_which_all_is_skipped_is_ok(write_holes, run):
     assert len(table) == footer["counts"]["skipped"] == 12
     assert table["prediction"].isna().all()
     assert "failure" not in footer
+
+
+# statistics that ignore nodata
+
+OF = ["mean", "std", "min", "max", "p50", "histogram"]
+IGNORING = {"kind": "statistics", "of": OF, "per_channel": True, "bins": 5, "range": [0, 256]}
+IGNORING |= {"ignore_nodata": True}
+
+
+@pytest.fixture
+def write_gaps(images, noise):
+    """Return a function that writes an image with gaps by alpha, a mask or a value, and returns its path."""
+
+    def write(gaps, dtype="uint8", alpha="yes"):
+        pixels, holes = noise(4, 100, 140, dtype=dtype), noise(100, 140, seed=1) < 40
+        holes[:70, :40] = True  # two patches without data, and others with little
+        holes[69, 39] = False
+        pixels[3] = np.where(holes, 0, 200)
+        options = {"value": {"nodata": 255, "count": 3}, "mask": {"count": 3}}
+        options |= {"alpha": {"count": 4, "photometric": "rgb", "alpha": alpha}}
+        profile = {"driver": "GTiff", "height": 100, "width": 140, "dtype": dtype} | options[gaps]
+        profile |= {"transform": Affine(10, 0, 0, 0, -10, 0), "crs": "EPSG:32612"}
+        if gaps == "value":
+            pixels[:3, holes] = 255
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(images / "a.tif", "w", **profile) as image,
+        ):
+            image.write(pixels[: profile["count"]])
+            if gaps == "mask":
+                image.write_mask(np.where(holes, 0, 255).astype(np.uint8))
+        return images / "a.tif"
+
+    return write
+
+
+def masked_truth(patch):
+    """Return the statistics of a masked patch, (channel, height, width), by numpy's masked arrays."""
+    values = []
+    for channel in patch:
+        left = channel.compressed().astype(float)
+        counts = np.histogram(left, 5, (0, 256))[0]
+        if left.size:
+            values += [left.mean(), left.std(), left.min(), left.max(), np.median(left), *counts]
+        else:
+            values += [*[np.nan] * 5, *counts]
+    return np.array(values)
+
+
+@pytest.mark.parametrize("edge", ["drop", "pad", "partial", "shift"])
+@pytest.mark.parametrize("gaps", ["value", "alpha", "mask"])
+@pytest.mark.parametrize("channels", [None, [1, 2, 3], [3, 1]])
+def test_statistics_ignore_the_samples_that_gdal_masks(write_gaps, run, edge, gaps, channels):
+    path = write_gaps(gaps)
+    table, footer = run(path, edge=edge, stride=24, channels=channels, predictor=IGNORING)
+    with rasterio.open(path) as image:
+        pixels = image.read(channels, masked=True)
+        # GDAL has no mask for alpha itself.
+        pixels[:, image.dataset_mask() == 0] = np.ma.masked
+    for row, found in zip(table.itertuples(), table["prediction"], strict=True):
+        patch = pixels[:, row.y : row.y + row.height, row.x : row.x + row.width]
+        np.testing.assert_allclose(found, masked_truth(patch), rtol=1e-12, atol=1e-12)
+    assert footer["counts"]["nan"] == sum(np.isnan(found).any() for found in table["prediction"]) > 0
+    assert footer["predictor"]["ignore_nodata"] is True
+
+
+@pytest.mark.parametrize("gaps", ["value", "alpha", "mask"])
+def test_statistics_of_averaged_pixels_ignore_pixels_without_data(write_gaps, run, gaps):
+    path = write_gaps(gaps, alpha="premultiplied")
+    table, _ = run(path, gsd=20, edge="pad", channels=[2], predictor=IGNORING | {"of": "mean"})
+    with rasterio.open(path) as image:
+        pixels = image.read(2, masked=True)
+        pixels[image.dataset_mask() == 0] = np.ma.masked
+    averaged = np.ma.round(pixels.reshape(50, 2, 70, 2).mean(axis=(1, 3)))
+    patches = [averaged[y : y + SIZE, x : x + SIZE] for y in (0, 32) for x in (0, 32, 64)]
+    expected = [patch.mean() if patch.count() else np.nan for patch in patches]
+    np.testing.assert_allclose([found[0] for found in table["prediction"]], expected, rtol=1e-12)
+
+
+def test_padding_of_an_image_without_nodata_is_ignored_too(write_tiff, run):
+    image = write_tiff("a.tif")
+    table, _ = run(image.path, edge="pad", predictor={"kind": "statistics", "ignore_nodata": True})
+    partial, _ = run(image.path, edge="partial", predictor={"kind": "mean"})
+    assert table["prediction"].tolist() == partial["prediction"].tolist()
+
+
+def test_given_value_decides_what_is_skipped_and_ignored(write_gaps, run):
+    path = write_gaps("value")
+    declared, _ = run(path, skip={"nodata": 1.0}, predictor=IGNORING)
+    with rasterio.open(path, "r+") as image:
+        image.nodata = 3
+    given, _ = run(path, nodata=255, skip={"nodata": 1.0}, predictor=IGNORING)
+    pd.testing.assert_frame_equal(given, declared)
+    assert (given["skipped"] == "nodata").sum() == 2
+    none, _ = run(path, nodata="none", skip={"nodata": 1.0}, predictor=IGNORING)
+    plain, _ = run(path, predictor=IGNORING | {"ignore_nodata": False})
+    pd.testing.assert_frame_equal(none, plain)
+
+
+def test_threads_do_not_change_a_byte_of_statistics_that_ignore_nodata(write_gaps, make_task):
+    path, contents = write_gaps("alpha"), set()
+    for threads in (1, 3):
+        task = make_task(path, threads=threads, predictor=IGNORING)
+        predict_image(task)
+        contents.add(Path(task.output).read_bytes())
+    assert len(contents) == 1
 
 
 def test_nan_is_counted_among_predictions_only(write_holes, run, user_code):

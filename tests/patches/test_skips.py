@@ -63,6 +63,29 @@ def test_alpha_needs_no_nodata_value_of_its_own():
     assert PatchRules({"nodata": 1.0}, info(3, nodata=(0, 0, 0)), 2).reason(opaque) is None
 
 
+def test_masked_patches_hide_nodata_pixels_that_are_not_valid_and_padding():
+    patches = np.arange(1, 1 + 2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    patches[0, 0, 0, 0] = 99  # the nodata value of the first channel
+    patches[0, 1, 1, 2] = 0  # not valid
+    positions = [(24, 23, Window(96, 92, 4, 4)), (24, 24, Window(96, 98, 4, 4))]
+    rules = PatchRules({}, info(2, nodata=(99, None)), 2, masks=True)
+    (run,) = rules.applied(iter([PatchBatch(positions, patches, 2 * [None])]))
+    hidden = np.zeros((2, 4, 4, 2), bool)
+    hidden[0, 0, 0, 0] = hidden[0, 1, 1] = hidden[1, :, 2:] = True
+    np.testing.assert_array_equal(run.patches.mask, hidden)
+    np.testing.assert_array_equal(run.patches.data, patches[..., :2])
+
+
+def test_masks_of_patches_that_overlap_are_made_of_few_patches_at_a_time(array_reader):
+    grid, pixels = PatchGrid(100, 100, 90, 1), np.arange(10_000).reshape(100, 100, 1)
+    rules = PatchRules({}, ImageInfo("test", 100, 100, 1, np.dtype(int), 1, 100), None, masks=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(skips, "BLOCK_BYTES", 3 * 90 * 90 * 8)
+        runs = list(rules.applied(stream_patches(array_reader(pixels), grid, 1)))
+    assert {len(run.patches) for run in runs} == {3, 2}
+    assert [place[:2] for run in runs for place in run.positions] == list(np.ndindex(11, 11))
+
+
 def test_nodata_may_be_nan_or_a_value_that_is_not_exact():
     for nodata, dtype in ((np.nan, np.float32), (-3.4028234663852886e38, np.float32), (-9999, np.int16)):
         patch = np.full((4, 4, 1), nodata, dtype)

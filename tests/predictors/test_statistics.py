@@ -197,6 +197,69 @@ def test_statistics_of_a_patch_that_is_not_finite_are_those_of_numpy(special):
     np.testing.assert_allclose(statistics(patches, of, bins=7, range=ENDS), truth, rtol=1e-6)
 
 
+# masked arrays, whose samples without data do not count
+
+
+ALL = ["mean", "std", "min", "max", "p0", "p2.5", "p50", "p99.9", "p100", "histogram"]
+
+
+def masked_patches(dtype, share, shape=(4, 40, 30, 3)):
+    rng = np.random.default_rng(6)
+    patches = noise_patches(dtype, shape)
+    mask = rng.random(shape) < share
+    mask[0] = False  # a patch full of data among the others
+    return np.ma.MaskedArray(patches, mask)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS, np.dtype(bool)], ids=str)
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("per_channel", [False, True], ids=["over all", "per channel"])
+def test_statistics_of_masked_patches_are_those_of_numpy_of_the_samples_that_are_left(
+    dtype, share, per_channel
+):
+    patches = masked_patches(dtype, share)
+    options = {"per_channel": per_channel, "bins": 7, "range": ENDS, "ignore_nodata": True}
+    predictions = statistics(patches, ALL, **options).reshape(4, 3 if per_channel else 1, -1)
+    for patch, of_patch in zip(patches, predictions, strict=True):
+        parts = patch.transpose(2, 0, 1) if per_channel else [patch]
+        for part, found in zip(parts, of_patch, strict=True):
+            left = part.compressed().astype(float)
+            np.testing.assert_array_equal(found, np.hstack([TRUTHS[name](left) for name in ALL]))
+            assert found[1] == pytest.approx(np.ma.std(part.astype(float)), rel=1e-9)
+        # A patch's own values do not depend on the patches beside it.
+        alone = statistics(patch[np.newaxis], ALL, **options)
+        assert alone.tobytes() == of_patch.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_statistics_of_masked_samples_are_those_of_nan_functions(dtype):
+    patches = masked_patches(dtype, 0.3)
+    holes = patches.astype(float).filled(np.nan)
+    of = ["mean", "std", "min", "max", "p50"]
+    found = statistics(patches, of, per_channel=True, ignore_nodata=True).reshape(4, 3, 5)
+    truth = [np.nanmean, np.nanstd, np.nanmin, np.nanmax, np.nanmedian]
+    np.testing.assert_allclose(found, np.stack([one(holes, axis=(1, 2)) for one in truth], -1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("per_channel", [False, True], ids=["over all", "per channel"])
+def test_statistics_without_any_sample_are_nan_and_counts_are_0(per_channel):
+    patches = masked_patches(np.uint8, 0.5)
+    patches[1:3] = np.ma.masked
+    options = {"per_channel": per_channel, "bins": 7, "range": ENDS, "ignore_nodata": True}
+    predictions = statistics(patches, ALL, **options).reshape(4, -1, 16)
+    assert np.isnan(predictions[1:3, :, :9]).all()
+    assert not predictions[1:3, :, 9:].any()
+    assert np.isfinite(predictions[[0, 3]]).all()
+    assert np.isnan(statistics(patches, "mean", ignore_nodata=True)).tolist() == [False, True, True, False]
+
+
+def test_masked_patches_with_no_masked_sample_have_the_statistics_of_plain_ones():
+    patches = noise_patches(np.uint16)
+    for mask in (np.ma.nomask, np.zeros(patches.shape, bool)):
+        masked = statistics(np.ma.MaskedArray(patches, mask), ["mean", "std"], ignore_nodata=True)
+        assert masked.tobytes() == statistics(patches, ["mean", "std"]).tobytes()
+
+
 # their order and shape
 
 

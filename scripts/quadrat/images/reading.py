@@ -75,8 +75,9 @@ def reader_with_validity(
     image: Image,
     reading: ReadSettings,
     watch: Callable[[Reader, tuple[int, ...] | None], Reader] | None = None,
+    ignores_nodata: bool = False,
 ) -> ReaderWithValidity:
-    """Return a reader that reads the image's alpha or mask too, where `skip: nodata` asks for it.
+    """Return a reader that reads the image's alpha or mask too, where `skip: nodata` or the predictor asks.
 
     Parameters
     ----------
@@ -84,6 +85,8 @@ def reader_with_validity(
     reading : ReadSettings
     watch : callable, optional
         See `Image.reader`.
+    ignores_nodata : bool, optional
+        Whether the predictor asks for it. Default: no.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def reader_with_validity(
         As `configured_reader`.
     """
     alpha, has_mask = None, False
-    if reading.skip is not None and "nodata" in reading.skip:
+    if ignores_nodata or "nodata" in (reading.skip or {}):
         alpha, has_mask = image.alpha, image.mask
     if alpha is None and not has_mask:
         reader = configured_reader(image, reading, watch=watch)

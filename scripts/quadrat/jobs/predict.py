@@ -136,9 +136,10 @@ def open_patches(task: ImageTask) -> Iterator[OpenPatches]:
     """Open the image of a task, lay its grid over it, and stream its patches."""
     reading = task.reading
     memory_mb = None if task.memory_mb is None else max(LEAST_READER_MB, task.memory_mb - REST_MB)
+    masks = task.predictor.get("ignore_nodata", False)
     with open_image(task.path, reading.plane, memory_mb, reading.nodata_by_channel) as image:
         thumbnail = JobThumbnail(task, image)
-        opened = reader_with_validity(image, reading, thumbnail.watch)
+        opened = reader_with_validity(image, reading, thumbnail.watch, masks)
         info = opened.info
         grid = reading.grid(info.height, info.width)
         require_listable(grid, memory_mb)
@@ -149,7 +150,8 @@ def open_patches(task: ImageTask) -> Iterator[OpenPatches]:
         thumbnail.expect(grid, info, wanted)
         # An error's traceback would keep the stream, and its threads, until Python collects garbage.
         with closing(stream_patches(opened.reader, grid, task.threads, wanted)) as read:
-            runs = PatchRules(reading.skip, info, opened.validity).applied(read) if reading.skip else read
+            rules = PatchRules(reading.skip or {}, info, opened.validity, masks)
+            runs = rules.applied(read) if reading.skip or masks else read
             yield OpenPatches(info, grid, with_known_skips(runs, grid, known, rows), thumbnail)
 
 

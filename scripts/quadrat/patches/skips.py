@@ -9,9 +9,9 @@ import numpy as np
 
 from quadrat.grid import PatchGrid, Window
 from quadrat.images.image import ImageInfo
-from quadrat.images.nodata import is_nodata
+from quadrat.images.nodata import is_nodata, nodata_mask
 from quadrat.images.open import Image
-from quadrat.patches.stream import PatchBatch
+from quadrat.patches.stream import BLOCK_BYTES, PatchBatch
 from quadrat.settings import ReadSettings
 
 # If two reasons apply, the first one that is found is recorded: places are known before pixels are read.
@@ -34,13 +34,15 @@ class PatchRules:
         Of what the predictor gets.
     validity : int or None
         The channel of a patch, counted from 0, that is 0 where a pixel is not valid; None if there is none.
+    masks : bool, optional
+        Whether patches become masked arrays, whose samples without data are masked. Default: no.
     """
 
-    def __init__(self, skip: dict[str, Any], info: ImageInfo, validity: int | None):
+    def __init__(self, skip: dict[str, Any], info: ImageInfo, validity: int | None, masks: bool = False):
         background = skip.get("background", {})
         self._nodata_share = skip.get("nodata")
         self._std_below, self._mean_above = background.get("std_below"), background.get("mean_above")
-        self._info, self._validity = info, validity
+        self._info, self._validity, self._masks = info, validity, masks
         nodata = {channel: value for channel, value in enumerate(info.nodata or ()) if value is not None}
         # Alpha is no colour: it need not have a value.
         lacking = {*range(info.channels)} - {*nodata, validity}
@@ -107,9 +109,24 @@ class PatchRules:
             reasons = [self.reason(patch) for patch in run.patches]
             for reason, group in groupby(range(len(reasons)), key=reasons.__getitem__):
                 first, *others = group
-                part = slice(first, first + len(others) + 1)
-                patches = run.patches[slice(0) if reason else part, ..., : self._info.channels]
-                yield PatchBatch(run.positions[part], patches, reasons[part])
+                end = first + len(others) + 1
+                step = max(1, BLOCK_BYTES // run.patches[0].nbytes) if self._masks else len(reasons)
+                for start in range(first, end, step):
+                    part = slice(start, min(start + step, end))
+                    patches = run.patches[slice(0) if reason else part, ..., : self._info.channels]
+                    if self._masks and not reason:
+                        patches = self._masked(patches, run, part)
+                    yield PatchBatch(run.positions[part], patches, reasons[part])
+
+    def _masked(self, patches: np.ndarray, run: PatchBatch, part: slice) -> np.ndarray:
+        """Return patches of a run as a masked array: nodata, pixels that are not valid, and padding."""
+        mask = nodata_mask(patches, self._info.nodata or ())
+        if self._validity is not None:
+            mask |= run.patches[part, ..., self._validity, np.newaxis] == 0
+        for hidden, (_, _, window) in zip(mask, run.positions[part], strict=True):
+            hidden[max(0, self._info.height - window.y) :] = True
+            hidden[:, max(0, self._info.width - window.x) :] = True
+        return np.ma.MaskedArray(patches, mask)
 
 
 def known_skips(
