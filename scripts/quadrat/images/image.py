@@ -45,8 +45,8 @@ class ImageInfo:
     compression : str
         How segments are compressed, in lower case; empty if the format implies it.
     nodata : tuple of (int, float or None), or None
-        For each channel that is read, the value of samples that the file declares to be no data; None if the
-        file declares no value.
+        For each channel that is read, the value of samples that are no data, as the file declares or the
+        configuration sets it; None if there is no value.
     alpha : int or None
         The file's channel that is 0 where a pixel is transparent, counted from 1; it need not be read.
     crs : str or None
