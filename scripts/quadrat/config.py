@@ -17,7 +17,6 @@ from quadrat.settings import Settings
 # Every key: its type, its default, its meaning, and the message about a value that does not fit.
 SCHEMA = Path(__file__).with_name("config.schema.yaml")
 
-
 # Whole numbers up to this one are exact as floats.
 LARGEST_EXACT = 2.0**53
 
@@ -156,7 +155,7 @@ def _refuse_other_count(nodata: Any, channels: list[int] | None) -> None:
 
 
 def _as_samples(value: Any) -> Any:
-    """Return samples as one value has one form, since each names other results: 0 for 0.0, 'nan' for .nan.
+    """Return each value of samples in one form, which names its results: 0 for 0.0, and 'nan' for .nan.
 
     YAML takes some numbers for text, such as 1e3. Integers of 64 bit stay exact.
     """
