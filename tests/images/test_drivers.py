@@ -115,6 +115,33 @@ def test_format_that_may_name_other_files_is_refused_by_its_name_with_the_way_ou
     assert "gdal_translate" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("start", "named", "hint"),
+    [
+        (b"<!DOCTYPE html><html>", "a web page", "download"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS", "git lfs pull"),
+        (b"PK\3\4", "an archive", "unpack"),
+        (b"ZISRAWFILE", "CZI", "OME-TIFF"),
+        (bytes(128) + b"DICM", "DICOM", "OME-TIFF"),
+        (b"\0\0\0\x18ftypheic", "HEIF", "ImageMagick"),
+        (b"8BPS\0\1", "PSD", "ImageMagick"),
+    ],
+)
+def test_other_kind_of_file_is_refused_by_its_name_with_what_helps(start, named, hint, tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(start + bytes(200))
+    with pytest.raises(ImageError, match=f"^it is {named}, which is not read$") as caught:
+        open_reader(path)
+    assert hint in caught.value.hint
+
+
+def test_content_of_an_unknown_format_is_refused_without_a_command_that_would_fail(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"hello " * 50)
+    with pytest.raises(ImageError, match="does not list its format") as caught:
+        open_reader(tmp_path / "a.tif")
+    assert caught.value.hint == ""
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_an_image_whose_metadata_name_its_overviews_elsewhere_is_refused(tmp_path):
     with written_by_gdal(tmp_path / "a", 1, "uint8", (96, 64)) as image:

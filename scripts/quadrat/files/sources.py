@@ -55,6 +55,7 @@ INLINE = "<vrtdataset"
 NO_PATH = re.compile(r"\w+:|[\"<{\s]|/vsi|.*\s\Z", re.DOTALL)
 
 LOCAL_HINT = "write a VRT of local files, or convert it: gdal_translate -co TILED=YES in.vrt out.tif"
+WRITE_HINT = "write the VRT again, such as with gdalbuildvrt"
 
 
 class Sources(NamedTuple):
@@ -66,10 +67,13 @@ class Sources(NamedTuple):
         Path and status of each source that is a file, sources of sources included; without the image.
     problem : str
         The reason why the image cannot be read from these files; empty if it can.
+    hint : str
+        A way out.
     """
 
     files: dict[str, os.stat_result]
     problem: str
+    hint: str = ""
 
 
 def find_sources(path: str) -> Sources:
@@ -108,31 +112,35 @@ def linked_parts(path: str, files: Iterable[str]) -> list[str]:
 
 def _of_vrt(path: str) -> Sources:
     """Find the files that a VRT names, and the files that they name; none if the image is no VRT."""
-    files, problem = {}, ""
+    files, problems = {}, []
     pending = [(path, 1)] if is_vrt(path) else []
     while pending:
         vrt, level = pending.pop()
+        where = "" if vrt == path else f"its source {os.path.basename(vrt)}: "
         try:
             if INLINE in vrt.lower():
                 raise ImageError("the path of the VRT is itself XML, which is not read")
             if level > MOST_LEVELS:
                 raise ImageError(f"VRTs are nested more than {MOST_LEVELS} deep, which is not read")
             names = _sources_named_in(vrt)
-        except (ImageError, OSError) as error:
-            line = str(error) if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
-            problem = problem or (line if vrt == path else f"its source {os.path.basename(vrt)}: {line}")
+        except ImageError as error:
+            problems.append((f"{where}{error}", error.hint))
+            continue
+        except OSError as error:
+            problems.append((f"{where}cannot be read: {error.strerror}", ""))
             continue
         for name, text in names:
             if name in files or name == path:
                 continue
-            status = None if NO_PATH.match(text) or INLINE in name.lower() else _status(name)
-            if status is None:
-                problem = problem or f"its source {text}: no such file"
-                continue
-            files[name] = status
-            if is_vrt(name):
-                pending.append((name, level + 1))
-    return Sources(files, problem)
+            if NO_PATH.match(text) or INLINE in name.lower():
+                problems.append((f"its source {text}: not the path of a local file", LOCAL_HINT))
+            elif status := _status(name):
+                files[name] = status
+                if is_vrt(name):
+                    pending.append((name, level + 1))
+            else:
+                problems.append((f"its source {text}: no such file", WRITE_HINT))
+    return Sources(files, *(problems or [("", "")])[0])
 
 
 def is_vrt(path: str) -> bool:
@@ -179,7 +187,8 @@ def _sources_named_in(path: str) -> list[tuple[str, str]]:
         ):
             shown = " ".join([tag, *(f'{name}="{value}"' for name, value in attributes.items())])
             raise ImageError(
-                f"a VRT with <{shown[:LONGEST_TAG]}> is not read, since it may name files that nobody watches"
+                f"a VRT with <{shown[:LONGEST_TAG]}> is not read, as it may name files that nobody watches",
+                LOCAL_HINT,
             )
         if text is not None:
             raise ImageError(f"a VRT with <{tag}> in the name of a file is not read")
@@ -215,5 +224,6 @@ def _sources_named_in(path: str) -> list[tuple[str, str]]:
         try:
             parser.ParseFile(file)
         except expat.ExpatError as error:
-            raise ImageError(f"not a readable VRT: {error}") from error
+            place = f"line {error.lineno}, column {error.offset}"
+            raise ImageError(f"not a readable VRT: its XML is broken at {place}", WRITE_HINT) from error
     return names

@@ -1,14 +1,15 @@
 """Drivers: which of GDAL's formats are read, and from which files."""
 
 import os
+import re
 import warnings
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from quadrat.errors import ImageError
-from quadrat.files.sources import LOCAL_HINT, find_sources, is_vrt
+from quadrat.files.sources import find_sources, is_vrt
 from quadrat.images.image import CONVERT
 
 # Files of these formats contain all their pixels. GDAL's other drivers may not open a file: it could name
@@ -19,22 +20,41 @@ VRT = "VRT"
 # Files that GDAL opens beside a BMP, with any of its drivers and whatever its options are.
 BESIDE_BMP = (".ovr", ".msk", ".aux")
 
+# GDAL itself is not asked whether it reads a file of these formats: to ask, a driver must open the file.
+_WITH_DRIVER = CONVERT.replace("convert it", "convert it, if your GDAL has the driver")
+_ARRAYS = "convert the arrays that gdalinfo lists: gdal_translate ARRAY OUT.tif"
+
 # First bytes of files in formats that GDAL reads and quadrat does not.
 REFUSED = {
-    b"\x89HDF\r\n\x1a\n": "HDF5",
-    b"CDF": "netCDF",
-    b"<VRTDataset": "VRT",
-    b"<GDAL_WMS": "WMS",
-    b"<GDAL_WMTS": "WMTS",
-    b"<WCS_GDAL": "WCS",
-    b"<MRF_META": "MRF",
-    b"<GDALTileIndexDataset": "GTI",
-    b"SQLite format 3": "SQLite",
-    b"EHFA_HEADER_TAG": "HFA",
-    b"PCIDSK": "PCIDSK",
-    b"NITF": "NITF",
-    b"GRIB": "GRIB",
-    b"%PDF": "PDF",
+    b"\x89HDF\r\n\x1a\n": ("HDF5", _ARRAYS),
+    b"CDF": ("netCDF", _ARRAYS),
+    b"<VRTDataset": ("VRT", ""),
+    b"<GDAL_WMS": ("WMS", CONVERT),
+    b"<GDAL_WMTS": ("WMTS", CONVERT),
+    b"<WCS_GDAL": ("WCS", CONVERT),
+    b"<MRF_META": ("MRF", CONVERT),
+    b"<GDALTileIndexDataset": ("GTI", CONVERT),
+    b"SQLite format 3": ("SQLite", _WITH_DRIVER),
+    b"EHFA_HEADER_TAG": ("HFA", CONVERT),
+    b"PCIDSK": ("PCIDSK", CONVERT),
+    b"NITF": ("NITF", CONVERT),
+    b"GRIB": ("GRIB", CONVERT),
+    b"%PDF": ("PDF", _WITH_DRIVER),
+}
+
+_EXPORT = "export it as OME-TIFF, with QuPath or bfconvert"
+_MAGICK = "convert it, with ImageMagick: magick IN OUT.tif"
+# Starts of other files that are found among images.
+OTHERS = {
+    rb"ZISRAWFILE": ("CZI", _EXPORT),
+    rb".{128}DICM": ("DICOM", _EXPORT),
+    rb"8BPS": ("PSD", _MAGICK),
+    rb".{4}ftyp(hei|hev|mif|avi)": ("HEIF", _MAGICK),
+    rb"\xff\x0a|\x00{3}\x0cJXL ": ("JPEG XL", _MAGICK),
+    rb"SIMPLE  =": ("FITS", _WITH_DRIVER),
+    rb"<!DOCTYPE html|<html": ("a web page", "download the image again"),
+    rb"version https://git-lfs": ("a pointer of Git LFS", "git lfs pull"),
+    rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!": ("an archive", "unpack it"),
 }
 
 
@@ -74,25 +94,37 @@ def open_local(path: str, **options: int) -> DatasetReader:
         return DatasetReader(path, driver=drivers, **options)
 
 
+def conversion_of(path: str) -> str:
+    """Return the hint that converts an image if GDAL opens it; otherwise an empty text."""
+    try:
+        open_local(path).close()
+    except (ImageError, RasterioError):
+        return ""
+    return CONVERT
+
+
 def _drivers(path: str) -> list[str]:
     """Return the drivers that may open a file: VRT only after a check of all files that the VRT names."""
     if is_vrt(path):
-        problem = find_sources(path).problem
-        if problem:
-            raise ImageError(problem, LOCAL_HINT)
+        sources = find_sources(path)
+        if sources.problem:
+            raise ImageError(sources.problem, sources.hint)
         return [VRT]
     try:
         with open(path, "rb") as file:
-            start = file.read(64).lstrip()
+            start = file.read(132).lstrip()
     except PermissionError as error:
         raise ImageError(f"cannot be opened: {error.strerror}") from error
     if start.startswith(b"BM"):
         _refuse_beside(path)
-    for magic, name in REFUSED.items():
+    for magic, (name, hint) in REFUSED.items():
         if start.lower().startswith(magic.lower()):
             if name == VRT:
                 raise ImageError("it is a VRT, but its name does not end in .vrt", "rename it")
-            raise ImageError(f"{name} is not read, since such files may name other files or servers", CONVERT)
+            raise ImageError(f"{name} is not read, since such files may name other files or servers", hint)
+    for pattern, (name, hint) in OTHERS.items():
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            raise ImageError(f"it is {name}, which is not read", hint)
     return list(DRIVERS)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from quadrat.errors import ImageError
+from quadrat.images.image import COPY
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -19,7 +20,6 @@ JPEG_HUFFMAN = {0xC0, 0xC1, 0xC2}
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
 END_SEARCH_BYTES = 1 << 16
 JPEG_STANDALONE = {0x01, *range(0xD0, 0xD9)}
-COPY = "copy the file again"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """GDAL reader: JPEG 2000, VRT and the other formats of `quadrat.images.drivers`, by rasterio."""
 
 import os
+import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -14,17 +15,28 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from quadrat.errors import ImageError
-from quadrat.files.sources import LOCAL_HINT, find_sources
+from quadrat.files.sources import find_sources
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.budget import MB, require_memory
 from quadrat.images.drivers import VRT, open_local
-from quadrat.images.image import CONVERT, ImageFile, ImageInfo, Level, Reader
+from quadrat.images.image import CONVERT, COPY, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import declared_nodata
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level, complex_error, downsample_of
 
 MIN_CACHE_BYTES = 64 * MB
+DAMAGED = "its data are damaged or incomplete"
+# What GDAL reports in words of its source, in words about the file.
+WORDS = {
+    r".*IReadBlock failed at X offset \d+, Y offset \d+: ": "",
+    r".*GetBlockRef failed at X block offset \d+, Y block offset \d+: ": "",
+    r".*\w+\(\) failed.*|.*Read failed.*": DAMAGED,
+    r"Can't read from offset (\d+) in input file": rf"{DAMAGED}: it has no byte \1",
+    r".*cannot allocate (\d+) bytes": r"its header claims blocks of \1 bytes",
+    r"GDALDataset::GetRasterBand\((\d+)\) - Illegal band #": r"it has no band \1",
+    r"Recursion detected": "it is a source of itself",
+}
 ALPHA = 4  # the channel of an expanded palette, counted from 1
 OPTIONS = {
     # GDAL writes no file beside the images, and reads none (.aux.xml, .ovr) that is not watched for changes.
@@ -258,7 +270,7 @@ def _open_checked(path: str, held: ExitStack) -> tuple[DatasetReader, int, int]:
     """
     sources = find_sources(path)
     if sources.problem:
-        raise ImageError(sources.problem, LOCAL_HINT)
+        raise ImageError(sources.problem, sources.hint)
     tallest, largest, watched = 1, 0, {os.path.realpath(name) for name in (path, *sources.files)}
     full = held.enter_context(open_local(path))
     for name in (path, *sources.files):
@@ -292,8 +304,13 @@ def _gdal_errors(doing: str, path: str) -> Iterator[None]:
         # rasterio's own message only points to the one of GDAL
         reason = str(error.__cause__ or error).splitlines()[0].replace(f"'{path}'", "it").replace(path, "it")
         if "not recognized" in reason:
-            raise ImageError(f"{doing}: docs/formats.md does not list its format", CONVERT) from error
-        raise ImageError(f"{doing}: {reason.rstrip('.')}") from error
+            # Pixels without a header of their own, such as ENVI's.
+            has_header = any(os.path.exists(f"{name}.hdr") for name in (path, os.path.splitext(path)[0]))
+            hint = CONVERT if has_header else ""
+            raise ImageError(f"{doing}: docs/formats.md does not list its format", hint) from error
+        for pattern, words in WORDS.items():
+            reason = re.sub(pattern, words, reason)
+        raise ImageError(f"{doing}: {reason.rstrip('.')}", COPY if DAMAGED in reason else "") from error
 
 
 def alpha_of(dataset: DatasetReader, has_their_type: bool) -> int | None:

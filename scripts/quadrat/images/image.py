@@ -11,8 +11,9 @@ import numpy as np
 
 from quadrat.grid import Window
 
-# The hint for pixels that cannot be read as they are stored.
+# The hint for pixels that GDAL reads, but not quadrat; and for files that are damaged.
 CONVERT = "convert it: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE -co BIGTIFF=IF_SAFER IN OUT.tif"
+COPY = "copy the file again"
 
 
 @dataclass(frozen=True)

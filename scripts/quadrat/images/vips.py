@@ -15,8 +15,8 @@ from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.budget import MB, require_memory
-from quadrat.images.file_headers import COPY, FileHeader, read_header
-from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
+from quadrat.images.file_headers import FileHeader, read_header
+from quadrat.images.image import COPY, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level
 

@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 import pyvips
+import rasterio
 import tifffile
 
 from comparison import assert_reads, open_reader, row_blocks
@@ -30,12 +31,20 @@ def changed(tmp_path):
     return write
 
 
+def is_opened_by_gdal(path):
+    try:
+        rasterio.open(path).close()
+    except rasterio.errors.RasterioIOError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(("compression", "name"), [(6, "OJPEG"), (34676, "SGILOG"), (12345, "12345")])
 def test_a_codec_that_cannot_be_decoded_is_refused_by_its_name(compression, name, changed):
     path = changed(compression="zlib", tags={259: compression}, **TILE)
     with pytest.raises(ImageError, match=f"compression {name} cannot be decoded") as error:
         open_reader(path)
-    assert "gdal_translate" in error.value.hint
+    assert ("gdal_translate" in error.value.hint) == is_opened_by_gdal(path)
 
 
 def test_uncompressed_subsampled_ycbcr_is_refused(changed):
@@ -416,7 +425,7 @@ def test_an_unknown_predictor_is_refused(changed):
     path = changed(compression="zlib", predictor=True, tags={317: 9})
     with pytest.raises(ImageError, match="predictor 9 cannot be decoded") as error:
         open_reader(path)
-    assert "gdal_translate" in error.value.hint
+    assert error.value.hint == ""  # GDAL does not know it either
 
 
 def test_of_channels_of_several_samples_the_first_is_read(tmp_path):

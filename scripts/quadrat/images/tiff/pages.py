@@ -15,7 +15,7 @@ import tifffile
 from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from quadrat.errors import ImageError
-from quadrat.images.image import CONVERT, Level
+from quadrat.images.image import Level
 from quadrat.images.selection import check_level, complex_error, downsample_of, plane_index
 from quadrat.images.tiff.codecs import BYTE_CODECS, LZW
 from quadrat.images.tiff.ome import Planes, ome_planes
@@ -377,18 +377,18 @@ def _decodable(page: TiffPage) -> TiffPage:
         raise complex_error()
     codec = _name(tifffile.COMPRESSION, page.compression)
     if page.compression == OLD_JPEG or page.compression not in tifffile.TIFF.DECOMPRESSORS:
-        raise ImageError(f"compression {codec} cannot be decoded", CONVERT)
+        raise ImageError(f"compression {codec} cannot be decoded", _conversion_of(page))
     if page.compression in CCITT and page.bitspersample != 1:
         raise ImageError(
             f"broken: its samples have {page.bitspersample} bit, but compression {codec} needs 1 bit"
         )
     if page.is_subsampled and (page.compression not in JPEG_FAMILY or page.planarconfig == 2):
-        raise ImageError(f"subsampled YCbCr with compression {codec} cannot be decoded", CONVERT)
+        raise ImageError(f"subsampled YCbCr with compression {codec} cannot be decoded", _conversion_of(page))
     if page.predictor != 1 and page.predictor not in tifffile.TIFF.UNPREDICTORS:
-        raise ImageError(f"predictor {page.predictor} cannot be decoded", CONVERT)
+        raise ImageError(f"predictor {page.predictor} cannot be decoded")
     samples = f"samples of {page.bitspersample} bit in format {page.sampleformat}"
     if page.dtype is None or isinstance(page.sampleformat, tuple):
-        raise ImageError(f"{samples} cannot be decoded", CONVERT)
+        raise ImageError(f"{samples} cannot be decoded", _conversion_of(page))
     # libtiff computes differences of whole bytes only, and byte planes of floating point only.
     if (page.predictor == 2 and page.bitspersample % 8) or (page.predictor == 3 and page.sampleformat != 3):
         raise ImageError(f"broken: predictor {page.predictor} does not exist for {samples}")
@@ -399,6 +399,13 @@ def _decoding(page: TiffPage) -> tuple:
     """Return the properties that pages must share to be decoded alike."""
     segment = page.rowsperstrip, page.tilelength, page.tilewidth, page.fillorder
     return page.shaped, page.dtype, page.bitspersample, page.compression, page.predictor, *segment
+
+
+def _conversion_of(page: tifffile.TiffPage) -> str:
+    # Imported here, since it imports GDAL.
+    from quadrat.images.drivers import conversion_of
+
+    return conversion_of(page.parent.filehandle.path)
 
 
 def _name(enumeration: type, value: int) -> str:
