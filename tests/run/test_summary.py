@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.files.hashing import digest
+from quadrat.files.text import table_bytes
 from quadrat.plan.inventory import is_chosen
 from quadrat.plan.plan import Plan
 from quadrat.plan.sharding import Shards
@@ -104,14 +105,56 @@ def test_failures_come_last_with_reason_hint_and_a_line_that_leaves_them_out(wri
     ]
 
 
-def test_long_list_of_failures_is_cut_but_all_are_in_the_line_that_leaves_them_out(
-    write_result, finish, results
-):
-    names = [f"{index:02d}.tif" for index in range(25)]
-    lines = finish(*[write_result(name, failure=FAILURE) for name in names])
-    assert f"  and 5 more: see {results.images}" in lines
-    assert "  20.tif: truncated: segment 118 of 400 (copy it again)" not in lines
-    assert yaml.safe_load(lines[-1]) == {"exclude": names}
+def lines_of(failed_table, failed, others=()):
+    """Return the lines about failures; failed is names and messages."""
+    rows = [[name, "failed", 0, "", "", "", "", "data", message, "", ""] for name, message in failed]
+    rows += [[name, "ok", 1, 0, 0, 0, 0.0, "", "", "", ""] for name in others]
+    failed_table.write_bytes(table_bytes(list(TABLE_COLUMNS), rows))
+    return failure_lines(failed_table)
+
+
+def test_many_failures_are_listed_by_their_reasons_with_examples(failed_table):
+    failed = [(f"a/{index:05d}.png", f"truncated: it ends {index:,} bytes early") for index in range(9990)]
+    failed += [(f"b/{index}.png", "no place") for index in range(9)] + [("c.png", "empty file")]
+    lines = lines_of(failed_table, failed, ["good.tif"])
+    assert lines == [
+        f"10,000 images failed ({failed_table} lists each):",
+        "  9,990 images, such as a/00000.png, a/00001.png and a/00002.png: truncated: it ends 0 bytes early",
+        "  9 images, such as b/0.png, b/1.png and b/2.png: no place",
+        "  c.png: empty file",
+        "to leave them out, in config.yaml:",
+        'exclude: ["*.png"]',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failed", "others", "globs"),
+    [
+        ([f"a/x{index}.tif" for index in range(50)], ["b/1.tif"], ["a/*"]),
+        ([f"a/b/x{index}.tif" for index in range(50)], ["a/1.tif"], ["a/b/*"]),
+        ([*(f"{index}.png" for index in range(50)), "one.tif"], ["b/1.tif"], ["*.png", "one.tif"]),
+        ([f"a[1]/x{index}.tif" for index in range(50)], ["a1/1.tif"], ["a[[]1]/*"]),
+    ],
+)
+def test_line_that_leaves_many_failures_out_names_what_they_share(failed_table, failed, others, globs):
+    line = lines_of(failed_table, [(name, "no") for name in failed], others)[-1]
+    assert yaml.safe_load(line) == {"exclude": globs}
+    chosen = SimpleNamespace(include=["*"], exclude=globs)
+    assert not any(is_chosen(name, chosen) for name in failed)
+    assert all(is_chosen(name, chosen) for name in others)
+
+
+def test_many_failures_that_share_nothing_have_another_way_out(failed_table):
+    failed = [(f"{index}.tif", "no") for index in range(0, 100, 2)]
+    lines = lines_of(failed_table, failed, [f"{index}.tif" for index in range(1, 100, 2)])
+    assert "on_failure: report (config.yaml)" in lines[-1]
+    assert not any(line.startswith("exclude:") for line in lines)
+
+
+def test_many_reasons_are_cut(failed_table):
+    lines = lines_of(failed_table, [(f"{index}.png", f"no {'x' * index}") for index in range(25)])
+    assert f"  and 5 more: see {failed_table}" in lines
+    assert len(lines) == 24
 
 
 def test_run_without_failures_lists_none(write_result, finish, results):

@@ -197,6 +197,21 @@ def test_image_whose_failure_is_recorded_in_place_of_a_result_is_shown_when_its_
     assert [line for line in hushed.lines if "done" not in line] == [f"0.tif: truncated (log: {log})"]
 
 
+def test_failures_of_very_many_images_are_not_all_shown_but_those_of_other_jobs_are(hushed):
+    hushed.expect(50)
+    for index in range(40):
+        hushed.start(0, index, f"{index}.tif.parquet")
+        keep_failure(hushed.log(f"{index}.tif.parquet"), "truncated")
+        hushed.end(0, index)
+    hushed.fail(1, 99, "predictions.done", "merge_predictions")
+    hushed.terminal.close()
+    lines = [line for line in hushed.lines if "done, " not in line]
+    assert [line.partition(":")[0] for line in lines[:20]] == [f"{index}.tif" for index in range(20)]
+    assert lines[20] == "more images fail; the end of the run lists them by reason"
+    assert len(lines) == 22
+    assert lines[21].startswith("quadrat: its job of merge_predictions")
+
+
 def test_job_that_is_no_image_s_fails_with_a_line_of_its_own_log(hushed):
     hushed.expect(1)
     hushed.start(0, 1, "predictions.done", "merge_predictions")

@@ -27,7 +27,7 @@ from quadrat.images.selection import channel_indices, check_level, complex_error
 
 MIN_CACHE_BYTES = 64 * MB
 DAMAGED = "its data are damaged or incomplete"
-# What GDAL reports in words of its source, in words about the file.
+# Reports of GDAL about its own code, and words about the file in their place.
 WORDS = {
     r".*IReadBlock failed at X offset \d+, Y offset \d+: ": "",
     r".*GetBlockRef failed at X block offset \d+, Y block offset \d+: ": "",

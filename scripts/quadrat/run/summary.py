@@ -1,7 +1,9 @@
 """The summary: the lines that a person reads at the end of a run."""
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from glob import escape
 
 import orjson
@@ -10,6 +12,7 @@ from quadrat.files.text import counted
 from quadrat.plan.plan import Plan, is_merged
 from quadrat.plan.trial import awaited_trial
 from quadrat.results.folder import ResultsFolder
+from quadrat.results.notes import list_failures
 from quadrat.results.tables import read_image_table
 
 # Longer lists are cut: images.tsv lists all images.
@@ -85,18 +88,56 @@ def failure_lines(table: str, shown: Callable[[str], str] = str) -> list[str]:
     -------
     list of str
     """
-    failed = [row for row in read_image_table(table) if row["status"] == "failed"]
+    rows = read_image_table(table)
+    failed = [row for row in rows if row["status"] == "failed"]
     if not failed:
         return []
-    lines = [f"{counted(len(failed), 'image')} failed:"]
-    for row in failed[:MOST_LINES]:
-        hint = f" ({row['hint']})" if row["hint"] else ""
-        lines.append(f"  {row['filename']}: {row['message']}{hint}")
-    if len(failed) > MOST_LINES:
-        lines.append(f"  and {len(failed) - MOST_LINES:,} more: see {shown(table)}")
-    globs = orjson.dumps([escape(row["filename"]) for row in failed]).decode()
+    listed = list_failures(failed)
+    where = f" ({shown(table)} lists each)" if len(listed) < len(failed) else ""
+    lines = [f"{counted(len(failed), 'image')} failed{where}:"]
+    for failure in listed[:MOST_LINES]:
+        hint = f" ({failure.hint})" if failure.hint else ""
+        lines.append(f"  {failure.images}: {failure.message}{hint}")
+    if rest := sum(failure.number for failure in listed[MOST_LINES:]):
+        lines.append(f"  and {rest:,} more: see {shown(table)}")
     them = "it" if len(failed) == 1 else "them"
-    return [*lines, f"to leave {them} out, in config.yaml:", f"exclude: {globs}"]
+    others = [row["filename"] for row in rows if row["status"] != "failed"]
+    globs = _globs_of([row["filename"] for row in failed], others)
+    if not globs:
+        return [
+            *lines,
+            f"to leave {them} out, move their files elsewhere: no few patterns match them alone; or set "
+            "on_failure: report (config.yaml), with which a run ends with exit code 0 although they fail",
+        ]
+    return [*lines, f"to leave {them} out, in config.yaml:", f"exclude: {orjson.dumps(globs).decode()}"]
+
+
+def _globs_of(failed: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return a few globs that match the failed images alone; none if there are no such globs."""
+    globs: list[str] = []
+    if len(failed) > MOST_LINES:
+        for glob_of in (_glob_of_ending, _glob_of_top, _glob_of_folder):
+            for glob, _ in Counter(map(glob_of, failed)).most_common(MOST_LINES):
+                if glob and not any(fnmatchcase(name, glob) for name in others):
+                    globs.append(glob)
+                    failed = [name for name in failed if not fnmatchcase(name, glob)]
+    globs += map(escape, failed)
+    return globs if len(globs) <= MOST_LINES else []
+
+
+def _glob_of_ending(filename: str) -> str:
+    ending = os.path.splitext(filename)[1]
+    return ending and f"*{escape(ending)}"
+
+
+def _glob_of_top(filename: str) -> str:
+    top, is_inside, _ = filename.partition("/")
+    return is_inside and f"{escape(top)}/*"
+
+
+def _glob_of_folder(filename: str) -> str:
+    folder = os.path.dirname(filename)
+    return folder and f"{escape(folder)}/*"
 
 
 def _unfinished_trial(plan: Plan, folder: ResultsFolder, shown: Callable[[str], str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from quadrat.files.log import read_failure
 from quadrat.files.text import counted, show
 from quadrat.plan.plan import Plan
+from quadrat.results.notes import MOST_FAILURES
 
 # Without a bar, a line for each of many short jobs would be of no use.
 SECONDS_BETWEEN_LINES = 5.0
@@ -177,11 +178,15 @@ class Terminal(logging.Handler):
             self.release()
 
     def _show_once(self, path: str, line: str) -> None:
-        """Show a failure, unless it is the second of an image in shards."""
+        """Show a failure, unless it is the second of an image in shards, or one of very many."""
         filename = self._filenames.get(path, line)
-        if filename not in self._failed:
-            self._failed.add(filename)
+        if filename in self._failed:
+            return
+        self._failed.add(filename)
+        if path not in self._filenames or len(self._failed) <= MOST_FAILURES:
             self._show(line)
+        elif len(self._failed) == MOST_FAILURES + 1:
+            self._show("more images fail; the end of the run lists them by reason")
 
     def _show(self, line: str) -> None:
         self._erase_bar()

@@ -7,6 +7,7 @@ from jinja2 import Environment
 
 from quadrat.files.atomic import replace_file
 from quadrat.results.folder import ResultsFolder
+from quadrat.results.notes import list_failures
 from quadrat.results.predictions import open_predictions
 from quadrat.results.tables import read_image_table
 from quadrat.views.distribution import count_predictions, draw_distribution
@@ -70,10 +71,12 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85em; }
 <table>
 <tr><th>image<th>what is wrong<th>what to do</tr>
 {% for row in failed[:most] %}
-<tr><td>{{ row.filename }}<td>{{ row.message }}<td>{{ row.hint }}</tr>
+<tr><td>{{ row.images }}<td>{{ row.message }}<td>{{ row.hint }}</tr>
 {% endfor %}
 </table>
-{{ more(failed) }}
+{% if failed | length < failures or failed | length > most %}
+<p class="note">each image and its reason: see images.tsv</p>
+{% endif %}
 {% endif %}
 <h2>Images</h2>
 <table>
@@ -122,7 +125,8 @@ def write_overview(folder: ResultsFolder) -> None:
         .from_string(TEMPLATE)
         .render(
             rows=rows,
-            failed=[row for row in rows if row["status"] == "failed"],
+            failed=list_failures([row for row in rows if row["status"] == "failed"]),
+            failures=statuses["failed"],
             noted=[row for row in rows if row["notes"]],
             notes=summary.get("notes", []) + summary.get("not_taken", []),
             counts=[
