@@ -285,6 +285,13 @@ def test_mpp_that_the_metadata_do_not_tell_is_none(description, tmp_path, caplog
     assert info_of(path).mpp is None
 
 
+@pytest.mark.parametrize("value", [0, 1, 9])
+def test_orientation_that_turns_nothing_is_not_noted(value, tmp_path):
+    extra = [(274, 3, 1, value, True)]
+    tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", metadata=None, extratags=extra)
+    assert info_of(tmp_path / "a.tif").notes == ()
+
+
 @pytest.mark.parametrize(
     ("tags", "options", "note"),
     [

@@ -219,6 +219,6 @@ def sample_notes(page: TiffPage) -> list[str]:
         notes.append(f"{tifffile.PHOTOMETRIC(page.photometric).name} samples are as stored")
     if page.imagedepth > 1:
         notes.append(f"the image is {page.imagedepth} planes deep: the first is read")
-    if page.tags.valueof(274, 1) != 1:
+    if page.tags.valueof(274, 1) in range(2, 9):
         notes.append("the orientation tag is not applied")
     return notes
