@@ -222,7 +222,7 @@ def test_alpha_that_the_file_stores_is_no_transparent_colour(tmp_path):
 
 
 BROKEN = {
-    "sum_of_the_header.png": (PNG[:29] + b"abcd" + PNG[33:], "libpng reports: chunk IHDR: CRC error"),
+    "sum_of_the_header.png": (PNG[:29] + b"abcd" + PNG[33:], "libvips reports: chunk IHDR: CRC error"),
     "sum_of_the_pixels.png": (
         inserted(PNG[:-16], b"IDAT", b"") + b"abcd" + PNG[-12:],
         "chunk IDAT: CRC error",
@@ -230,7 +230,7 @@ BROKEN = {
     "unknown_chunk.png": (inserted(PNG, b"IDAT", png_chunk(b"ABCD", b"")), "chunk ABCD: unhandled critical"),
     "two_headers.png": (inserted(PNG, b"IDAT", PNG[8:33]), "chunk IHDR: out of place"),
     "no_palette.png": (PNG[:25] + b"\3" + PNG[26:], "chunk IDAT: Missing PLTE"),
-    "no_tables.jpg": (JPEG.replace(TABLES, b"\xff\xe5"), "libjpeg reports: Quantization table 0x00 was not"),
+    "no_tables.jpg": (JPEG.replace(TABLES, b"\xff\xe5"), "libvips reports: Quantization table 0x00 was not"),
     "no_last_chunk.png": (PNG[:-12], "truncated: its last chunk, IEND, is missing"),
     "half_a_last_chunk.png": (PNG[:-3], "truncated: its last chunk ends at least 3 bytes past"),
     "zeros_in_place_of_the_end.jpg": (JPEG[: len(JPEG) // 2] + bytes(len(JPEG) // 2), "has no end marker"),
@@ -295,7 +295,7 @@ def test_a_header_that_libvips_refuses_is_refused_when_it_is_opened(tmp_path):
     data = path.read_bytes()
     components = data.index(b"\xff\xc0") + 9
     path.write_bytes(data[:components] + b"\x02" + data[components + 1 :])
-    with pytest.raises(ImageError, match=r"^broken: its header cannot be read; libjpeg reports: \w"):
+    with pytest.raises(ImageError, match=r"^broken: its header cannot be read; libvips reports: \w"):
         open_reader(path)
 
 

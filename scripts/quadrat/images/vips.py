@@ -29,7 +29,6 @@ STRIP_ROWS = 16
 # Lines of libvips that do not say what is broken.
 SAYS_NOTHING = re.compile(r"error in tile|read gave \d+ warning|libpng read error|images do not match|^$")
 CHUNK = re.compile(r"^(?=\w{4}: )")
-LIBRARIES = {"PNG": "libpng", "JPEG": "libjpeg"}
 
 _FORGETTING = Lock()
 
@@ -49,7 +48,7 @@ class VipsImage(ImageFile):
 
     def __init__(self, path: str):
         self._path, header = path, read_header(path)
-        image = _open(path, header.format)
+        image = _open(path)
         self._info = _info(image, header)
         self._whole_bytes, self._layout = _whole_bytes(image, header, self._info)
         self._held = ExitStack()
@@ -99,7 +98,7 @@ class VipsReader:
     ) -> Generator[np.ndarray, None, None]:
         """Yield the pixels of each block while the next ones are decoded; see `Reader.read_blocks`."""
         pyvips.concurrency_set(threads)
-        source = _Rows(_open(self._path, self.info.format), self._channels, self.info.format)
+        source = _Rows(_open(self._path), self._channels)
         grid = BlockGrid.from_windows(blocks)
         pipeline = StripePipeline(source, grid, self.info)
         stripe_bytes = grid.rows.largest * self.info.width * source.bands * self.info.dtype.itemsize
@@ -111,8 +110,8 @@ class VipsReader:
 class _Rows:
     """Rows of a libvips image that is decoded sequentially."""
 
-    def __init__(self, image: pyvips.Image, channels: tuple[int, ...], form: str):
-        self._image, self._channels, self._format = image, channels, form
+    def __init__(self, image: pyvips.Image, channels: tuple[int, ...]):
+        self._image, self._channels = image, channels
         self._rest, self._rest_top = np.empty((0, 0, 0), np.uint8), 0
         self.bands = image.bands
 
@@ -131,7 +130,7 @@ class _Rows:
 
     def _decoded(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         try:
-            with _vips_errors(self._format, f"rows {top:,} to {bottom:,} cannot be decoded"):
+            with _vips_errors(f"rows {top:,} to {bottom:,} cannot be decoded"):
                 pixels = self._image.crop(left, top, right - left, bottom - top).numpy()
         finally:
             _forget()
@@ -142,11 +141,11 @@ class _Rows:
         return pixels if whole else pixels[..., list(self._channels)]
 
 
-def _open(path: str, form: str) -> pyvips.Image:
+def _open(path: str) -> pyvips.Image:
     # By descriptor: libvips would parse "[...]" at the end of a file name as options. It keeps a copy.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with _vips_errors(form, "broken: its header cannot be read"):
+        with _vips_errors("broken: its header cannot be read"):
             source = pyvips.Source.new_from_descriptor(fd)
             return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
     finally:
@@ -174,8 +173,8 @@ class _Logged(logging.Handler):
 
 
 @contextmanager
-def _vips_errors(form: str, doing: str) -> Iterator[None]:
-    """Turn errors of libvips into an ImageError with the reason of the library that decodes."""
+def _vips_errors(doing: str) -> Iterator[None]:
+    """Turn errors of libvips into an ImageError."""
     logged, logger = _Logged(), logging.getLogger("pyvips")
     logger.addHandler(logged)
     try:
@@ -185,7 +184,7 @@ def _vips_errors(form: str, doing: str) -> Iterator[None]:
         lines = [line.strip() for line in (*logged.lines, *str(error.detail).splitlines())]
         reasons = [line.rpartition("VipsJpeg: ")[2] for line in lines if not SAYS_NOTHING.search(line)]
         reason = CHUNK.sub("chunk ", reasons[-1]) if reasons else "its data are damaged"
-        raise ImageError(f"{doing}; {LIBRARIES[form]} reports: {reason}", COPY) from error
+        raise ImageError(f"{doing}; libvips reports: {reason}", COPY) from error
     finally:
         logger.removeHandler(logged)
 

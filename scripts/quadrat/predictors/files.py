@@ -42,7 +42,7 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
     ------
     ConfigError
         If a file is missing, if an ONNX model cannot be read or names files outside its folder, or if a
-        PyTorch model has no format that contains a model, or one that the configuration does not trust.
+        PyTorch model that the configuration does not trust is not TorchScript.
     """
     if "path" not in predictor:
         return {}
@@ -54,8 +54,8 @@ def files_of(predictor: dict[str, Any]) -> dict[str, list[str]]:
             _require_readable(path, f"config.yaml: predictor: {key}")
     if predictor["kind"] == "onnx":
         named["external_data"] = external_data(predictor["path"])
-    if predictor["kind"] == "torch":
-        _refuse_code(predictor["path"], predictor.get("trust", False))
+    if predictor["kind"] == "torch" and not predictor.get("trust"):
+        _refuse_code(predictor["path"])
     return named
 
 
@@ -102,19 +102,16 @@ def _names(path: str) -> set[str]:
 def _require_readable(path: str, where: str) -> None:
     if os.path.isdir(path):
         raise ConfigError(f"{path} is a folder; name a file ({where})")
-    try:
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file ({where})") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror} ({where})") from error
+    if not os.path.isfile(path):
+        raise ConfigError(f"{path}: no such file ({where})")
+    if not os.access(path, os.R_OK):
+        raise ConfigError(f"{path}: cannot be read: permission denied ({where})")
 
 
-def _refuse_code(path: str, trust: bool) -> None:
+def _refuse_code(path: str) -> None:
     """Refuse files that can run code when loaded: pickles, and programs of torch.export with expressions."""
     form = torch_format(path)
-    if form is not TorchFormat.SCRIPT and not trust:
+    if form is not TorchFormat.SCRIPT:
         raise ConfigError(
             f"{path} is {form.value}, which can run any code when it is loaded; convert it to TorchScript, "
             "or set trust: true if you know its origin (config.yaml: predictor: trust)"
