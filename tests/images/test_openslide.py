@@ -185,6 +185,25 @@ def test_a_slide_without_its_data_is_refused(slide):
         open_reader(slide)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"OVERLAP_X", b"OVERLAP_\xff = 0\nOVERLAP_X", "the name of a property is not valid UTF-8"),
+        (
+            b"DIGITIZER_WIDTH",
+            b"DIGITIZER_WITHH",
+            "^not a slide that OpenSlide can read: Slidedat.ini does not have key",
+        ),
+    ],
+)
+def test_settings_of_a_slide_that_are_broken_are_refused_in_words_about_them(slide, old, new, reason):
+    settings = slide.with_suffix("") / "Slidedat.ini"
+    settings.write_bytes(settings.read_bytes().replace(old, new, 1))
+    with pytest.raises(ImageError, match=reason) as caught:
+        open_reader(slide)
+    assert caught.value.hint == "copy the file again"
+
+
 def test_a_tile_that_is_broken_is_refused_by_its_place(slide):
     data = slide.with_suffix("") / "Data0000.dat"
     data.write_bytes(data.read_bytes()[:-20_000] + bytes(20_000))

@@ -76,7 +76,7 @@ def _png_header(file: BinaryIO) -> FileHeader:
     samples = PNG_SAMPLES[color]
     claimed = -(-width * bits * samples // 8) * height
     if claimed > PNG_EXPANSION * file_bytes:
-        raise ImageError(f"broken: {width:,} x {height:,} px do not fit in {file_bytes:,} bytes of PNG")
+        raise ImageError(f"broken: {width:,} x {height:,} px do not fit in {file_bytes:,} bytes of PNG", COPY)
     return FileHeader("PNG", height, width, bits, samples, color == PNG_PALETTE)
 
 
@@ -159,7 +159,9 @@ def _jpeg_frame(marker: int, body: bytes, file: BinaryIO) -> FileHeader:
         raise ImageError(f"broken: its size is {width:,} x {height:,} px")
     file_bytes = os.fstat(file.fileno()).st_size
     if marker in JPEG_HUFFMAN and -(-height // 8) * -(-width // 8) > 8 * file_bytes:
-        raise ImageError(f"broken: {width:,} x {height:,} px do not fit in {file_bytes:,} bytes of JPEG")
+        raise ImageError(
+            f"broken: {width:,} x {height:,} px do not fit in {file_bytes:,} bytes of JPEG", COPY
+        )
     sampling = [divmod(body[7 + 3 * index], 16) for index in range(components)]
     if not sampling or not all(h and v for h, v in sampling):
         raise ImageError("broken: its frame header (SOF) describes no channels, or channels without pixels")

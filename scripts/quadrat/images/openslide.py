@@ -15,7 +15,7 @@ from quadrat.files.sources import find_sources
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid, Spans
 from quadrat.images.budget import MB, require_memory
-from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
+from quadrat.images.image import COPY, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.segment_pipeline import SegmentPipeline, SegmentTable
 from quadrat.images.selection import as_slice, channel_indices, check_level, downsample_of
 
@@ -29,6 +29,8 @@ RGB, RGBA_BYTES = 3, 4
 BACKGROUND = "ffffff"
 # A value in the Slidedat.ini of an MRXS that names a file in another folder.
 NAMES_FILE = rb"(?im)^\s*(?:FILE_\d+|INDEXFILE)\s*=[ \t]*(.*/.*?)\s*$"
+# Starts of OpenSlide's errors that name its own work, not the file.
+SURPLUS = re.compile(r"^(Can(no|')t hash (images|TIFF tiles): |TIFFRGBAImageGet failed, last error: )")
 # A property that OpenSlide copies from there.
 TILE_SIDE = r"mirax\..+\.DIGITIZER_(WIDTH|HEIGHT)"
 
@@ -187,8 +189,11 @@ def _square_spans(length: int) -> Spans:
 def _openslide_errors(doing: str) -> Iterator[None]:
     try:
         yield
+    except KeyError as error:  # as openslide-python raises it
+        raise ImageError(f"{doing}: the name of a property is not valid UTF-8", COPY) from error
     except openslide.OpenSlideError as error:
-        raise ImageError(f"{doing}: {str(error).splitlines()[0]}") from error
+        reason = SURPLUS.sub("", str(error).splitlines()[0]).replace("Key file", "Slidedat.ini")
+        raise ImageError(f"{doing}: {reason}", COPY) from error
 
 
 def _scanned_areas(slide: openslide.OpenSlide) -> tuple[Window, ...]:
