@@ -112,32 +112,25 @@ def failure_lines(table: str, shown: Callable[[str], str] = str) -> list[str]:
     return [*lines, f"to leave {them} out, in config.yaml:", f"exclude: {orjson.dumps(globs).decode()}"]
 
 
-def _globs_of(failed: Sequence[str], others: Sequence[str]) -> list[str]:
+def _globs_of(failed: list[str], others: Sequence[str]) -> list[str]:
     """Return a few globs that match the failed images alone; none if there are no such globs."""
     globs: list[str] = []
     if len(failed) > MOST_LINES:
-        for glob_of in (_glob_of_ending, _glob_of_top, _glob_of_folder):
-            for glob, _ in Counter(map(glob_of, failed)).most_common(MOST_LINES):
-                if glob and not any(fnmatchcase(name, glob) for name in others):
-                    globs.append(glob)
-                    failed = [name for name in failed if not fnmatchcase(name, glob)]
+        shared = Counter(glob for name in failed for glob in _shared_globs(name))
+        for glob, _ in shared.most_common(3 * MOST_LINES):
+            left = [name for name in failed if not fnmatchcase(name, glob)]
+            if len(left) < len(failed) and not any(fnmatchcase(name, glob) for name in others):
+                globs.append(glob)
+                failed = left
     globs += map(escape, failed)
     return globs if len(globs) <= MOST_LINES else []
 
 
-def _glob_of_ending(filename: str) -> str:
-    ending = os.path.splitext(filename)[1]
-    return ending and f"*{escape(ending)}"
-
-
-def _glob_of_top(filename: str) -> str:
-    top, is_inside, _ = filename.partition("/")
-    return is_inside and f"{escape(top)}/*"
-
-
-def _glob_of_folder(filename: str) -> str:
-    folder = os.path.dirname(filename)
-    return folder and f"{escape(folder)}/*"
+def _shared_globs(filename: str) -> list[str]:
+    """Return globs of the ending of a file, of the folder at the top, and of its own folder."""
+    folder, ending = os.path.dirname(filename), os.path.splitext(filename)[1]
+    of_folders = [f"{escape(one)}/*" for one in (folder.partition("/")[0], folder) if one]
+    return [*([f"*{escape(ending)}"] if ending else []), *dict.fromkeys(of_folders)]
 
 
 def _unfinished_trial(plan: Plan, folder: ResultsFolder, shown: Callable[[str], str]) -> list[str]:
