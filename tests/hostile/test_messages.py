@@ -139,6 +139,7 @@ def broken_models(folder):
         "lengths": "[[1], [1, 2]]",
         "empty": "[]",
         "mixed": "[1.5, None]",
+        "both": "np.array([1.5, 'a'], object)",
         "records": "np.zeros(1, 'f4,f4')",
         "precise": "np.longdouble(1)",
     }

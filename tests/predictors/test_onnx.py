@@ -80,6 +80,13 @@ def test_model_that_outputs_a_sequence_is_refused(write_onnx):
         OnnxSession(path).run(BATCH)
 
 
+def test_labels_that_a_model_outputs_are_text(write_onnx):
+    nodes = [helper.make_node("Cast", ["x"], ["label"], to=TensorProto.STRING)]
+    path = write_onnx(nodes, ["n", 3, None, None], [("label", TensorProto.STRING, 4)])
+    predictions = OnnxSession(path).run(np.full((2, 3, 1, 1), 7, np.float32))
+    np.testing.assert_array_equal(predictions, np.full((2, 3, 1, 1), "7"), strict=True)
+
+
 def test_model_of_another_version_is_refused_without_places_in_the_source(identity):
     path = identity()
     model = onnx.load(path)

@@ -106,10 +106,13 @@ def test_module_beside_the_file_hides_no_library(load, write_model):
         ("[1.5, 2.5, 3.5]", np.full((5, 3), [1.5, 2.5, 3.5])),
         ("np.eye(2, dtype=np.int16)", np.full((5, 2, 2), np.eye(2), np.int16)),
         ("('a', 'bb')", np.full((5, 2), ["a", "bb"])),
+        ("np.array(['a', 'bb'], object)", np.full((5, 2), ["a", "bb"])),
+        ("pd.Series([1.5, 2.5], dtype=object)", np.full((5, 2), [1.5, 2.5])),
     ],
 )
 def test_dtype_and_shape_of_predictions_are_kept(load, returned, expected):
-    predictor = load(f"import numpy as np\ndef predict_patch(patch):\n    return {returned}\n")
+    imports = "import numpy as np, pandas as pd"
+    predictor = load(f"{imports}\ndef predict_patch(patch):\n    return {returned}\n")
     np.testing.assert_array_equal(predictor.predict(PIXELS), expected, strict=True)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 
 from quadrat.errors import PredictorError
+from quadrat.predictors.predictor import without_objects
 from quadrat.predictors.session import ModelShape
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -88,6 +89,7 @@ class OnnxSession:
                 f"output {self._output} of the model is a sequence of arrays; choose another "
                 "(config.yaml: predictor: output)"
             )
+        predictions = without_objects(predictions)
         return predictions.astype(np.float32) if predictions.dtype == np.float16 else predictions
 
 

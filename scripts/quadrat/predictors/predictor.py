@@ -16,6 +16,18 @@ def default_batch_size(patch_bytes: int) -> int:
     return min(MOST_PATCHES, max(1, BATCH_BYTES // patch_bytes))
 
 
+def without_objects(predictions: np.ndarray) -> np.ndarray:
+    """Return an array of objects, which are all strings or all numbers, as an array of their own type.
+
+    Labels that come from pandas or ONNX Runtime are objects. Any other array is returned as it is.
+    """
+    if predictions.dtype == object:
+        for kind in (str, int | float | np.number):
+            if all(isinstance(one, kind) for one in predictions.flat):
+                return np.array(predictions.tolist())
+    return predictions
+
+
 class Predictor(Protocol):
     """Turns batches of patches into predictions."""
 

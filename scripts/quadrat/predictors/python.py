@@ -13,7 +13,7 @@ import numpy as np
 
 from quadrat.errors import PredictorError
 from quadrat.images.image import ImageInfo
-from quadrat.predictors.predictor import default_batch_size
+from quadrat.predictors.predictor import default_batch_size, without_objects
 
 METHODS = ("predict_patch", "predict_batch")
 
@@ -206,7 +206,7 @@ def _callable(found: Any, name: str, path: str, options: dict[str, Any]) -> tupl
 
 def _as_array(predictions: Any) -> np.ndarray:
     try:
-        return np.asarray(predictions)
+        return without_objects(np.asarray(predictions))
     except ValueError as error:
         raise PredictorError(f"predictions of a batch have several shapes{_shapes(predictions)}") from error
     except Exception as error:

@@ -187,8 +187,10 @@ def require_storable(predictions: np.ndarray) -> None:
         what = _type_and_shape(predictions)
         if kind == "O":
             others = [one for one in predictions.flat if not isinstance(one, int | float | str)]
-            what = f"of type {type(others[0]).__name__}" if others else "integers of more than 64 bits"
-            what = "None" if None in others[:1] else what
+            has_text = any(isinstance(one, str) for one in predictions.flat)
+            what = "strings beside numbers" if has_text else "integers of more than 64 bits"
+            if others:
+                what = "None" if others[0] is None else f"of type {type(others[0]).__name__}"
         elif 0 in predictions.shape[1:]:
             what = f"empty: {what}"
         raise PredictorError(
