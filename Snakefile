@@ -34,15 +34,3 @@ rule all:
         results.merge_mark,
         this_run.must_succeed,
         results.overview if settings.maps else [],
-
-
-onstart:
-    this_run.on_start()
-
-
-onsuccess:
-    drawings.forget_parts()
-
-
-onerror:
-    drawings.forget_parts()

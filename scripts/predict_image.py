@@ -24,7 +24,9 @@ def main(job):
         threads=job.threads,
         memory_mb=job.resources.get("mem_mb"),
     )
-    run_recorded(task, log=job.log[0], is_last_attempt=job.resources.attempt > job.params.retries)
+    # A workflow that quadrat is a module of may have replaced the resources: then each attempt is the last.
+    attempt = job.resources.get("attempt", job.params.retries + 1)
+    run_recorded(task, log=job.log[0], is_last_attempt=attempt > job.params.retries)
 
 
 main(snakemake)

@@ -43,7 +43,8 @@ def main(job):
                     memory_mb=memory_mb,
                 )
 
-    is_last_attempt = job.resources.attempt > job.params.retries
+    # As in predict_image.py.
+    is_last_attempt = job.resources.get("attempt", job.params.retries + 1) > job.params.retries
     run_trial(tasks, settings, job.output[0], job.log[0], memory_mb, is_last_attempt)
 
 

@@ -167,6 +167,10 @@ SHOWN = (
         ("Makefile",),
     ),
     Shown(
+        r"snakemake -s examples/module/Snakefile --cores all",
+        ("tests/workflow/test_module.py::test_example_finds_the_brightest_patches_that_its_page_shows",),
+    ),
+    Shown(
         r"snakemake --cores all --configfile examples/tissue/config\.yaml",
         (
             OPTIONS,

@@ -6,6 +6,7 @@ import pytest
 import snakemake
 from snakemake.api import Workflow
 from snakemake.logging import logger
+from snakemake.path_modifier import PathModifier
 from snakemake.settings.types import (
     ConfigSettings,
     OutputSettings,
@@ -15,7 +16,7 @@ from snakemake.settings.types import (
 )
 from snakemake.sourcecache import LocalSourceFile
 
-from quadrat.run.snakemake import SnakemakeRun, open_terminal
+from quadrat.run.snakemake import open_run, open_terminal
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +54,7 @@ def write(tmp_path):
 
 def start(workflow, config):
     """Make a run of a workflow as the Snakefile does."""
-    return SnakemakeRun(workflow, config, open_terminal(workflow))
+    return open_run(workflow, config, open_terminal(workflow))
 
 
 def test_a_key_of_a_later_file_replaces_the_same_key_of_earlier_ones_as_a_whole(make_workflow, write):
@@ -85,10 +86,36 @@ def test_snakemake_shows_all_of_its_lines_if_it_is_asked_to(make_workflow, asked
     assert own.getvalue() == "a warning\n" + ("Select jobs to execute...\n" if asked else "")
 
 
-def test_a_host_that_includes_quadrat_as_a_module_hands_its_configuration_over(make_workflow, write):
-    workflow = make_workflow([write("config.yaml", "patch_size: 64\n")])
+def test_a_host_that_includes_quadrat_as_a_module_hands_its_configuration_over(host, write):
+    host.configfiles.append(write("config.yaml", "patch_size: 64\n"))
+    assert start(host, {"patch_size": 32}).settings.patch_size == 32
+
+
+@pytest.fixture
+def host(make_workflow):
+    """Return the workflow that quadrat is a module of."""
+    workflow = make_workflow()
     workflow.modifier.base_snakefile = "Snakefile"
-    assert start(workflow, {"patch_size": 32}).settings.patch_size == 32
+    return workflow
+
+
+def test_a_module_whose_snakefile_is_read_again_has_one_run_per_results_folder(host):
+    first = start(host, {"results": "r"})
+    assert start(host, {"results": "r", "patch_size": 512}) is first
+    assert start(host, {"results": "other"}) is not first
+    with pytest.raises(SystemExit, match=r"^quadrat: results \./r: two modules .* \(results\)$"):
+        start(host, {"results": "./r", "patch_size": 256})
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "folder"), [((None, "sub"), "sub/results"), (({"results/": "far/"}, None), "far")]
+)
+def test_a_module_whose_results_a_prefix_would_move_is_refused_in_one_line(host, prefixes, folder):
+    host.modifier.path_modifier = PathModifier(*prefixes, host)
+    with pytest.raises(SystemExit) as ended:
+        start(host, {})
+    assert ended.value.code.endswith(f'name their folder in its config, as "results": "{folder}"')
+    assert start(host, {"results": "/elsewhere"})  # which Snakemake does not move
 
 
 def test_a_wrong_configuration_ends_the_process_with_one_line(make_workflow):

@@ -32,7 +32,7 @@ class Copy(Study):
 
     def __init__(self, path):
         super().__init__(path)
-        for name in ("workflow", "scripts", "profiles", "envs", "examples/first_run"):
+        for name in ("workflow", "scripts", "profiles", "envs", "examples/first_run", "examples/module"):
             shutil.copytree(PROJECT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(PROJECT / name, self.path)

@@ -6,11 +6,11 @@ Required: `config` and `terminal`. Defines `this_run`, `settings`, `results` and
 import os
 from functools import cache
 
-from quadrat.run.snakemake import SnakemakeRun, asked_once
+from quadrat.run.snakemake import asked_once, open_run
 from quadrat.plan.plan import is_merged
 from quadrat.settings import gpus
 
-this_run = SnakemakeRun(workflow, config, terminal)
+this_run = open_run(workflow, config, terminal)
 settings, results, plan = this_run.settings, this_run.results, this_run.plan
 
 

@@ -24,6 +24,7 @@ DRAWINGS = {
     "nodata": settings.nodata_by_channel,
 }
 drawings = DrawingsFolder(**DRAWINGS)
+this_run.at_end.append(drawings.forget_parts)
 
 
 def parts_to_draw(is_all):

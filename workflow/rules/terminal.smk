@@ -3,6 +3,7 @@
 Required: to be included first. Defines `PROJECT` and `terminal`.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,23 @@ PROJECT = str(
     Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 )
 
-sys.path.insert(0, f"{PROJECT}/scripts")
+LIBRARY = f"{PROJECT}/scripts/quadrat"
+if not os.path.isdir(LIBRARY):
+    raise SystemExit(
+        f"quadrat: {LIBRARY}: no such folder; the Snakefile of a module must lie in a copy of the project on this machine"
+    )
+sys.path.insert(0, os.path.dirname(LIBRARY))
+
+# The other workflow may have imported another quadrat, such as an installed one.
+imported = sys.modules.get("quadrat")
+if imported and os.path.realpath(imported.__path__[0]) != os.path.realpath(LIBRARY):
+    if "quadrat.run.snakemake" in sys.modules:
+        raise SystemExit(
+            f"quadrat: {LIBRARY} and {imported.__path__[0]}: modules of two copies of quadrat cannot be in one "
+            "workflow; name the same Snakefile in both"
+        )
+    for name in [name for name in sys.modules if name.partition(".")[0] == "quadrat"]:
+        del sys.modules[name]
 
 from quadrat.run.snakemake import open_terminal
 

@@ -54,6 +54,8 @@ class SnakemakeRun:
     ----------
     settings : Settings
     results : ResultsFolder
+    at_end : list of callable
+        Functions to call when a run is over, however it ended.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class SnakemakeRun:
         self._plan: Plan | None = None
         self._lock: RunLock | None = None  # held until the process ends
         self._must_succeed = False
+        self.at_end: list[Callable[[], None]] = []
         lend_to_jobs()
         # Snakemake makes millions of objects for thousands of images and drops few: looking for garbage as
         # often as Python does by default takes a sixth of planning. gc.freeze() after planning saves less.
@@ -76,9 +79,14 @@ class SnakemakeRun:
         with _in_one_line():
             self.settings = load_settings(self._layered(config))
             self.results = ResultsFolder(self.settings.results)
-            self._set_as("try_predictor", "predict_image")
+        self._refuse_prefix()
+
+    def begin(self) -> None:
+        """Check the results folder, and let Snakemake show the run; once in a process."""
+        with _in_one_line():
+            self._set_as(*map(self._terminal.named, ("try_predictor", "predict_image")))
             # In the process of a job on a cluster too: Snakemake retries there as well.
-            logger.addHandler(RefusalHandler(workflow, self.results.refusal))
+            logger.addHandler(RefusalHandler(self._workflow, self.results.refusal))
             if self.is_main_process:
                 if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
                     raise WriteError(f"{os.getcwd()}/.snakemake", PermissionError(errno.EACCES, ""))
@@ -86,6 +94,16 @@ class SnakemakeRun:
         if self.is_main_process:
             with _needed("workflow.execute"):
                 self._workflow.execute = self._shown(self._workflow.execute)
+
+    def _refuse_prefix(self) -> None:
+        """Refuse a `prefix` of the module: it moves what Snakemake expects, and not what jobs write."""
+        mark = self.results.merge_mark
+        moved = self._ask("modifier.path_modifier.replace_prefix")(mark)
+        if moved != mark:
+            raise SystemExit(
+                "quadrat: a module of quadrat takes no prefix and no replace_prefix for its results; name "
+                f'their folder in its config, as "results": "{os.path.dirname(moved)}"'
+            )
 
     def _ask(self, name: str) -> Any:
         """Return an attribute of the workflow, or one of its attribute's."""
@@ -173,10 +191,6 @@ class SnakemakeRun:
         self._terminal.expect(made)
         return made
 
-    def on_start(self) -> None:
-        """Take a signal to end in a thread: the hook of Snakemake before the first job."""
-        handle_in_thread(signal.SIGTERM)
-
     def must_succeed(self, wildcards: Any) -> list[str]:
         """Make the run fail if an image failed, unless `on_failure` is report; adds no input."""
         self._must_succeed = self.settings.on_failure == "fail"
@@ -191,6 +205,7 @@ class SnakemakeRun:
 
         @wraps(execute)
         def execute_and_show(*arguments: Any, **options: Any) -> None:
+            self._take_signals()
             self._terminal.is_executing = True
             logger.addHandler(self._terminal)
             try:
@@ -208,6 +223,19 @@ class SnakemakeRun:
 
         return execute_and_show
 
+    def _take_signals(self) -> None:
+        """Handle a signal to end in a thread, from the hook of Snakemake before the first job.
+
+        Snakemake calls the hooks of the main Snakefile alone, which quadrat may be a module of.
+        """
+        hook = self._ask("_onstart")
+
+        def on_start(log: Any) -> None:
+            handle_in_thread(signal.SIGTERM)
+            hook(log)
+
+        self._workflow._onstart = on_start
+
     def _show_end(self, is_whole: bool, folder: str | None = None) -> int:
         """Show how a run in a folder ended, and where its log is; return the number of images that failed."""
         if folder:
@@ -219,16 +247,52 @@ class SnakemakeRun:
             terminal.show_rehearsal()
         if self._plan is None or not self.is_run:
             return 0
+        for clean_up in self.at_end:
+            clean_up()
         obstacles = [] if is_whole else diagnose(self._plan, [self.results.path, ".snakemake"])
         is_complete = is_merged(self._plan)
         # Snakemake's own refusal to begin, such as for its lock, is all that there is to show.
         if is_whole or terminal.has_begun or obstacles or not is_complete:
-            lines = summarise(self._plan, time.monotonic() - self._started, terminal.shown) + obstacles
+            seconds = time.monotonic() - self._started
+            lines = summarise(self._plan, seconds, terminal.shown, terminal.named) + obstacles
             for log in self._ask("logger_manager.get_logfile")():
                 lines.append(f"Snakemake's log: {terminal.shown(os.path.relpath(log))}")
             for line in lines:
                 show(line)
         return self.results.read_merged()["summary"]["failed"] if is_complete else 0
+
+
+def open_run(workflow: Any, config: dict[str, Any], terminal: Terminal) -> SnakemakeRun:
+    """Return the run of a results folder.
+
+    Snakemake reads the Snakefile once, but that of a module once for each statement that uses its rules.
+
+    Parameters
+    ----------
+    workflow, config, terminal
+        See `SnakemakeRun`.
+
+    Returns
+    -------
+    SnakemakeRun
+        The same for each reading with the same configuration.
+
+    Raises
+    ------
+    SystemExit
+        With one line; see `SnakemakeRun`. Also if another configuration has the same results folder.
+    """
+    run = SnakemakeRun(workflow, config, terminal)
+    runs = vars(workflow).setdefault("quadrat_runs", {})
+    first = runs.setdefault(os.path.realpath(run.settings.results), run)
+    if first.settings != run.settings:
+        raise SystemExit(
+            f"quadrat: results {run.settings.results}: two modules of quadrat with different configurations "
+            "would write there; name another folder in one of them (results)"
+        )
+    if first is run:
+        run.begin()
+    return first
 
 
 class RefusalHandler(logging.Handler):
@@ -277,8 +341,10 @@ def open_terminal(workflow: Any) -> Terminal:
             return os.path.abspath(path)
         return os.path.normpath(os.path.join(getattr(workflow, "overwrite_workdir", None) or "", path))
 
+    with _needed("workflow.modifier.modify_rulename"):
+        named = workflow.modifier.modify_rulename
     stream = sys.stdout if getattr(settings, "stdout", False) else sys.stderr
-    terminal = Terminal(stream, shown, has_progress=not quiet & {"ALL", "PROGRESS"})
+    terminal = Terminal(stream, shown, named, has_progress=not quiet & {"ALL", "PROGRESS"})
     own = [handler for handler in logger.handlers if handler.name == "DefaultStreamHandler"]
     asks_for_more = any(
         getattr(settings, name, True)

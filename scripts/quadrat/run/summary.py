@@ -19,7 +19,9 @@ from quadrat.results.tables import read_image_table
 MOST_LINES = 20
 
 
-def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> list[str]:
+def summarise(
+    plan: Plan, seconds: float, shown: Callable[[str], str] = str, named: Callable[[str], str] = str
+) -> list[str]:
     """Describe the results of a run.
 
     Parameters
@@ -30,6 +32,8 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
         Duration of the run.
     shown : callable, optional
         From a path to the path as it is shown.
+    named : callable, optional
+        From the name of a rule to its name in the workflow that quadrat is a module of.
 
     Returns
     -------
@@ -41,10 +45,10 @@ def summarise(plan: Plan, seconds: float, shown: Callable[[str], str] = str) -> 
     there = {path for paths in folder.list_versions().values() for path in paths} | shards
     if os.path.exists(folder.refusal):
         return []  # the terminal has shown why
-    if unfinished := _unfinished_trial(plan, folder, shown):
+    if unfinished := _unfinished_trial(plan, folder, shown, named("predict_image")):
         return unfinished
     if not is_merged(plan):
-        return _waiting(plan, there, shown(folder.path))
+        return _waiting(plan, there, shown(folder.path), named)
     counts = folder.read_merged()["summary"]
     lines = [
         f"{counted(counts['images'], 'image')}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
@@ -133,7 +137,7 @@ def _shared_globs(filename: str) -> list[str]:
     return [*([f"*{escape(ending)}"] if ending else []), *dict.fromkeys(of_folders)]
 
 
-def _unfinished_trial(plan: Plan, folder: ResultsFolder, shown: Callable[[str], str]) -> list[str]:
+def _unfinished_trial(plan: Plan, folder: ResultsFolder, shown: Callable[[str], str], rule: str) -> list[str]:
     """Describe a trial that images wait for; empty if none does."""
     logs = [
         shown(folder.log("try_predictor", os.path.basename(mark)))
@@ -143,12 +147,12 @@ def _unfinished_trial(plan: Plan, folder: ResultsFolder, shown: Callable[[str], 
     return [
         f"no image was predicted: the trial of the predictor did not end (log: {log}); the same command goes "
         "on; to give it more memory, or more minutes on a cluster: "
-        "--set-resources predict_image:mem_mb=8000 predict_image:runtime=240"
+        f"--set-resources {rule}:mem_mb=8000 {rule}:runtime=240"
         for log in logs
     ]
 
 
-def _waiting(plan: Plan, there: set[str], results: str) -> list[str]:
+def _waiting(plan: Plan, there: set[str], results: str, named: Callable[[str], str]) -> list[str]:
     lines = ["the results were not merged; computed results stay, and the same command goes on"]
     planned = [image for image in plan.images if image.version]
     missing = [
@@ -160,11 +164,11 @@ def _waiting(plan: Plan, there: set[str], results: str) -> list[str]:
     if len(missing) > MOST_LINES:
         lines.append(f"  and {len(missing) - MOST_LINES:,} more")
     if missing:
-        rules = ["predict_image", "predict_shard"] if plan.shards else ["predict_image"]
+        rules = [named(rule) for rule in ("predict_image", "predict_shard")[: 1 + bool(plan.shards)]]
         memory = " ".join(f"{rule}:mem_mb=8000" for rule in rules)
         lines.append(
             f"their logs are in {results}/logs; to give them more memory, or more minutes on a cluster: "
-            f"--set-resources {memory} predict_image:runtime=240; "
+            f"--set-resources {memory} {rules[0]}:runtime=240; "
             "to leave images out: exclude in config.yaml"
         )
     return lines

@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LINES = 5.0
 # Snakemake reports at once whether it tries a job again.
 SECONDS_TO_RESTART = 1.0
 WIDEST_BAR = 40
-# The end of the name of the rule whose jobs are counted: rules of a module may have a prefix.
+# Names of the rules whose jobs are counted.
 COUNTED = {"image": "predict_image", "shard": "predict_shard"}
 # Stands for the number of a job that several images share.
 GROUP = "group"
@@ -52,14 +52,23 @@ class Terminal(logging.Handler):
         Takes the lines.
     shown : callable
         From a path to the path as it is shown.
+    named : callable
+        From the name of a rule to its name in the workflow that quadrat is a module of.
     has_progress : bool
         Whether progress is shown.
     """
 
-    def __init__(self, stream: TextIO, shown: Callable[[str], str] = str, has_progress: bool = True):
+    def __init__(
+        self,
+        stream: TextIO,
+        shown: Callable[[str], str] = str,
+        named: Callable[[str], str] = str,
+        has_progress: bool = True,
+    ):
         super().__init__()
         self._stream = stream
         self.shown = shown
+        self.named = named
         self._has_progress = has_progress
         self._hushed: logging.Handler | None = None
         self._filenames: dict[str, str] = {}
@@ -125,10 +134,7 @@ class Terminal(logging.Handler):
             self._held = [held for held in self._held if held[0] != job]
         if event == "run_info":
             self._jobs = record.stats
-            self._totals = {
-                noun: sum(number for name, number in self._jobs.items() if name.endswith(rule))
-                for noun, rule in COUNTED.items()
-            }
+            self._totals = {noun: self._jobs.get(self.named(rule), 0) for noun, rule in COUNTED.items()}
         elif event == "job_info":
             self.has_begun = True
             if record.output and record.output[0] in self._filenames:
