@@ -21,10 +21,11 @@ sys.path.insert(0, os.path.dirname(LIBRARY))
 
 # The other workflow may have imported another quadrat, such as an installed one.
 imported = sys.modules.get("quadrat")
-if imported and os.path.realpath(imported.__path__[0]) != os.path.realpath(LIBRARY):
+elsewhere = os.path.dirname(getattr(imported, "__file__", None) or "")
+if imported and os.path.realpath(elsewhere) != os.path.realpath(LIBRARY):
     if "quadrat.run.snakemake" in sys.modules:
         raise SystemExit(
-            f"quadrat: {LIBRARY} and {imported.__path__[0]}: modules of two copies of quadrat cannot be in one "
+            f"quadrat: {LIBRARY} and {elsewhere}: modules of two copies of quadrat cannot be in one "
             "workflow; name the same Snakefile in both"
         )
     for name in [name for name in sys.modules if name.partition(".")[0] == "quadrat"]:

@@ -247,7 +247,7 @@ def _named(
 
 def _in_table(table: str, settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
     folder = os.path.dirname(table)
-    own, results = os.path.abspath(folder), os.path.abspath(settings.results)
+    own, results = (os.path.join(os.path.abspath(path), "") for path in (folder, settings.results))
     is_inside = cache(_is_within)  # asked once per folder, since it costs more than the rest
     images: list[FoundImage] = []
     lines: dict[str, int] = {}
@@ -259,20 +259,16 @@ def _in_table(table: str, settings: Settings, left_out: Counter[str]) -> list[Fo
             )
         path = os.path.join(folder, row.path)
         place = os.path.abspath(path)
-        if _is_below(place, results):
+        if place.startswith(results):
             left_out[OF_RESULTS] += 1
             continue
         parent = os.path.dirname(path)
-        root = folder if _is_below(place, own) else parent
+        root = folder if place.startswith(own) else parent
         is_link = os.path.islink(path) or not is_inside(parent, root)
         images.append(_named(row.filename, path, root, is_link, row.columns, settings))
     if not images:
         raise ConfigError(f"images {table}: lists no image; add a row per image ({table})")
     return _with_sidecars(images, _beside({os.path.dirname(image.path) for image in images}))
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path.startswith(os.path.join(folder, ""))
 
 
 def _beside(folders: Iterable[str]) -> Iterator[str]:
