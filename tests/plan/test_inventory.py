@@ -632,9 +632,11 @@ def test_list_of_another_system_with_blank_and_repeated_lines_is_read(put, filen
     assert filenames(images=write_table(text, "utf-8-sig", ".txt")) == ["images/a.tif", "images/b.tif"]
 
 
-def test_text_file_with_a_column_filename_is_a_table(put, find, write_table):
+@pytest.mark.parametrize("header", ["filename\tsite", '"filename"\t"site"', "filename,site", "filename;site"])
+def test_text_file_with_a_column_filename_is_a_table(put, find, write_table, header):
     put("a.tif")
-    (image,) = find(images=write_table("filename\tsite\nimages/a.tif\t1\n", ending=".txt"))
+    separator = header.strip('"').replace("filename", "").replace("site", "").strip('"')
+    (image,) = find(images=write_table(f"{header}\nimages/a.tif{separator}1\n", ending=".txt"))
     assert (image.filename, image.columns) == ("images/a.tif", {"site": "1"})
 
 

@@ -1,5 +1,8 @@
 import io
 import logging
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -105,6 +108,27 @@ def test_a_module_whose_snakefile_is_read_again_has_one_run_per_results_folder(h
     assert start(host, {"results": "other"}) is not first
     with pytest.raises(SystemExit, match=r"^quadrat: results \./r: two modules .* \(results\)$"):
         start(host, {"results": "./r", "patch_size": 256})
+
+
+def test_a_signal_to_end_is_handled_in_a_thread_and_the_hook_of_the_host_is_called(host):
+    called, threads, ended = [], [], threading.Event()
+
+    def execute():
+        # Snakemake's handler is there when it calls its hook.
+        signal.signal(signal.SIGTERM, lambda *_: (threads.append(threading.current_thread()), ended.set()))
+        host._onstart("its log")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    host.execute, host._onstart = execute, called.append
+    start(host, {})
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        host.execute()
+        assert ended.wait(10)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert called == ["its log"]
+    assert threads != [threading.main_thread()]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -12,8 +13,8 @@ from quadrat.files.text import NOT_UTF_8
 from quadrat.results.folder import TABLE_COLUMNS
 
 # The separators that a table may have, by its ending.
-SEPARATORS = {".tsv": "\t", ".csv": ",;", ".txt": "\t"}
-_NAMES = {"\t": "tabs", ",;": "commas or semicolons"}
+SEPARATORS = {".tsv": "\t", ".csv": ",;", ".txt": "\t,;"}
+_NAMES = {".tsv": "tabs", ".csv": "commas or semicolons", ".txt": "tabs, commas or semicolons"}
 
 
 class Row(NamedTuple):
@@ -75,7 +76,8 @@ def read_rows(table: str) -> Iterator[Row]:
             f"images {table}: has null bytes, as UTF-16 and find -print0 write them; "
             f"save it as UTF-8 with a line per image ({table})"
         )
-    is_list = ending_of(table) == ".txt" and "filename" not in text.partition("\n")[0].split("\t")
+    header = re.split("[\t,;]", text.partition("\n")[0])
+    is_list = ending_of(table) == ".txt" and "filename" not in (cell.strip('"') for cell in header)
     return _listed(text, os.path.dirname(table)) if is_list else _tabulated(text, table)
 
 
@@ -121,7 +123,7 @@ def _check_columns(columns: list[str], table: str) -> None:
     if "filename" not in columns:
         raise ConfigError(
             f"images {table}: has the columns {', '.join(columns) or 'none'}; it needs a column `filename`, "
-            f"separated by {_NAMES[SEPARATORS[ending_of(table)]]} ({table}: line 1)"
+            f"separated by {_NAMES[ending_of(table)]} ({table}: line 1)"
         )
     own = [column for column in columns if column in TABLE_COLUMNS[1:] or columns.count(column) > 1]
     if own:

@@ -272,7 +272,7 @@ def _in_table(table: str, settings: Settings, left_out: Counter[str]) -> list[Fo
 
 
 def _beside(folders: Iterable[str]) -> Iterator[str]:
-    """Yield the paths of the files in some folders."""
+    """Yield the paths of the files that lie in some folders."""
     for folder in folders:
         # A missing folder fails with its images; one that may be searched, but not listed, shows no sidecars.
         with suppress(OSError):
