@@ -562,7 +562,7 @@ def test_table_of_commas_is_read_with_its_quotes(put, find, write_table):
 
 
 def test_path_of_a_table_says_where_an_image_is_and_filename_how_it_is_called(put, find, write_table, disk):
-    put("a.tif", "c.tif", "c.tfw")
+    put("a.tif", "c.tif", "c.tif.ovr")
     table = write_table(
         "filename,path,site\n"
         f"north/1.svs,{disk}/far/b.tif,7\n"
@@ -579,7 +579,7 @@ def test_path_of_a_table_says_where_an_image_is_and_filename_how_it_is_called(pu
     ]
     assert problems(found) == {"4.svs": "cannot be opened: No such file or directory"}
     assert [image.columns["site"] for image in found] == ["8", "", "9", "7"]
-    assert list(found[2].sidecars) == [".tfw"]
+    assert list(found[2].sidecars) == [".ovr"]
 
 
 def test_name_in_a_table_that_cannot_be_carried_is_listed_whatever_its_path(put, find, write_table):

@@ -127,7 +127,8 @@ def _at(path: str, prefix: str, settings: Settings, left_out: Counter[str]) -> l
     if os.path.isdir(path) or not os.path.exists(path):
         return _in_folder(path, prefix, settings, left_out)
     folder, filename = os.path.split(path)
-    image = _named(filename, path, folder, False, {}, settings)
+    root = None if settings.follow_links else folder
+    image = _named(filename, path, root, False, {}, settings)
     return _with_sidecars([image], _beside([folder]))
 
 
@@ -237,18 +238,25 @@ def _unusable_name(path: str) -> str:
 
 
 def _named(
-    filename: str, path: str, root: str, is_link: bool, columns: dict[str, str], settings: Settings
+    filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str], settings: Settings
 ) -> FoundImage:
     """Return an image that the configuration or a table names, whatever its ending."""
     if is_vrt(path) and VRT_ENDING not in map(str.lower, settings.extensions):
         return _failed(filename, path, NO_VRT, NO_VRT_HINT, columns)
-    return _image(filename, path, None if settings.follow_links else root, is_link, columns)
+    return _image(filename, path, root, is_link, columns)
 
 
 def _in_table(table: str, settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
     folder = os.path.dirname(table)
     own, results = (os.path.join(os.path.abspath(path), "") for path in (folder, settings.results))
     is_inside = cache(_is_within)  # asked once per folder, since it costs more than the rest
+
+    def root_of(path: str) -> str | None:
+        """Return the folder that links at a path must stay in, if any."""
+        if settings.follow_links:
+            return None
+        return folder if os.path.abspath(path).startswith(own) else os.path.dirname(path)
+
     images: list[FoundImage] = []
     lines: dict[str, int] = {}
     for row in read_rows(table):
@@ -258,13 +266,11 @@ def _in_table(table: str, settings: Settings, left_out: Counter[str]) -> list[Fo
                 f"list it once, or rename one of two files ({table})"
             )
         path = os.path.join(folder, row.path)
-        place = os.path.abspath(path)
-        if place.startswith(results):
+        if os.path.abspath(path).startswith(results):
             left_out[OF_RESULTS] += 1
             continue
-        parent = os.path.dirname(path)
-        root = folder if place.startswith(own) else parent
-        is_link = os.path.islink(path) or not is_inside(parent, root)
+        root = root_of(path)
+        is_link = os.path.islink(path) or (root is not None and not is_inside(os.path.dirname(path), root))
         images.append(_named(row.filename, path, root, is_link, row.columns, settings))
     if not images:
         raise ConfigError(f"images {table}: lists no image; add a row per image ({table})")
