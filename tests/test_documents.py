@@ -100,6 +100,7 @@ def test_all_python_stands_where_a_test_runs_it():
     assert places.pop("README.md") == {"What you get", "Your own model"}
     assert places.pop("docs/package.md")  # in tests/test_distribution_files.py
     assert places.pop("docs/library.md")  # in tests/test_library.py
+    assert places.pop("docs/exports.md")  # in tests/workflow/test_commands.py
     assert places.pop("docs/terminal.md")  # in tests/workflow/test_module.py
     # in tests/test_examples.py
     assert set(places) == {f"examples/{name}/README.md" for name in ("great_salt_lake", "tissue")}

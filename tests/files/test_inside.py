@@ -155,7 +155,7 @@ MAKES = {
     "result": (lambda study: predict_image(study.task), RESULT),
     "shard": (write_shard, SHARD),
     "mark of a rule": (lambda study: replace_file(FOLDER.merge_mark, b"", "results"), FOLDER.merge_mark),
-    **{path: (merge, path) for path in FOLDER.merged_files() if path != FOLDER.run},
+    **{path: (merge, path) for path in FOLDER.merged_files(has_regions=False) if path != FOLDER.run},
     "link": (merge, f"{FOLDER.links}/{IMAGE}.parquet"),
     "typed copy": (merge, f"{FOLDER.links}/{VOID}.parquet"),
     "map": (draw, DRAWING.map),

@@ -2,6 +2,9 @@
 
 import json
 
+import pandas as pd
+import pytest
+
 from quadrat import predict_image
 from studies import PATCH_SIZE
 
@@ -36,7 +39,24 @@ def test_changed_annotations_rerun_their_image_alone(finished):
         filename: [value if cell in inside[filename] else None for cell, value in enumerate(before[filename])]
         for filename in before
     }
+    table = pd.read_csv(finished.results / "regions.tsv", sep="\t", dtype={"class": str})
+    drawn = table[["filename", "region", "patches", "predicted"]].values.tolist()
+    assert drawn == [
+        ["a.tif", 1, 1, 1],
+        ["a.tif", 2, 1, 1],
+        ["north/a.tif", 1, 1, 1],
+        ["north/a.tif", 2, 1, 1],
+    ]
+    means = [finished.dictionary[name][cell] for name in ("a.tif", "north/a.tif") for cell in inside[name]]
+    assert table["mean"].tolist() == pytest.approx(means, rel=1e-15)
     table = predict_image(finished.images / "north/a.tif", patch_size=PATCH_SIZE, regions=folder / "north")
     assert table.equals(finished.result("north/a.tif"))
     assert table["skipped"].to_pylist().count("outside") == 10
     assert finished.run().nothing_to_be_done
+    (finished.results / "regions.tsv").unlink()
+    run = finished.run()
+    assert (run.predicted, run.merged) == (0, True), run.output
+    assert (finished.results / "regions.tsv").exists()
+    finished.configure(regions=None)
+    finished.run()
+    assert not (finished.results / "regions.tsv").exists()

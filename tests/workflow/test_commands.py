@@ -126,6 +126,15 @@ def test_targets_give_what_the_documents_name(exported):
     assert "0 superseded results removed\n" in exported.told_by_targets
 
 
+def test_summary_and_table_of_images_are_put_together_as_documented(sample, monkeypatch):
+    (block,) = blocks("python", "docs/exports.md")
+    monkeypatch.chdir(sample.path)
+    (described,) = cell_values(block)
+    assert described["count"] == len(SAMPLE)
+    of_images = [np.mean(values) for values in sample.dictionary.values()]
+    assert described["mean"] == pytest.approx(np.mean(of_images))
+
+
 def test_what_you_get_is_there(exported):
     named = [re.findall(r"`(.+?)`", cells[0]) for cells in rows("README.md", "What you get")]
     for path in (path for paths in named for path in paths):

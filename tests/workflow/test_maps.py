@@ -68,7 +68,7 @@ def test_what_is_drawn_stays_and_is_reported_whatever_snakemake_remembers(drawn)
     assert run.code == 0, run.output
     report = (drawn.path / "report.html").read_text()
     assert report.count('"patch by patch"') == 2
-    assert all(name in report for name in ("overview.html", "images.tsv", "run.yaml"))
+    assert all(name in report for name in ("overview.html", "images.tsv", "summary.tsv", "run.yaml"))
 
 
 def test_only_added_images_and_deleted_maps_are_drawn(drawn):

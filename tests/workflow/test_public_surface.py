@@ -76,6 +76,7 @@ FILES = """
     predictions.parquet
     predictions/a.tif.parquet
     run.yaml
+    summary.tsv
     versions/a.tif.V.parquet
     versions/broken.tif.V.parquet
 """
@@ -105,6 +106,7 @@ RUN = "quadrat commit python libraries configuration made_from"
 
 TABLES = {
     "images.tsv": "filename status patches skipped nan dropped content_hash kind message hint notes",
+    "summary.tsv": "filename status patches predicted nan area_m2 area_mm2 mean std min max",
     "manifest.tsv": "filename key version content_id path size problem hint regions",
 }
 

@@ -71,7 +71,10 @@ def reported_tables(wildcards):
     """Return the tables of the last merge, as a report shows them."""
     if this_run.is_executed:
         return []
-    return [reported_table(path) for path in (results.images, results.run)]
+    tables = [results.images, results.summary, results.run]
+    if settings.regions is not None:
+        tables.append(results.regions)
+    return [reported_table(path) for path in tables]
 
 
 def superseded_paths(wildcards):

@@ -2,9 +2,9 @@
 
 Required: the Parquet of each image that had none. The mark of the last merge is missing whenever the merged files
 have other content than planned: planning removes it.
-Makes: results/predictions.parquet, .json, images.tsv, run.yaml and the links in results/predictions/. They are
-no outputs: Snakemake removes outputs before a job begins and when it fails, but the dictionary stays until the
-next one replaces it.
+Makes: results/predictions.parquet, .json, images.tsv, summary.tsv, regions.tsv where regions are set, run.yaml and the
+links in results/predictions/. They are no outputs: Snakemake removes outputs before a job begins and when it fails,
+but the dictionary stays until the next one replaces it.
 """
 
 

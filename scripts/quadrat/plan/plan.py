@@ -232,7 +232,7 @@ def remove_other_mark(plan: Plan) -> None:
     mark = Path(folder.merge_mark)
     is_marked = mark.exists() and mark.read_bytes() == plan.state.encode()
     is_current = is_merged(plan) and not plan.missing and is_marked
-    if not (is_current and all(map(os.path.exists, folder.merged_files()))):
+    if not (is_current and all(map(os.path.exists, _merged_files(plan)))):
         discard(folder.merge_mark, folder.path)
 
 
@@ -289,9 +289,13 @@ def _planned(
 
 def _is_written(plan: Plan, folder: ResultsFolder) -> bool:
     """Return whether all files exist and this was also the last plan, which need not have been merged."""
-    if not all(map(os.path.exists, [folder.manifest, folder.plan, *folder.merged_files()])):
+    if not all(map(os.path.exists, [folder.manifest, folder.plan, *_merged_files(plan)])):
         return False
     return read_record(folder.plan, _PLAN_FORM)["state"] == plan.state
+
+
+def _merged_files(plan: Plan) -> list[str]:
+    return ResultsFolder(plan.settings.results).merged_files(has_regions=plan.settings.regions is not None)
 
 
 def _write_plan(plan: Plan, folder: ResultsFolder) -> None:

@@ -1,6 +1,7 @@
 """The dictionary: the predictions of all images in one Parquet, and as JSON."""
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ from quadrat.results.schema import FOOTER_KEY, GRID_COLUMNS, PIXEL_COLUMNS
 GROUP_BYTES = 1 << 20
 
 
-def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_values: int) -> pa.DataType:
+def write_dictionary(
+    results: list[Result],
+    folder: ResultsFolder,
+    json_max_values: int,
+    watch: Callable[[Result, pa.Table], None],
+) -> pa.DataType:
     """Write the predictions of all images, with one row group in memory at a time.
 
     Parameters
@@ -32,6 +38,8 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
     folder : ResultsFolder
     json_max_values : int
         Largest number of values for which the JSON is written; otherwise it contains a line with the reason.
+    watch : callable
+        Takes each result and its rows, so that nobody reads them again.
 
     Returns
     -------
@@ -54,6 +62,7 @@ def write_dictionary(results: list[Result], folder: ResultsFolder, json_max_valu
             written.append(stack.enter_context(closing(_JsonDictionary(path))))
         for result in results:
             table = result.read()
+            watch(result, table)
             for dictionary in written:
                 dictionary.add(result, table)
         # Both are whole before either takes the place of the last.

@@ -63,6 +63,16 @@ class ResultsFolder:
         return f"{self.path}/images.tsv"
 
     @property
+    def summary(self) -> str:
+        """The table of counts, area and statistics of each image."""
+        return f"{self.path}/summary.tsv"
+
+    @property
+    def regions(self) -> str:
+        """The same table of each region in each image, if the configuration has regions."""
+        return f"{self.path}/regions.tsv"
+
+    @property
     def run(self) -> str:
         """The configuration and the software that made the dictionary."""
         return f"{self.path}/run.yaml"
@@ -166,9 +176,10 @@ class ResultsFolder:
         """Path of the mark of a trial, with the name of the image that it predicted, if any."""
         return f"{self.path}/.quadrat/tried/{recipe_digest}"
 
-    def merged_files(self) -> list[str]:
+    def merged_files(self, has_regions: bool) -> list[str]:
         """List all files that the merge writes, except the links."""
-        return [self.predictions, self.json, self.images, self.run, self.merged]
+        files = [self.predictions, self.json, self.images, self.summary, self.run, self.merged]
+        return [*files, self.regions] if has_regions else files
 
     def version_path(self, key: str, version: str) -> str:
         """Path of the result of one image in one version."""
@@ -236,7 +247,7 @@ class ResultsFolder:
             self.inspected,
             self.manifest,
             self.overview,
-            *self.merged_files(),
+            *self.merged_files(has_regions=True),
             self.merge_mark,
             self.plan,
         ]

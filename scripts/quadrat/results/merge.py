@@ -18,6 +18,7 @@ from quadrat.results.notes import image_notes, run_notes
 from quadrat.results.result import Result, read_result
 from quadrat.results.schema import read_footer
 from quadrat.results.state import StateRow, state
+from quadrat.results.summary import Locate, Measure, SummaryTables
 from quadrat.results.tables import PlannedImage
 
 # A failure of this kind stays until the file changes; the next run tries others again.
@@ -32,10 +33,12 @@ def merge_predictions(
     log: Callable[[str], None],
     sidecars: Mapping[str, Sequence[str]] | None = None,
     not_taken: Sequence[str] = (),
+    measure: Measure | None = None,
+    locate: Locate | None = None,
 ) -> str:
     """Merge the results of all images.
 
-    Writes the dictionary as Parquet and JSON, the table of images and the links, and last the record of their
+    Writes the dictionary as Parquet and JSON, the tables and the links, and last the record of their
     contents. Files that were made from the previous merged files are removed.
 
     Parameters
@@ -54,6 +57,8 @@ def merge_predictions(
         Filename, and endings of the files beside it that are not read, of each image that has such files.
     not_taken : sequence of str, optional
         Lines that describe the images that were not taken.
+    measure, locate : callable, optional
+        Areas of patches and regions of images for the summary; see `quadrat.results.summary.SummaryTables`.
 
     Returns
     -------
@@ -75,9 +80,15 @@ def merge_predictions(
     for line in _warnings(results):
         log(line)
     ok = [result for result in results if result.status == "ok"]
-    prediction_type = write_dictionary(ok, folder, settings["json_max_values"])
+    summary = SummaryTables(settings["predictor"], measure, locate)
+    prediction_type = write_dictionary(ok, folder, settings["json_max_values"], summary.add)
     notes = [image_notes(result, (sidecars or {}).get(result.filename, ())) for result in results]
     replace_file(folder.images, _image_table(results, notes, columns), folder.path)
+    replace_file(folder.summary, summary.of_images(results), folder.path)
+    if settings["regions"] is None:
+        discard(folder.regions, folder.path)
+    else:
+        replace_file(folder.regions, summary.of_regions(), folder.path)
     links = link_results({result.filename: result.path for result in ok}, folder.links, folder.path)
     for result in ok:
         if pa.types.is_null(result.prediction_type):
