@@ -22,6 +22,7 @@ include: "workflow/rules/merge.smk"
 include: "workflow/rules/drawings.smk"
 include: "workflow/rules/maps.smk"
 include: "workflow/rules/exports.smk"
+include: "workflow/rules/tissue.smk"
 include: "workflow/rules/superseded.smk"
 
 

@@ -13,7 +13,7 @@ from studies import PATCH_SIZE, PROJECT, Study
 
 RULES = """
     all draw_maps geopackage geoparquet geotiff inspect maps merge_predictions predict_image
-    predict_shard prune qupath superseded try_predictor write_overview wsinfer
+    predict_shard prune qupath superseded tissue try_predictor write_overview wsinfer
 """
 
 DEFAULTS = {

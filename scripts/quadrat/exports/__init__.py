@@ -9,13 +9,16 @@ from pathlib import Path
 import orjson
 
 from quadrat._version import __version__
-from quadrat.errors import ResultsError
+from quadrat.errors import ImageError, ResultsError
 from quadrat.files.atomic import discard, replace_file, replacing
 from quadrat.files.hashing import digest
 from quadrat.files.records import read_record
 from quadrat.results.folder import ResultsFolder, split_version_path
 from quadrat.results.links import plain_name
 from quadrat.results.result import Result, read_result
+
+# Files that cannot be written are listed up to here.
+MOST_LINES = 10
 
 # Ending of each format's files; its module writes them.
 FORMATS = {
@@ -60,28 +63,56 @@ def export_results(
     known = tuple(labels or _found_labels(ok))
     wanted = {f"{plain_name(result.filename)}{FORMATS[form]}": result for result in ok}
     marks = {name: _mark(result, known) for name, result in wanted.items()}
+    module = importlib.import_module(f"quadrat.exports.{form}")
+
+    def write(name: str, path: Path) -> None:
+        module.write(replace(wanted[name], labels=known), path)
+
+    keep_current(form, marks, write, results, log)
+
+
+def keep_current(
+    form: str,
+    marks: dict[str, str],
+    write: Callable[[str, Path], None],
+    results: str,
+    log: Callable[[str], None],
+) -> None:
+    """Write the files that a folder lacks; what was written before an error is not written again.
+
+    Parameters
+    ----------
+    form : str
+        The name of the folder.
+    marks : dict of str to str
+        The name of each file, and a mark made from its inputs.
+    write : callable
+        Takes the name of a file and the path to write to. After an ImageError the file is missing.
+    results : str
+        The results folder.
+    log : callable
+        Takes the lines that a person should read.
+    """
     record = _Record(form, results)
     removed = record.keep_only(marks)
-    missing = {
-        name: replace(result, labels=known) for name, result in wanted.items() if name not in record.held
-    }
-    _write_files(form, missing, marks, record)
-    log(
-        f"{record.folder}: {len(missing):,} written, {len(wanted) - len(missing):,} unchanged, "
-        f"{removed:,} removed"
-    )
-
-
-def _write_files(form: str, missing: dict[str, Result], marks: dict[str, str], record: "_Record") -> None:
-    """Write exports; what was written before an error is not written again."""
-    write = importlib.import_module(f"quadrat.exports.{form}").write
+    missing, problems = [name for name in marks if name not in record.held], []
     try:
-        for name, result in missing.items():
-            with replacing(f"{record.folder}/{name}", record.results) as temporary:
-                write(result, temporary)
+        for name in missing:
+            try:
+                with replacing(f"{record.folder}/{name}", record.results) as temporary:
+                    write(name, temporary)
+            except ImageError as error:
+                problems.append(f"{record.folder}/{name} was not written: {error}")
+                continue
             record.held[name] = marks[name]
     finally:
         record.save()
+    for line in problems[:MOST_LINES]:
+        log(line)
+    if len(problems) > MOST_LINES:
+        log(f"and {len(problems) - MOST_LINES:,} more")
+    written = len(missing) - len(problems)
+    log(f"{record.folder}: {written:,} written, {len(marks) - len(missing):,} unchanged, {removed:,} removed")
 
 
 def _found_labels(results: list[Result]) -> list[str]:

@@ -17,7 +17,7 @@ DARKEST_PADDING = 15
 
 
 def tissue_shares(image: Image, grid: PatchGrid, downsample: tuple[float, float]) -> np.ndarray:
-    """Return the share of each patch that is tissue: more saturated than Otsu's threshold of the slide.
+    """Return the share of each patch that is tissue.
 
     Parameters
     ----------
@@ -34,6 +34,31 @@ def tissue_shares(image: Image, grid: PatchGrid, downsample: tuple[float, float]
     Raises
     ------
     ImageError
+        As `tissue_mask`.
+    """
+    is_tissue, coarse = tissue_mask(image, grid.patch_size * min(downsample))
+    scales = [here / there for here, there in zip(downsample, coarse.downsample, strict=True)]
+    return _patch_shares(is_tissue, grid, scales)
+
+
+def tissue_mask(image: Image, patch: float) -> tuple[np.ndarray, ImageInfo]:
+    """Return the pixels of a coarse level that are tissue: more saturated than Otsu's threshold of the slide.
+
+    Parameters
+    ----------
+    image : Image
+    patch : float
+        Size of a patch in level-0 pixels, which chooses the level.
+
+    Returns
+    -------
+    is_tissue : (height, width) bool array
+    info : ImageInfo
+        Of the level.
+
+    Raises
+    ------
+    ImageError
         If the image has no pyramid, or less than three channels.
     """
     if len(image.levels) == 1:
@@ -41,7 +66,6 @@ def tissue_shares(image: Image, grid: PatchGrid, downsample: tuple[float, float]
             "it has no pyramid levels, and tissue is found on the coarsest one",
             "leave tissue_below out, or use std_below or mean_above (config.yaml: skip: background)",
         )
-    patch = grid.patch_size * min(downsample)
     coarsest = (level for level in image.levels[:1:-1] if patch / max(level.downsample) >= LEAST_PIXELS)
     reader = image.reader(next(coarsest, image.levels[1]))
     coarse = reader.info
@@ -52,9 +76,7 @@ def tissue_shares(image: Image, grid: PatchGrid, downsample: tuple[float, float]
     )
     saturations = _read_saturations(reader)
     is_scanned = _scanned_pixels(coarse)
-    is_tissue = is_scanned & (saturations > otsu_threshold(saturations[is_scanned]))
-    scales = [here / there for here, there in zip(downsample, coarse.downsample, strict=True)]
-    return _patch_shares(is_tissue, grid, scales)
+    return is_scanned & (saturations > otsu_threshold(saturations[is_scanned])), coarse
 
 
 def _read_saturations(reader: Reader) -> np.ndarray:
