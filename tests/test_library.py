@@ -148,6 +148,8 @@ def test_skipped_patches_have_their_reason_as_in_the_job(images, by_job):
     assert_same(table, by_job(images / "a.tif", {"kind": "mean"}, **keys, regions=drawn))
     assert table["skipped"].to_pylist() == ["nodata", "nodata", None, None, None, None, *["outside"] * 3]
     assert predict_image(images / "a.tif", **SMALL, **keys)["skipped"].to_pylist()[-1] == "background"
+    named = predict_image(images / "a.tif", **SMALL, regions={"path": regions, "classes": ["Tumor"]})
+    assert named["skipped"].to_pylist() == ["outside"] * 9
 
 
 def test_metadata_describe_the_result(write_tiff):

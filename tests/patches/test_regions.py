@@ -373,6 +373,22 @@ def test_regions_that_qupath_ignores_are_none_unless_their_class_is_named(inside
     assert inside(QUPATH, classes=["tumor"]) == set()
 
 
+@pytest.mark.parametrize(
+    "properties",
+    [
+        [1],
+        "text",
+        {"classification": 7, "name": ["a"], "isMissing": "yes"},
+        {"classification": {"names": "Ignore*"}},
+        {"classification": {"name": {"name": None}}},
+        {"classification": {}},
+    ],
+    ids=str,
+)
+def test_properties_of_another_form_do_not_change_what_is_inside(inside, properties):
+    assert inside([feature(box(0, 0, 10, 10)) | {"properties": properties}]) == {(0, 0)}
+
+
 def test_each_region_has_its_patches_and_its_names(tmp_path):
     path = tmp_path / "a.tif.geojson"
     corners = np.random.default_rng(0).random((8, 3, 2)) * (120, 80)
@@ -421,6 +437,8 @@ def test_attributes_of_a_vector_file_name_its_regions(name, tmp_path):
     assert found == {"ü 1": ("wheat*", [0]), "8": ("rye", [5])}
     numbers = [label.number for label in read_vectors(path).labels]
     assert numbers == [1, 2, 3]
+    read = read_vectors(path)
+    assert read.of_classes(["rye"]).hash != read.of_classes(["rye", "wheat*"]).hash == read.hash
     rye = regions | {"classes": ["rye"], "hash": read_vectors(path).of_classes(["rye"]).hash}
     assert cells(lies_inside(rye, GRID, image)) == {(0, 5)}
 

@@ -103,8 +103,8 @@ def patches_by_region(
     """
     labels, found = _found(regions, grid, info)
     # A multipolygon contains a centre on the border of two of its parts once.
-    keys = np.unique(np.concatenate([[], *(owners * len(grid) + patches for patches, owners in found)]))
-    owners, patches = np.divmod(keys.astype(np.int64), len(grid))
+    pairs = [np.zeros(0, np.int64), *(owners * len(grid) + patches for patches, owners in found)]
+    owners, patches = np.divmod(np.unique(np.concatenate(pairs)), max(1, len(grid)))
     listed = range(len(labels)) if regions["in_pixels"] else np.unique(owners)
     return [(labels[owner], patches[slice(*np.searchsorted(owners, [owner, owner + 1]))]) for owner in listed]
 

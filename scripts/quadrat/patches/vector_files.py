@@ -185,10 +185,10 @@ def parse_geojson(text: bytes, is_placed: bool = False) -> Vectors:
         features = content.get("features", [content]) if isinstance(content, dict) else content
         geometries, labels = [], []
         for number, feature in enumerate(features, start=1):
-            geometry, properties = feature.get("geometry", feature), feature.get("properties") or {}
+            geometry, properties = feature.get("geometry", feature), feature.get("properties")
             if geometry:
                 geometries.append(shapely.geometry.shape(geometry))
-                labels.append(_label(number, properties))
+                labels.append(_label(number, properties if isinstance(properties, dict) else {}))
         return Vectors(_named_crs(content) if is_placed else None, geometries, labels)
     except (
         ValueError,
@@ -223,7 +223,8 @@ def _label(number: int, properties: dict[str, Any]) -> Label:
 def _text(value: Any) -> str:
     """Return an attribute, or a class of QuPath, as text; empty if it has no value."""
     if isinstance(value, dict):
-        return ": ".join(map(str, value.get("names") or filter(None, [value.get("name")])))
+        names = value.get("names")
+        return ": ".join(map(str, names)) if isinstance(names, list) else _text(value.get("name"))
     return "" if value is None or value != value else str(value)  # NaN in a column of numbers
 
 
