@@ -107,6 +107,7 @@ def geodesic(table, transform, crs):
         ("EPSG:4326", Affine(0.001, 0, 10, 0, -0.001, 60)),
         ("EPSG:4326", Affine(0.5, 0, 100, 0, 0.5, -20)),  # from south to north
         ("EPSG:4807", Affine(0.01, 0, 1, 0, -0.01, 50)),  # in grads, on Clarke's ellipsoid
+        ("EPSG:4302", Affine(0.01, 0, -61, 0, -0.01, 11)),  # whose axes are in Clarke's feet
         ("+proj=longlat +R=6371000", Affine(0.1, 0, 10, 0, -0.1, 60)),
         ("EPSG:3857", Affine(1000, 0, 1e6, 0, -1000, 8.4e6)),
         ("EPSG:3857", Affine(1e5, 0, 1e6, 0, -1e5, 5e6)),

@@ -1,6 +1,7 @@
 """Places for the summary tables: the area of each patch, and the patches of each region."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from quadrat.results.summary import Region
 
 # Web Mercator's metres are longer than those on the ground: twice as long at 60 degrees.
 WEB_MERCATOR = "Popular Visualisation Pseudo Mercator"
+SPHEROID = re.compile(r'SPHEROID\["(?:[^"]|"")*",([^,]+),([^,\]]+)')
 
 
 class _Plane(NamedTuple):
@@ -67,6 +69,7 @@ def patches_of_regions(
         yield Region(label.number, label.name, label.class_name, patches)
 
 
+@np.errstate(all="ignore")  # a file may claim any place and size
 def cell_areas(
     result: Result, table: pa.Table, default_mpp: float | None = None
 ) -> tuple[str, np.ndarray] | None:
@@ -129,23 +132,19 @@ def _plane(crs: str) -> _Plane | None:
     try:
         system = CRS.from_string(crs)
         unit, factor = system.units_factor
+        method = system.to_dict(projjson=True).get("conversion", {}).get("method", {})
+        is_mercator = method.get("name") == WEB_MERCATOR
+        if not (system.is_geographic or is_mercator):
+            return None if unit == "unknown" else _Plane(factor, None, False)
+        # This form of WKT has the larger half axis in metres, and the inverse flattening; 0 for a sphere.
+        found = SPHEROID.search(system.to_wkt(version="WKT1_GDAL"))
     except CRSError:
         return None
-    described = system.to_dict(projjson=True)
-    is_mercator = described.get("conversion", {}).get("method", {}).get("name") == WEB_MERCATOR
-    if not (system.is_geographic or is_mercator):
-        return None if unit == "unknown" else _Plane(factor, None, False)
-    base = described.get("base_crs", described)
-    return _Plane(factor, _ellipsoid(base.get("datum") or base["datum_ensemble"]), is_mercator)
-
-
-def _ellipsoid(datum: dict[str, Any]) -> tuple[float, float]:
-    """Return half the length of the larger axis in metres, and the square of the eccentricity."""
-    found = datum["ellipsoid"]
-    long = found.get("semi_major_axis") or found["radius"]
-    inverse = found.get("inverse_flattening")
-    flattening = 1 / inverse if inverse else 1 - found.get("semi_minor_axis", long) / long
-    return long, flattening * (2 - flattening)
+    if found is None:
+        return None
+    long, inverse = map(float, found.groups())
+    flattening = 1 / inverse if inverse else 0.0
+    return _Plane(factor, (long, max(0.0, flattening * (2 - flattening))), is_mercator)
 
 
 def _zone(plane: _Plane, y: np.ndarray) -> np.ndarray:
