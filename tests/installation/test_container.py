@@ -101,7 +101,6 @@ def test_container_gives_any_user_the_bytes_of_a_run_outside(image, podman, tmp_
 
     outside = [sys.executable, "-m", "snakemake", "-s", PROJECT / "Snakefile", "--cores", "2"]
     outside += ["--workflow-profile", PROJECT / "profiles/default", "--configfile", "my.yaml"]
-    shutil.copy(PROJECT / "config.yaml", tmp_path)
     subprocess.run(outside, cwd=tmp_path, check=True, capture_output=True)
     for name in ("predictions.parquet", "predictions.json", "images.tsv", "maps/a.tif.png"):
         assert (study / "results" / name).read_bytes() == (tmp_path / "results" / name).read_bytes()
