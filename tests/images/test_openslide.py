@@ -282,6 +282,17 @@ def test_a_slide_whose_tiles_overlap_by_more_than_they_are_wide_is_refused(slide
         open_reader(slide)
 
 
+@pytest.mark.parametrize("size", ["0", "-1", "nan", "1e999"])
+def test_mpp_of_a_slide_that_no_pixel_has_is_none(size, slide):
+    settings = slide.with_suffix("") / "Slidedat.ini"
+    written = re.sub(r"(MICROMETER_PER_PIXEL_[XY]) = \S+", rf"\1 = {size}", settings.read_text())
+    settings.write_text(written)
+    with openslide.OpenSlide(slide) as opened:
+        assert float(opened.properties["openslide.mpp-x"]) == pytest.approx(float(size), nan_ok=True)
+    with open_reader(slide) as reader:
+        assert reader.info.mpp is None
+
+
 @pytest.mark.parametrize("maker", ["aperio", "philips"])
 def test_tiles_that_a_scanner_left_out_of_a_tiff_are_glass_as_openslide_shows_them(maker, tmp_path):
     tiles = [np.ascontiguousarray(PIXELS[y : y + 128, x : x + 128]) for y in (0, 128) for x in (0, 128, 256)]

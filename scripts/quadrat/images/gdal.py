@@ -22,6 +22,7 @@ from quadrat.images.budget import MB, require_memory
 from quadrat.images.drivers import VRT, open_local
 from quadrat.images.image import CONVERT, COPY, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import declared_nodata
+from quadrat.images.place import CONTROL_POINTS
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level, complex_error, downsample_of
 
@@ -140,7 +141,11 @@ class GdalReader:
     def _describe(self, level: int) -> ImageInfo:
         dataset, full_size, transform = self._dataset, self._full.shape, self._full.transform
         block_height, block_width = dataset.block_shapes[0]
-        crs = dataset.crs
+        points, crs_of_points = dataset.gcps
+        crs = dataset.crs or crs_of_points
+        notes = [] if self._palette is None else ["palette expanded to RGB"]
+        if points:
+            notes.append(CONTROL_POINTS)
         return ImageInfo(
             format=dataset.driver,
             height=dataset.height,
@@ -158,11 +163,11 @@ class GdalReader:
             nodata=self._nodata(),
             alpha=self._alpha(),
             crs=crs.to_string() if crs else None,
-            # GDAL reads the world file of a BMP whatever its options are, but that file is not watched.
+            # GDAL reads the world file of a BMP whatever its options are; see `images.place`.
             transform=None if transform.is_identity or dataset.driver == "BMP" else tuple(transform)[:6],
             **self._scaling(),
             decoders={"gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
-            notes=() if self._palette is None else ("palette expanded to RGB",),
+            notes=tuple(notes),
         )
 
     def _scaling(self) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def _window(slide: openslide.OpenSlide, prefix: str) -> Window | None:
 
 def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str) -> ImageInfo:
     width, height = slide.level_dimensions[level]
-    mpp = [slide.properties.get(f"openslide.mpp-{axis}", "") for axis in "yx"]
+    mpp_y, mpp_x = (float(slide.properties.get(f"openslide.mpp-{axis}", 0)) for axis in "yx")
     bounds = _window(slide, "openslide.bounds-")
     return ImageInfo(
         format=slide.properties["openslide.vendor"],
@@ -224,7 +224,7 @@ def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str
         level_count=slide.level_count,
         downsample=downsample_of(slide.dimensions[::-1], (height, width)),
         full_size=slide.dimensions[::-1],
-        mpp=(float(mpp[0]), float(mpp[1])) if all(mpp) else None,
+        mpp=(mpp_y, mpp_x) if 0 < mpp_y < math.inf and 0 < mpp_x < math.inf else None,
         bounds=bounds,
         scanned=_scanned_areas(slide) or ((bounds,) if bounds else ()),
         decoders={"openslide": openslide.__library_version__, "openslide-python": openslide.__version__},

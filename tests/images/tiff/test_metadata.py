@@ -106,12 +106,22 @@ PLACED = {
     "several tie points and a scale": [UTM, SCALE, TIES],
     "a scale below 0": [UTM, doubles(33550, -10, -20, 0), TIE],
     "a scale along two axes": [UTM, doubles(33550, 10, 20), TIE],
+    "a scale without a tie point": [UTM, SCALE],
+    "a scale without a tie point for the pixels' centres": [UTM_POINT, SCALE],
+    "a scale without a tie point, and a matrix": [UTM, SCALE, MATRIX],
+    "half a tie point": [UTM, SCALE, doubles(33922, 3, 4, 0, 5e5)],
+    "a scale of 0 and a matrix": [UTM, doubles(33550, 0, 20, 0), TIE, MATRIX],
+    "half a matrix": [UTM, doubles(34264, 8, 3, 0, 5e5, 2, -9, 0, 4e6)],
     "no keys": [SCALE, TIE],
     "keys alone": [UTM],
     "a unit of its own": [keys((1024, 1), (1025, 1), (3072, 32612), (3076, 9003)), SCALE, TIE],
     "a code that is none": [keys((1024, 1), (1025, 1), (3072, 999)), SCALE, TIE],
     "a code of ESRI": [keys((1024, 1), (1025, 1), (3072, 54009)), SCALE, TIE],
     "no type of model": [keys((1025, 1), (3072, 32612)), SCALE, TIE],
+    "no type of model, for the pixels' centres": [keys((1025, 2), (3072, 32612)), SCALE, TIE],
+    "no type of model, and the system below": [keys((3072, 32612), (2048, 4326)), SCALE, TIE],
+    "a type of model that is none": [keys((1024, 0), (3072, 32612)), SCALE, TIE],
+    "a directory of one number": [(34735, 3, 1, 1, True), SCALE, TIE],
     "another type of model": [keys((1024, 2), (1025, 1), (3072, 32612)), SCALE, TIE],
     "degrees": [keys((1024, 2), (1025, 1), (2048, 4326)), SCALE, TIE],
     "degrees and a height": [keys((1024, 2), (1025, 1), (2048, 4326), (4096, 5773)), SCALE, TIE],
@@ -127,16 +137,32 @@ def test_image_lies_where_gdal_has_it_by_its_tags(name, tmp_path):
     assert_lies_where_gdal_has_it(tmp_path / "a.tif")
 
 
+def test_geographic_system_needs_no_type_of_model(tmp_path):
+    """GDAL composes a system without a name."""
+    tags = [keys((1025, 1), (2048, 4326)), SCALE, TIE]
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=tags)
+    with rasterio.open(tmp_path / "a.tif") as image:
+        assert "unnamed" in image.crs.to_string()
+        assert info_of(tmp_path / "a.tif").transform == tuple(image.transform)[:6]
+    assert info_of(tmp_path / "a.tif").crs == "EPSG:4326"
+
+
 @pytest.mark.parametrize("points", [1, 4])
-def test_control_points_are_no_transform(points, tmp_path):
+@pytest.mark.parametrize("others", [[UTM], [keys((1025, 1), (3072, 32612))], [UTM, doubles(33550, 10)]])
+def test_control_points_are_no_transform_and_noted(points, others, tmp_path):
     """GDAL has a reference system of the points, which quadrat gives for the image."""
     corners = [(0, 0), (30, 0), (0, 40), (30, 40)][:points]
     ties = doubles(33922, *(n for x, y in corners for n in (x, y, 0, 5e5 + x, 4e6 - y, 0)))
-    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=[UTM, ties])
+    tags = [*others, ties]
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=tags)
     with rasterio.open(tmp_path / "a.tif") as image:
         assert image.transform.is_identity
+        assert len(image.gcps[0]) == points
         named = image.gcps[1].to_string()
-    assert (info_of(tmp_path / "a.tif").crs, info_of(tmp_path / "a.tif").transform) == (named, None)
+    info = info_of(tmp_path / "a.tif")
+    assert (info.crs, info.transform) == (named, None)
+    (note,) = info.notes
+    assert note.startswith("no place on Earth: control points are not applied")
 
 
 def test_height_is_left_out_of_the_reference_system(tmp_path):
@@ -147,14 +173,6 @@ def test_height_is_left_out_of_the_reference_system(tmp_path):
         with rasterio.open(tmp_path / "a.tif") as image:
             assert image.crs.to_string() == both
         assert info_of(tmp_path / "a.tif").crs == flat
-
-
-def test_world_file_beside_an_image_is_not_read(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None)
-    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
-    with rasterio.open(tmp_path / "a.tif") as image:
-        assert tuple(image.transform)[:6] == (10, 0, 5e5, 0, -10, 4e6)
-    assert info_of(tmp_path / "a.tif").transform is None
 
 
 def test_crs_and_transform_of_an_overview_are_those_of_level_0(tmp_path):
@@ -208,81 +226,6 @@ def test_scales_that_are_no_xml_are_none(tmp_path):
     path = tmp_path / "broken.tif"
     tifffile.imwrite(path, GRAY, photometric="minisblack", extratags=[(42112, 2, 0, "<GDALMetadata>", True)])
     assert info_of(path).scales is None
-
-
-def test_mpp_of_an_aperio_slide_is_in_its_description(tmp_path):
-    path = tmp_path / "slide.svs"
-    description = (
-        "Aperio Image Library v12\n619x1061 (256x256) JPEG/RGB Q=70|AppMag = 40|MPP = 0.2522|Left = 2"
-    )
-    tifffile.imwrite(
-        path, GRAY, photometric="minisblack", description=description, metadata=None, tile=(128, 128)
-    )
-    assert info_of(path).mpp == (0.2522, 0.2522)
-
-
-@pytest.mark.parametrize(("unit", "factor"), [("µm", 1), ("nm", 1e-3), ("mm", 1e3)])
-def test_mpp_of_ome_tiff_is_in_its_xml(unit, factor, tmp_path):
-    path = tmp_path / "a.ome.tif"
-    sizes = {
-        "PhysicalSizeX": 0.5,
-        "PhysicalSizeXUnit": unit,
-        "PhysicalSizeY": 0.25,
-        "PhysicalSizeYUnit": unit,
-    }
-    tifffile.imwrite(path, GRAY, photometric="minisblack", ome=True, metadata={"axes": "YX"} | sizes)
-    assert info_of(path).mpp == pytest.approx((0.25 * factor, 0.5 * factor))
-
-
-def test_mpp_of_imagej_is_its_resolution_in_its_unit(tmp_path):
-    path = tmp_path / "imagej.tif"
-    tifffile.imwrite(path, GRAY, imagej=True, resolution=(2, 4), metadata={"unit": "um", "axes": "YX"})
-    assert info_of(path).mpp == (0.25, 0.5)
-
-
-def test_resolution_in_centimetres_is_mpp_where_a_microscope_could_have_it(tmp_path):
-    for per_cm, mpp in ((40_000, (0.25, 0.25)), (118.11, None)):
-        path = tmp_path / "cm.tif"
-        options = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER", "metadata": None}
-        tifffile.imwrite(path, GRAY, photometric="minisblack", **options)
-        assert info_of(path).mpp == mpp
-
-
-def test_resolution_in_inches_is_for_print(tmp_path):
-    path = tmp_path / "inch.tif"
-    tifffile.imwrite(path, GRAY, photometric="minisblack", resolution=(25400, 25400), resolutionunit="INCH")
-    assert info_of(path).mpp is None
-
-
-def ome_of(pixels):
-    namespace = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
-    return f"<OME {namespace}><Image>{pixels}</Image></OME>"
-
-
-def pixels_of(sizes):
-    shape = 'DimensionOrder="XYCZT" Type="uint8" SizeX="619" SizeY="1061" SizeC="1" SizeZ="1" SizeT="1"'
-    return f"<Pixels {shape} {sizes}/>"
-
-
-@pytest.mark.parametrize(
-    "description",
-    [
-        ome_of(pixels_of('PhysicalSizeX="wide" PhysicalSizeY="1"')),
-        ome_of(pixels_of('PhysicalSizeX="1" PhysicalSizeY="1" PhysicalSizeYUnit="inch"')),
-        ome_of(pixels_of('PhysicalSizeX="0" PhysicalSizeY="0"')),
-        ome_of("<Plane/>"),
-        ome_of("<Pixels"),
-        "Aperio Image Library v12|MPP = 0.25.22",
-        "ImageJ=1.11a\nunit=um\n",
-    ],
-)
-def test_mpp_that_the_metadata_do_not_tell_is_none(description, tmp_path, caplog):
-    caplog.set_level("CRITICAL")  # tifffile tells of each broken description
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(
-        path, GRAY, photometric="minisblack", description=description, metadata=None, resolution=(0, 0)
-    )
-    assert info_of(path).mpp is None
 
 
 @pytest.mark.parametrize("value", [0, 1, 9])

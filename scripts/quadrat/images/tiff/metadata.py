@@ -1,8 +1,6 @@
-"""TIFF metadata: where an image lies on Earth, how large its pixels are, and what its samples mean."""
+"""TIFF metadata: where an image lies on Earth, and what its samples mean."""
 
-import io
 import os
-import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,17 +9,17 @@ import tifffile
 from tifffile import TiffPage
 
 from quadrat.images.nodata import declared_nodata
+from quadrat.images.place import CONTROL_POINTS
 from quadrat.images.tiff.pages import JPEG_2000, JPEG_FAMILY, PALETTE
 from quadrat.images.tiff.tags import GDAL_NODATA
 
 YCBCR_CONVERTED, YCBCR_STORED = "YCbCr converted to RGB", "YCbCr samples are as stored, not RGB"
 MODEL_TYPE, RASTER_TYPE, GEOGRAPHIC_CRS, PROJECTED_CRS = 1024, 1025, 2048, 3072
+PROJECTED, GEOGRAPHIC = 1, 2
+MODEL_SCALE, TIE_POINTS, MODEL_MATRIX = 33550, 33922, 34264
 PIXEL_IS_POINT, USER_DEFINED = 2, 32767
 PROJECTED_UNIT, METRE = 3076, 9001
 EPSG_CODES = range(1024, USER_DEFINED)
-MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "pm": 1e-6}
-# Microscopes have no other resolutions: 300 dpi for print is 85 micrometres, 96 dpi is 265.
-PLAUSIBLE_MPP = 0.01, 50.0
 
 
 def geo_keys(page: TiffPage) -> dict[int, int]:
@@ -31,15 +29,17 @@ def geo_keys(page: TiffPage) -> dict[int, int]:
     ----------
     OGC GeoTIFF 1.1 (19-008r4), 7.1: a directory of (key, location, count, value) after a header of four.
     """
-    directory = page.tags.valueof(34735) or ()
+    directory = _numbers(page, 34735)
     entries = (directory[i : i + 4] for i in range(4, len(directory) - 3, 4))
-    return {key: value for key, location, _, value in entries if location == 0}
+    return {int(key): int(value) for key, location, _, value in entries if location == 0}
 
 
 def crs_of(page: TiffPage) -> str | None:
     """Return the coordinate reference system as 'EPSG:n' if the keys name one, otherwise None."""
     keys = geo_keys(page)
-    key = {1: PROJECTED_CRS, 2: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE, 0))
+    # Some programs leave out the type; a projected system may also name the geographic one below it.
+    written = PROJECTED if PROJECTED_CRS in keys else GEOGRAPHIC
+    key = {PROJECTED: PROJECTED_CRS, GEOGRAPHIC: GEOGRAPHIC_CRS}.get(keys.get(MODEL_TYPE, written))
     code = USER_DEFINED if key is None else keys.get(key, USER_DEFINED)
     has_own_unit = keys.get(PROJECTED_UNIT, METRE) != METRE
     return f"EPSG:{code}" if code in EPSG_CODES and not has_own_unit else None
@@ -61,7 +61,8 @@ def gdal_crs(path: str) -> str | None:
     with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         try:
             with open_local(os.path.abspath(path)) as image:
-                return image.crs.to_string() if image.crs else None
+                crs = image.crs or image.gcps[1]
+                return crs.to_string() if crs else None
         except rasterio.errors.RasterioError:
             return None
 
@@ -72,12 +73,13 @@ def transform_of(page: TiffPage) -> tuple[float, ...] | None:
     References
     ----------
     OGC GeoTIFF 1.1 (19-008r4), 7.3 and Annex B.6: a tie point and a scale, or ModelTransformation. In
-    PixelIsPoint rasters both refer to the pixels' centres. GDAL takes the first of several tie points, and
-    leaves out the sign of the scale along y.
+    PixelIsPoint rasters both refer to the pixels' centres. GDAL takes the first of several tie points, leaves
+    out the sign of the scale along y, and begins at 0 if there is a scale and no tie point.
     """
-    found: list[tuple[float, ...]] = [page.tags.valueof(tag) or () for tag in (34264, 33550, 33922)]
-    matrix, scale, tie = found
-    if len(tie) >= 6 and len(scale) >= 2 and scale[0] and scale[1]:
+    matrix, scale, tie = (_numbers(page, tag) for tag in (MODEL_MATRIX, MODEL_SCALE, TIE_POINTS))
+    if len(scale) >= 2 and scale[0] and scale[1]:
+        if len(tie) < 6:
+            return scale[0], 0.0, 0.0, 0.0, -abs(scale[1]), 0.0
         a, b, c = scale[0], 0.0, tie[3] - tie[0] * scale[0]
         d, e, f = 0.0, -abs(scale[1]), tie[4] + tie[1] * abs(scale[1])
     elif len(matrix) == 16:
@@ -87,6 +89,18 @@ def transform_of(page: TiffPage) -> tuple[float, ...] | None:
     if geo_keys(page).get(RASTER_TYPE) == PIXEL_IS_POINT:
         c, f = c - (a + b) / 2, f - (d + e) / 2
     return tuple(float(value) for value in (a, b, c, d, e, f))
+
+
+def _numbers(page: TiffPage, tag: int) -> tuple[float, ...]:
+    """Return the numbers of a tag; tifffile returns a single number as it is."""
+    values = np.ravel(page.tags.valueof(tag, ()))
+    return tuple(values.tolist()) if values.dtype.kind in "iuf" else ()
+
+
+def place_notes(page: TiffPage) -> list[str]:
+    """Return a note if a page has control points in place of a transform."""
+    has_points = len(_numbers(page, TIE_POINTS)) >= 6
+    return [CONTROL_POINTS] if has_points and transform_of(page) is None else []
 
 
 def nodata_of(page: TiffPage, dtype: np.dtype) -> int | float | None:
@@ -127,82 +141,6 @@ def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, Any]:
     if page.photometric == PALETTE or not {"scale", "offset"} & {role for role, _ in stored}:
         return {}
     return {"scales": scales, "offsets": offsets}
-
-
-def mpp_of(page: TiffPage) -> tuple[float, float] | None:
-    """Return micrometres per pixel along y and x, None if the file does not contain credible values."""
-    for source in (_ome_mpp, _aperio_mpp, _philips_mpp, _imagej_mpp, _centimetre_mpp):
-        try:
-            mpp = source(page)
-        except ValueError:  # a text in place of a number
-            continue
-        if mpp and all(value > 0 for value in mpp):
-            return mpp
-    return None
-
-
-def _ome_mpp(page: TiffPage) -> tuple[float, float] | None:
-    first = page.parent.pages.first
-    if not first.is_ome:
-        return None
-    images, pixels = [], None
-    # OME-XML can be huge: it is read up to the element that names the page, or to its end without one.
-    try:
-        for _, element in ElementTree.iterparse(io.BytesIO(first.description.encode()), events=("start",)):
-            name = element.tag.rpartition("}")[2]
-            if name == "Pixels":
-                images.append(element)
-            elif name == "TiffData" and int(element.get("IFD", 0)) == page.index:
-                pixels = images[-1]
-                break
-    except (ElementTree.ParseError, IndexError):
-        return None
-    if pixels is None and len(images) != 1:
-        return None
-    pixels = images[0] if pixels is None else pixels
-    sizes = [
-        float(pixels.get(f"PhysicalSize{axis}", "nan"))
-        * MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), float("nan"))
-        for axis in "YX"
-    ]
-    return sizes[0], sizes[1]
-
-
-def _aperio_mpp(page: TiffPage) -> tuple[float, float] | None:
-    found = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description) if page.is_svs else None
-    return (float(found[1]), float(found[1])) if found else None
-
-
-def _philips_mpp(page: TiffPage) -> tuple[float, float] | None:
-    if not page.is_philips:
-        return None
-    path = ".//DataObject[@ObjectType='DPScannedImage']/Attribute[@Name='DICOM_PIXEL_SPACING']"
-    millimetres = ElementTree.fromstring(page.description).findtext(path, "").replace('"', " ").split()
-    y, x = (1000 * float(value) for value in millimetres)
-    return y, x
-
-
-def _imagej_mpp(page: TiffPage) -> tuple[float, float] | None:
-    found = re.search(r"^unit=(.+)$", page.description, re.MULTILINE) if page.is_imagej else None
-    unit = MICROMETRES.get(found[1].strip().replace("\\u00B5", "µ")) if found else None
-    return _from_resolution(page, unit) if unit else None
-
-
-def _centimetre_mpp(page: TiffPage) -> tuple[float, float] | None:
-    """Return mpp from resolution tags in centimetres, as slide scanners write; inches are for print."""
-    if page.tags.valueof(296) != 3 or geo_keys(page):
-        return None
-    mpp = _from_resolution(page, MICROMETRES["cm"])
-    low, high = PLAUSIBLE_MPP
-    return mpp if mpp and all(low <= value <= high for value in mpp) else None
-
-
-def _from_resolution(page: TiffPage, unit_um: float) -> tuple[float, float] | None:
-    resolutions = [page.tags.valueof(tag) for tag in (283, 282)]
-    if any(value is None or not all(value) for value in resolutions):
-        return None
-    y, x = (unit_um * denominator / numerator for numerator, denominator in resolutions)
-    return y, x
 
 
 def sample_notes(page: TiffPage) -> list[str]:

@@ -22,12 +22,13 @@ from quadrat.images.tiff.metadata import (
     crs_of,
     gdal_crs,
     has_own_crs,
-    mpp_of,
     nodata_of,
+    place_notes,
     sample_notes,
     scaling_of,
     transform_of,
 )
+from quadrat.images.tiff.mpp import mpp_notes, mpp_of
 from quadrat.images.tiff.pages import (
     PALETTE,
     TiffImagePages,
@@ -189,5 +190,8 @@ def _info(level: TiffLevel, segments, channels: tuple[int, ...], crs: str | None
         mpp=mpp_of(base),
         **scaling_of(base, channels),
         decoders={"tifffile": tifffile.__version__, "imagecodecs": imagecodecs.__version__},
-        notes=(*level.notes, *sample_notes(page), *segments.notes),
+        notes=(
+            *(*level.notes, *sample_notes(page), *segments.notes),
+            *(*place_notes(base), *mpp_notes(base)),
+        ),
     )
