@@ -158,6 +158,7 @@ SHOWN = (
             "_translate -co": "a_format_of_several_files_is_converted_by_the_command_of_its_error",
             "_translate -ot": "channels_of_different_types_are_converted_by_the_documented_command",
             "_translate ARRAY": "an_array_of_a_zarr_folder_is_converted_by_the_documented_command",
+            "_translate -a_srs": "place_of_a_world_file_and_a_reference_system_are_written_into_the_image",
             "_translate IN": "an_image_in_pieces_that_gdal_caches_is_converted_by_the_documented_command",
         }.items()
     ),

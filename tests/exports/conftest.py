@@ -15,7 +15,12 @@ from quadrat.results.result import read_result
 
 MERCATOR = Affine(30, 0, 1_234_560.5, 0, -30, 5_432_100.25)
 ROTATED = Affine(0.55, 0.24, 500_000.125, 0.24, -0.55, 4_500_000.5)
-SCENES = {"mercator": ("EPSG:3857", MERCATOR), "rotated": ("EPSG:32612", ROTATED), "plain": (None, None)}
+SCENES = {
+    "mercator": ("EPSG:3857", MERCATOR),
+    "rotated": ("EPSG:32612", ROTATED),
+    "no system": (None, MERCATOR),  # as an image beside a world file has it
+    "plain": (None, None),
+}
 
 # Predictors of each kind of prediction, as a user writes them.
 MODELS = {

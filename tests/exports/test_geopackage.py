@@ -67,6 +67,13 @@ def test_image_without_a_place_has_undefined_cartesian_coordinates(export, tmp_p
     assert table.total_bounds.tolist() == [0, -96, 128, 0]
 
 
+def test_image_with_a_place_in_no_reference_system_lies_there(export, tmp_path):
+    table, _ = export(scene="no system")
+    assert "Undefined Cartesian" in pyogrio.read_info(tmp_path / "out.gpkg")["crs"]
+    left, top = 1_234_560.5, 5_432_100.25
+    assert table.total_bounds.tolist() == [left, top - 96 * 30, left + 128 * 30, top]
+
+
 def test_no_warning_reaches_the_user(image_result, tmp_path):
     result = image_result(scene="plain")
     with warnings.catch_warnings():

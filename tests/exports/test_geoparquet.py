@@ -37,8 +37,9 @@ def test_reference_system_without_a_code_is_kept(image_result, tmp_path):
     assert rasterio.crs.CRS.from_user_input(geopandas.read_parquet(tmp_path / "out.parquet").crs) == crs
 
 
-def test_image_without_a_place_has_no_reference_system(export):
-    assert export(scene="plain").crs is None
+@pytest.mark.parametrize("scene", ["plain", "no system"])
+def test_image_without_a_reference_system_has_none(scene, export):
+    assert export(scene=scene).crs is None
 
 
 @pytest.mark.parametrize("model", ["scalar", "label", "vector", "matrix", "boolean"])

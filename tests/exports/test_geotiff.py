@@ -31,7 +31,7 @@ def export(image_result, tmp_path):
         raster.close()
 
 
-@pytest.mark.parametrize("scene", ["mercator", "rotated"])
+@pytest.mark.parametrize("scene", ["mercator", "rotated", "no system"])
 def test_corners_of_each_pixel_are_those_of_its_patch_as_rasterio_transforms_them(export, images, scene):
     raster, _ = export(scene=scene)
     with rasterio.open(images / "scene.tif") as image:

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rasterio.control import GroundControlPoint
 
 from comparison import assert_reads, open_reader, row_blocks
 from documents import commands
 from quadrat.errors import ImageError
-from quadrat.files.unread import not_taken, sidecar_notes
+from quadrat.files.unread import not_taken
 from traps import HEIGHT, RGB, U16, WIDTH, written_by_gdal
 
 FORMATS = Path(__file__).parents[2] / "docs/formats.md"
@@ -111,12 +112,26 @@ def test_an_array_of_a_zarr_folder_is_converted_by_the_documented_command(tmp_pa
     assert_image(tmp_path / "OUT.tif", U16[..., None])
 
 
-def test_place_of_a_world_file_is_written_into_the_image_by_the_command_of_the_note(tmp_path):
+def test_control_points_are_applied_by_the_command_of_the_note(tmp_path):
+    corners = [(0, 0), (300, 0), (0, 200), (300, 200)]
+    points = [GroundControlPoint(y, x, 5e5 + 10 * x, 4e6 - 10 * y) for x, y in corners]
+    with written_by_gdal(tmp_path / "a.tif", 1, "uint16") as image:
+        image.write(U16, 1)
+        image.gcps = points, "EPSG:32612"
+    with open_reader(tmp_path / "a.tif") as reader:
+        command = re.search(r"gdalwarp IN OUT\.tif", "".join(reader.info.notes))[0]
+    run(command.replace("IN", "a.tif"), tmp_path)
+    with open_reader(tmp_path / "OUT.tif") as reader:
+        assert reader.info.transform == pytest.approx((10, 0, 5e5, 0, -10, 4e6), abs=1e-6)
+        assert (reader.info.crs, reader.info.notes) == ("EPSG:32612", ())
+
+
+def test_place_of_a_world_file_and_a_reference_system_are_written_into_the_image(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     (tmp_path / "a.pgw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
-    (note,) = sidecar_notes([".pgw"], has_place=False)
-    command = re.search("gdal_translate IN OUT.tif", note)[0]
-    run(command.replace(" IN ", " -a_srs EPSG:32612 a.png "), tmp_path)
+    command = "gdal_translate -a_srs EPSG:32612 IN OUT.tif"
+    assert command in FORMATS.read_text()
+    run(command.replace("IN", "a.png"), tmp_path)
     assert_image(tmp_path / "OUT.tif", RGB)
     with open_reader(tmp_path / "OUT.tif") as reader:
         assert reader.info.transform == (10, 0, 500_000, 0, -10, 4_000_000)

@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 from xxhash import xxh3_128_hexdigest
 
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
-from quadrat.files.hashing import hash_file, stat_token
+from quadrat.files.hashing import hash_file, join_hashes, stat_token
 from quadrat.grid import PatchGrid
 from quadrat.images.open import Image
 from quadrat.jobs import predict
@@ -135,6 +135,34 @@ def test_hash_of_a_vrt_is_that_of_all_its_files(write_tiff, images, run):
     assert table["prediction"].tolist() == [np.mean(patch) for patch in full_patches(source.pixels[..., 0])]
     hashes = [xxh3_128_hexdigest(path.read_bytes()) for path in (vrt, source.path)]
     assert footer["content_hash"] == xxh3_128_hexdigest("".join(hashes).encode())
+
+
+def test_world_file_is_the_place_in_the_footer_and_part_of_the_hash(write_tiff, run):
+    image = write_tiff("a.tif")
+    alone = run(image.path)[1]
+    image.path.with_suffix(".tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    footer = run(image.path)[1]
+    assert footer["image"] == alone["image"] | {"transform": [10, 0, 5e5, 0, -10, 4e6]}
+    assert alone["content_hash"] == hash_file(image.path)
+    hashes = [hash_file(image.path), hash_file(image.path.with_suffix(".tfw"))]
+    assert footer["content_hash"] == join_hashes(hashes)
+
+
+def test_world_file_that_is_written_to_meanwhile_stores_nothing(write_tiff, make_task, monkeypatch):
+    image = write_tiff("a.tif")
+    world_file = image.path.with_suffix(".tfw")
+    world_file.write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    write = predict.write_predictions
+
+    def change(*arguments):
+        world_file.write_text("20\n0\n0\n-20\n500005\n3999995.5\n")
+        return write(*arguments)
+
+    monkeypatch.setattr(predict, "write_predictions", change)
+    task = make_task(image.path)
+    with pytest.raises(FileChangedError, match=r"a\.tfw was written to during the run"):
+        predict_image(task)
+    assert not os.path.exists(task.output)
 
 
 def image_of(reader):

@@ -5,6 +5,7 @@ import pytest
 
 from quadrat.files.hashing import hash_file, join_hashes
 from quadrat.files.sources import find_sources
+from quadrat.files.world_files import find_world_file
 from quadrat.plan import content_ids
 from quadrat.plan.content_ids import ContentLog, hash_known, identify
 from quadrat.plan.inventory import FoundImage
@@ -16,7 +17,8 @@ def status(image):
 
 def found_now(filename, path):
     """Find an image as the inventory would."""
-    return FoundImage(filename, path, {path: os.stat(path), **find_sources(path).files})
+    others = [*find_sources(path).files, *filter(None, [find_world_file(path)])]
+    return FoundImage(filename, path, {name: os.stat(name) for name in (path, *others)})
 
 
 @pytest.fixture
@@ -317,6 +319,33 @@ def test_slide_whose_companion_was_replaced_is_named_by_the_bytes_of_all(images,
     put("a/Data0000.dat", b"PIXELS")
     second = ids(slide, results={"a.mrxs": [result]})["a.mrxs"]
     assert second == join_hashes([hash_file(image.path) for image in (slide, *companions)])
+
+
+def test_world_file_that_appears_changes_and_goes_makes_another_image_each_time(put, ids, write_result):
+    image = put("a.tif")
+    alone = ids(image)["a.tif"]
+    results = {"a.tif": [write_result("a.tif", [1.0], content_id=alone, content_hash=hash_file(image.path))]}
+    put("a.tfw", b"10")
+    placed = ids(image, results=results)["a.tif"]
+    world_file = image.path.replace(".tif", ".tfw")
+    assert placed == join_hashes([hash_file(image.path), hash_file(world_file)])
+    before = os.stat(world_file)
+    put("a.tfw", b"20")
+    os.utime(world_file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert ids(image, results=results)["a.tif"] not in (alone, placed)
+    os.unlink(world_file)
+    assert ids(image, results=results) == {"a.tif": alone}
+
+
+def test_touched_world_file_changes_no_id(put, ids, write_result, hashed):
+    put("a.tfw", b"10")
+    image = put("a.tif")
+    first = ids(image)["a.tif"]
+    content_hash = join_hashes([hash_file(path) for path in image.files])
+    result = write_result("a.tif", [1.0], content_id=first, content_hash=content_hash)
+    os.utime(image.path.replace(".tif", ".tfw"), ns=(0, 0))
+    assert ids(image, results={"a.tif": [result]}) == {"a.tif": first}
+    assert hashed == ["a.tif", "a.tfw"]
 
 
 @pytest.fixture

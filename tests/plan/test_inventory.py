@@ -112,22 +112,52 @@ def test_extensions_of_the_configuration_hold(put, filenames):
 
 
 def test_sidecars_of_an_image_are_those_beside_it_with_its_name(put, find):
-    put("a.tif", "a.tfw", "a.tif.aux.xml", "b.TIF", "b.TFW", "b.TIF.OVR", "c.tif", "c.xml", "north/c.tfw")
-    put("north/a.tif", "north/a.tif.msk", "d.tif.jpg", "d.jgw", "a.txt", "C.tfw")
+    put("a.tif", "a.tab", "a.tif.aux.xml", "b.TIF", "b.TAB", "b.TIF.OVR", "c.tif", "c.xml", "north/c.tab")
+    put("north/a.tif", "north/a.tif.msk", "d.tif.jpg", "d.tab", "a.txt", "C.tab")
     found = {image.filename: list(image.sidecars) for image in find() if image.sidecars}
-    assert found == {"a.tif": [".tfw", ".aux.xml"], "b.TIF": [".tfw", ".ovr"], "north/a.tif": [".msk"]}
+    assert found == {"a.tif": [".tab", ".aux.xml"], "b.TIF": [".tab", ".ovr"], "north/a.tif": [".msk"]}
 
 
 def test_sidecars_of_images_in_several_folders_are_not_mixed_up(put, find, images):
-    put("2023/a.tif", "2023/a.tfw", "2024/a.tif")
+    put("2023/a.tif", "2023/a.tab", "2023/a.tfw", "2024/a.tif")
     found = find(images=[str(images / "2023"), str(images / "2024")])
-    assert [list(image.sidecars) for image in found] == [[".tfw"], []]
+    assert [list(image.sidecars) for image in found] == [[".tab"], []]
+    assert [len(image.files) for image in found] == [2, 1]
 
 
 def test_sidecars_of_images_of_a_table_are_found(put, find, write_table):
-    put("a.tif", "a.tfw", "north/b.tif", "north/b.tif.ovr", "north/c.tif", "north/c.tfw")
+    put("a.tif", "a.tfw", "a.tab", "north/b.tif", "north/b.tif.ovr", "north/c.tif", "north/c.tfw")
     table = write_table("filename\nimages/a.tif\nimages/north/b.tif\nmissing/d.tif\n")
-    assert [list(image.sidecars) for image in find(images=table)] == [[".tfw"], [".ovr"], []]
+    found = find(images=table)
+    assert [list(image.sidecars) for image in found] == [[".tab"], [".ovr"], []]
+    assert [len(image.files) for image in found] == [2, 1, 0]
+
+
+def test_world_file_of_an_image_is_one_of_its_files(put, find, images):
+    put(
+        "a.tif",
+        "a.wld",
+        "a.tfw",
+        "b.JPG",
+        "b.JGW",
+        "c.png",
+        "c.tfw",
+        "north/c.pgw",
+        "d.svs",
+        "d.wld",
+        "e.tif",
+    )
+    found = {image.filename: [*map(os.path.basename, image.files)] for image in find()}
+    assert found == {
+        "a.tif": ["a.tif", "a.tfw"],
+        "b.JPG": ["b.JPG", "b.JGW"],
+        "c.png": ["c.png"],
+        "d.svs": ["d.svs"],
+        "e.tif": ["e.tif"],
+    }
+    (image, *_) = find()
+    assert list(image.files.values()) == [os.stat(images / "a.tif"), os.stat(images / "a.tfw")]
+    assert image.size == 12
 
 
 def test_images_of_other_formats_are_counted_by_their_endings(put, find, make_settings):
@@ -262,6 +292,17 @@ def test_slide_whose_folder_or_file_is_a_link_out_of_the_images_is_listed(linked
     assert problems(find(follow_links=True)) == {}
     (images / "chosen.tsv").write_text("filename\na.mrxs\nb.mrxs\n")
     assert set(problems(find(images=str(images / "chosen.tsv")))) == {"a.mrxs"}
+
+
+def test_image_whose_world_file_is_a_link_out_of_the_images_is_listed(put, find, images, disk):
+    put("a.tif", "b.tif", "c.tfw", "d.tif")
+    (images / "a.tfw").symlink_to(disk / "a.tif")
+    (images / "b.tfw").symlink_to("c.tfw")
+    (images / "d.tfw").symlink_to("gone")
+    assert problems(find()) == {
+        "a.tif": "its world file a.tfw: a link that leaves the images folder is not followed"
+    }
+    assert [len(image.files) for image in find(follow_links=True)] == [2, 2, 1]
 
 
 def test_vrt_that_a_table_names_is_no_image_where_extensions_leave_vrt_out(put, find, write_table):

@@ -70,7 +70,7 @@ def test_many_notes_are_cut_to_a_few_lines_and_the_column_that_has_them(write_no
 def test_results_of_before_without_notes_and_failures_have_an_empty_cell(write_result, merge):
     failure = {"kind": "data", "message": "truncated", "hint": ""}
     paths = write_result("a.tif", [1.0]), write_result("b.tif", failure=failure), write_result("c.tif", [])
-    assert merge(*paths, sidecars={"b.tif": [".tfw"]}) == ({"a.tif": "", "b.tif": "", "c.tif": ""}, [])
+    assert merge(*paths, sidecars={"b.tif": [".tab"]}) == ({"a.tif": "", "b.tif": "", "c.tif": ""}, [])
 
 
 def test_image_whose_patches_were_all_skipped_is_noted_with_the_reasons(write_noted, merge):
@@ -104,19 +104,27 @@ def test_run_without_a_patch_does_not_warn_of_skipped_ones(write_result, merge):
     assert merge(write_result("a.tif", []))[1] == []
 
 
-def test_image_without_a_place_beside_a_world_file_is_noted_and_one_with_a_place_is_not(write_noted, merge):
+def test_image_without_a_place_is_noted_with_the_files_beside_it_that_may_hold_it(write_noted, merge):
     notes, lines = merge(
         write_noted("a.tif"),
         write_noted("b.tif", place=PLACED),
         write_noted("c.tif"),
-        sidecars={"a.tif": [".tfw", ".ovr"], "b.tif": [".tfw"]},
+        sidecars={"a.tif": [".tab", ".ovr"], "b.tif": [".tab"]},
     )
     place = (
-        "no place on Earth, and not read beside the image: .tfw "
+        "no place on Earth, and not read beside the image: .tab "
         "(if they hold it, gdal_translate IN OUT.tif writes it into the image)"
     )
-    assert notes == {"a.tif": f"{place}; not read beside the image: .ovr", "b.tif": "", "c.tif": ""}
-    assert lines == [f"a.tif: {place}", "a.tif: not read beside the image: .ovr"]
+    assert notes == {
+        "a.tif": f"{place}; not read beside the image: .ovr",
+        "b.tif": "not read beside the image: .tab",
+        "c.tif": "",
+    }
+    assert lines == [
+        f"a.tif: {place}",
+        "a.tif: not read beside the image: .ovr",
+        "b.tif: not read beside the image: .tab",
+    ]
 
 
 def test_each_reason_of_a_skipped_patch_has_its_key():

@@ -58,6 +58,7 @@ def test_header_of_a_geotiff_is_reported(inspect, images, noise):
         "levels": "1",
         "crs": "EPSG:32612",
         "mpp": "",
+        "gsd": "10 x 10",
         "patches": str((100 // 32) * (140 // 32)),
         "problem": "",
     }
@@ -77,6 +78,15 @@ def test_slide_shows_its_levels_and_micrometres(inspect, images, noise):
     assert (row["levels"], row["mpp"], row["layout"]) == ("3", "0.5 x 0.5", "strips of 128")
     row = inspect(level=1)[0]["slide.tif"]
     assert (row["height"], row["patches"]) == ("64", "4")
+
+
+def test_image_beside_a_world_file_shows_the_size_of_its_pixels(inspect, write_tiff):
+    path = write_tiff("a.tif").path
+    path.with_suffix(".tfw").write_text("0.5\n0\n0\n-0.25\n500005\n3999995\n")
+    rows, shown = inspect()
+    assert (rows["a.tif"]["crs"], rows["a.tif"]["mpp"], rows["a.tif"]["gsd"]) == ("", "", "0.25 x 0.5")
+    line = next(line for line in shown.splitlines() if line.startswith("a.tif"))
+    assert "no CRS, gsd 0.25 x 0.5" in line
 
 
 def test_configuration_decides_patches_and_channels(inspect, write_tiff):

@@ -1,6 +1,7 @@
 """Exactly what changed is computed again: one test an event."""
 
 import fcntl
+import json
 import os
 import shutil
 import time
@@ -87,12 +88,16 @@ def test_one_image_renamed(finished):
     assert list(finished.dictionary) == ["b.tif", "north/a.tif", "north/c.tif", "z.tif"]
 
 
-def test_image_restored_to_its_earlier_bytes(finished):
+def test_image_restored_to_its_earlier_bytes_and_world_file_added_and_removed(finished):
     path, before = finished.images / "a.tif", finished.merged_bytes()
-    original = path.read_bytes()
+    original, world_file = path.read_bytes(), finished.images / "b.tfw"
     replace(path, 9)
-    expect(finished.run(), 1, True)
+    world_file.write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    expect(finished.run(), 2, True)
+    footer = pq.read_metadata(finished.results / "predictions/b.tif.parquet").metadata[b"quadrat"]
+    assert json.loads(footer)["image"]["transform"] == [10, 0, 5e5, 0, -10, 4e6]
     path.write_bytes(original)
+    world_file.unlink()
     expect(finished.run(), 0, True)
     assert finished.merged_bytes() == before
 

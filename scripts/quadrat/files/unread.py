@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Container, Mapping, Sequence
-from functools import cache
 
 # Endings of images that a run may not take, by what helps.
 _ENDINGS = {
@@ -28,10 +27,12 @@ MOST_LINES = 3
 # A folder of up to millions of files that are one image or array.
 ARRAY_FOLDER = ".zarr"
 
-# GDAL also reads the place of these from a world file or .tab of MapInfo, of others from a world file alone.
+# GDAL also reads the place of these from a .tab of MapInfo.
 _WITH_TAB = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".ptif", ".qptiff", ".jpg", ".jpeg", ".jfif")
-_WITH_WORLD_FILE = (*_WITH_TAB, ".png", ".jp2", ".j2k", ".bmp", ".gif")
+_TAB = ".tab"
 _OF_WHOLE_NAME = (".aux.xml", ".ovr", ".msk")
+# Last endings of all sidecars.
+SIDECARS = frozenset((_TAB, ".xml", ".ovr", ".msk"))
 
 NO_PLACE = "no place on Earth"
 
@@ -61,42 +62,24 @@ def not_taken(left_out: Mapping[str, int]) -> list[str]:
     return lines
 
 
-@cache
-def _places(ending: str) -> tuple[str, ...]:
-    """Return the endings of the files that hold the place of an image of this ending, in the image's stead.
-
-    References
-    ----------
-    GDAL, "World file": .tfw for .tif, from the first and the last letter; .tifw; .wld.
-    """
-    if ending not in _WITH_WORLD_FILE:
-        return ()
-    return (f"{ending[:2]}{ending[-1]}w", f"{ending}w", ".wld", *([".tab"] if ending in _WITH_TAB else []))
-
-
-# Last endings of all sidecars.
-SIDECARS = frozenset(
-    f".{name.rpartition('.')[2]}" for image in _WITH_WORLD_FILE for name in (*_places(image), *_OF_WHOLE_NAME)
-)
-
-
-def find_sidecars(filename: str, listed: Container[str]) -> list[str]:
+def find_sidecars(path: str, listed: Container[str]) -> list[str]:
     """Return the endings of the sidecars of an image: files beside it that GDAL reads, and quadrat does not.
 
     Parameters
     ----------
-    filename : str
+    path : str
+        The image.
     listed : container of str
-        Files that exist, their last endings in lower case.
+        Paths of files that exist, their last endings in lower case.
 
     Examples
     --------
-    >>> find_sidecars("a.tif", {"a.tfw", "a.tif.ovr", "b.tif.msk"})
-    ['.tfw', '.ovr']
+    >>> find_sidecars("a.tif", {"a.tab", "a.tif.ovr", "b.tif.msk"})
+    ['.tab', '.ovr']
     """
-    stem, ending = os.path.splitext(filename)
-    places = [name for name in _places(ending.lower()) if stem + name in listed]
-    return places + [name for name in _OF_WHOLE_NAME if filename + name in listed]
+    stem, ending = os.path.splitext(path)
+    tabs = [_TAB] if ending.lower() in _WITH_TAB and stem + _TAB in listed else []
+    return tabs + [name for name in _OF_WHOLE_NAME if path + name in listed]
 
 
 def sidecar_notes(endings: Sequence[str], has_place: bool) -> list[str]:
@@ -107,11 +90,10 @@ def sidecar_notes(endings: Sequence[str], has_place: bool) -> list[str]:
     endings : sequence of str
         As `find_sidecars` returns them.
     has_place : bool
-        Whether the image itself holds where it lies on Earth.
+        Whether it is known where the image lies on Earth.
     """
-    # GDAL itself prefers the place in the image to that of a world file.
-    others = [name for name in endings if name in (_OF_WHOLE_NAME if has_place else (".ovr", ".msk"))]
-    places = [] if has_place else [name for name in endings if name not in others]
+    others = [name for name in endings if has_place or name in (".ovr", ".msk")]
+    places = [name for name in endings if name not in others]
     notes = []
     if places:
         notes.append(

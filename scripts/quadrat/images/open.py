@@ -20,12 +20,14 @@ from quadrat.grid import Window
 from quadrat.images.budget import MB
 from quadrat.images.image import HeldFiles, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import with_nodata
+from quadrat.images.place import placed, world_file_of
 from quadrat.images.resampled import ResampledReader
 from quadrat.images.resolution import level_of_size
 from quadrat.images.selection import refuse_planes
 from quadrat.settings import NO_NODATA
 
 if TYPE_CHECKING:
+    from quadrat.files.world_files import WorldFile
     from quadrat.images.mask import MaskFile
 
 # Byte order mark, then 42 (TIFF) or 43 (BigTIFF) in that order.
@@ -129,9 +131,14 @@ class Image(HeldFiles):
         # One channel alone: the others may have another type, and may be left out.
         return self._stored(0, (1,)).info
 
+    @cached_property
+    def _world_file(self) -> "WorldFile | None":
+        return world_file_of(self.path)
+
     def _stored(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None = None) -> Reader:
         """Return a reader of a level that the file stores."""
         reader = self._file.reader(level, channels, memory_mb)
+        reader.info = placed(reader.info, self._world_file)
         if self._nodata is not None:
             reader.info = with_nodata(reader.info, self._nodata, channels)
         return reader

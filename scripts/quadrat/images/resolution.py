@@ -73,12 +73,16 @@ def level_of_size(
 
 
 def _unit_hint(key: str, info: ImageInfo) -> str:
-    return f"gsd is in units of its coordinate reference system, {info.crs}" if key == "gsd" else ""
+    if key != "gsd":
+        return ""
+    if info.crs is None:
+        return "gsd is in the unit of its coordinates, which its files do not name"
+    return f"gsd is in units of its coordinate reference system, {info.crs}"
 
 
 def _pixel_size(info: ImageInfo, key: str, default_mpp: float | None) -> float:
     """Return the size of a level-0 pixel, in micrometres or in units of the CRS."""
-    y, x = _sides_um(info, default_mpp) if key == "mpp" else _sides_on_earth(info)
+    y, x = _sides_um(info, default_mpp) if key == "mpp" else sides_on_earth(info)
     if abs(y - x) > SQUARE_TOLERANCE * max(y, x):
         raise ImageError(
             f"its pixels are {y:g} high and {x:g} wide, but {key} needs square pixels (config.yaml: {key})",
@@ -98,7 +102,8 @@ def _sides_um(info: ImageInfo, default_mpp: float | None) -> tuple[float, float]
     return default_mpp, default_mpp
 
 
-def _sides_on_earth(info: ImageInfo) -> tuple[float, float]:
+def sides_on_earth(info: ImageInfo) -> tuple[float, float]:
+    """Return height and width of a level-0 pixel in units of the coordinates of an image with a place."""
     if info.transform is None:
         raise ImageError("it has no georeference, which gsd needs", "read it at a level (config.yaml: level)")
     a, b, _, d, e, _ = info.transform

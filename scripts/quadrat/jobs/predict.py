@@ -16,6 +16,7 @@ from quadrat.files.hashing import hash_file, is_hash, join_hashes, stat_token
 from quadrat.files.log import FAILURE
 from quadrat.files.sources import find_sources
 from quadrat.files.text import show
+from quadrat.files.world_files import find_world_file
 from quadrat.grid import PatchGrid
 from quadrat.images.budget import REST_MB
 from quadrat.images.image import ImageInfo
@@ -55,8 +56,8 @@ def predict_image(task: ImageTask) -> None:
         If the result cannot be written.
     """
     show(f"quadrat {__version__} from {os.path.dirname(os.path.dirname(__file__))}")
-    image_files = {task.path: stat_token(os.stat(task.path))}
-    image_files |= {path: stat_token(os.stat(path)) for path in find_sources(task.path).files}
+    paths = [task.path, *find_sources(task.path).files, *filter(None, [find_world_file(task.path)])]
+    image_files = {path: stat_token(os.stat(path)) for path in paths}
     _refuse_changed(task.predictor_files | task.image_files)
     files = task.predictor_files | task.image_files | image_files
     load = partial(load_predictor, task.predictor, task.threads)

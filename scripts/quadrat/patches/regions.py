@@ -120,8 +120,9 @@ def _found(
     path, places = regions["path"], _centres(grid, info.downsample)
     name = os.path.basename(path)
     if not regions["in_pixels"] and (info.crs is None or info.transform is None):
+        missing = "georeference" if info.transform is None else "reference system"
         raise ImageError(
-            f"it has no georeference, which the regions {name} need",
+            f"it has no {missing}, which the regions {name} need",
             "name a folder of <filename>.geojson in pixels, or exclude the image (config.yaml: regions)",
         )
     classes = regions.get("classes") and tuple(regions["classes"])

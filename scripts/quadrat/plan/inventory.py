@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -15,6 +15,7 @@ from quadrat.errors import ConfigError
 from quadrat.files.sources import VRT_ENDING, find_sources, is_vrt, linked_parts
 from quadrat.files.text import CONTROL, NOT_UTF_8, visible
 from quadrat.files.unread import SIDECARS, find_sidecars, not_taken
+from quadrat.files.world_files import WORLD_ENDINGS, find_world_file
 from quadrat.plan.image_table import ending_of, is_table, read_rows
 from quadrat.plan.tree import walk
 from quadrat.settings import Settings
@@ -65,6 +66,9 @@ class FoundImage:
         """Bytes of all its files."""
         return sum(status.st_size for status in self.files.values())
 
+
+# Last endings of files that are looked for beside an image.
+BESIDE = SIDECARS | WORLD_ENDINGS
 
 # Reasons to leave out images; the others are HIDDEN and the endings of files.
 NOT_CHOSEN = "left out by include and exclude"
@@ -129,7 +133,7 @@ def _at(path: str, prefix: str, settings: Settings, left_out: Counter[str]) -> l
     folder, filename = os.path.split(path)
     root = None if settings.follow_links else folder
     image = _named(filename, path, root, False, {}, settings)
-    return _with_sidecars([image], _beside([folder]))
+    return _with_beside([image], set(_beside([folder])), lambda _: root)
 
 
 def is_chosen(filename: str, settings: Settings) -> bool:
@@ -176,21 +180,37 @@ def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[s
                 images.append(_image(name, path, root, is_link, {}))
             else:
                 left_out[ending_of(name)] += 1
-                if ending_of(name) in SIDECARS:
+                if ending_of(name) in BESIDE:
                     beside.add(path)
     except OSError as error:
         raise ConfigError(
             f"images {folder}: the folder cannot be listed: {error.strerror} (config.yaml: images)"
         ) from error
-    return _with_sidecars(images, beside)
+    return _with_beside(images, beside, lambda _: root)
 
 
-def _with_sidecars(images: list[FoundImage], beside: Iterable[str]) -> list[FoundImage]:
-    """Return the images with their sidecars among the files beside them; no disk is asked."""
+def _with_beside(
+    images: list[FoundImage], beside: set[str], root_of: Callable[[str], str | None]
+) -> list[FoundImage]:
+    """Return the images with their world files and sidecars among the files beside them."""
     listed = {stem + ending.lower() for stem, ending in map(os.path.splitext, beside)}
     if not listed:
         return images
-    return [replace(image, sidecars=find_sidecars(image.path, listed)) for image in images]
+    found = (replace(image, sidecars=find_sidecars(image.path, listed)) for image in images)
+    return [_with_world_file(image, beside, root_of(image.path)) for image in found]
+
+
+def _with_world_file(image: FoundImage, beside: set[str], root: str | None) -> FoundImage:
+    world_file = find_world_file(image.path, lambda path: path in beside and os.path.isfile(path))
+    if world_file is None or image.problem:
+        return image
+    problem, hint = _unreadable(world_file), ""
+    if not problem and root is not None and os.path.islink(world_file) and not _is_within(world_file, root):
+        problem, hint = LEAVING, LEAVING_HINT
+    if problem:
+        problem = f"its world file {os.path.basename(world_file)}: {problem}"
+        return _failed(image.filename, image.path, problem, hint, image.columns)
+    return replace(image, files=image.files | {world_file: os.stat(world_file)})
 
 
 def _image(filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str]) -> FoundImage:
@@ -208,9 +228,9 @@ def _image(filename: str, path: str, root: str | None, is_link: bool, columns: d
     if not stat.S_ISREG(status.st_mode):
         kind = NO_FILES.get(stat.S_IFMT(status.st_mode), "device")
         return _failed(filename, path, f"it is not a file but a {kind}", "", columns)
-    if not os.access(path, os.R_OK, effective_ids=True):
+    if problem := _unreadable(path):
         # Snakemake, which reads small inputs itself, would stop the run.
-        return _failed(filename, path, f"cannot be opened: {os.strerror(errno.EACCES)}", "", columns)
+        return _failed(filename, path, problem, "", columns)
     files = {path: status, **find_sources(path).files}
     if root is not None:
         if is_link and not _is_within(path, root):
@@ -219,6 +239,11 @@ def _image(filename: str, path: str, root: str | None, is_link: bool, columns: d
             if not _is_within(part, root):
                 return _failed(filename, path, f"{os.path.basename(part)}: {LEAVING}", LEAVING_HINT, columns)
     return FoundImage(filename, path, files, columns=columns)
+
+
+def _unreadable(path: str) -> str:
+    may_read = os.access(path, os.R_OK, effective_ids=True)
+    return "" if may_read else f"cannot be opened: {os.strerror(errno.EACCES)}"
 
 
 def _failed(filename: str, path: str, problem: str, hint: str, columns: dict[str, str]) -> FoundImage:
@@ -274,7 +299,7 @@ def _in_table(table: str, settings: Settings, left_out: Counter[str]) -> list[Fo
         images.append(_named(row.filename, path, root, is_link, row.columns, settings))
     if not images:
         raise ConfigError(f"images {table}: lists no image; add a row per image ({table})")
-    return _with_sidecars(images, _beside({os.path.dirname(image.path) for image in images}))
+    return _with_beside(images, set(_beside({os.path.dirname(image.path) for image in images})), root_of)
 
 
 def _beside(folders: Iterable[str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ LONGEST_CRS = 20
 # Columns of that table whose cells begin below one another.
 TEXT_COLUMNS = ("filename", "format", "height x width x channels", "dtype", "layout", "CRS or mpp")
 # Significant digits of micrometres per pixel.
-MPP_DIGITS = 4
+SIZE_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Inspected:
         Number of pyramid levels.
     crs : str
         Coordinate reference system.
-    mpp : str
-        Micrometres per level-0 pixel along y and x.
+    mpp, gsd : str
+        Size of a level-0 pixel along y and x, in micrometres and in units of the reference system.
     patches : int
     mem_mb : int
         Least memory of a job that predicts it, in MB, as Snakemake counts it.
@@ -68,6 +68,7 @@ class Inspected:
     levels: int | str = ""
     crs: str = ""
     mpp: str = ""
+    gsd: str = ""
     patches: int | str = ""
     mem_mb: int | str = ""
     notes: str = ""
@@ -134,6 +135,7 @@ def _header(path: str, reading: ReadSettings) -> dict[str, Any]:
     from quadrat.images.budget import MB, REST_MB, estimates
     from quadrat.images.open import open_image
     from quadrat.images.reading import configured_reader
+    from quadrat.images.resolution import sides_on_earth
     from quadrat.patches.stream import plan_blocks, require_listable
 
     nodata = reading.nodata_by_channel
@@ -155,11 +157,16 @@ def _header(path: str, reading: ReadSettings) -> dict[str, Any]:
         "compression": info.compression,
         "levels": info.level_count,
         "crs": info.crs or "",
-        "mpp": " x ".join(f"{mpp:.{MPP_DIGITS}g}" for mpp in info.mpp or ()),
+        "mpp": _size(info.mpp),
+        "gsd": _size(info.transform and sides_on_earth(info)),
         "patches": len(grid),
         "mem_mb": REST_MB + math.ceil(max(needed) / MB),
         "notes": "; ".join(info.notes),
     }
+
+
+def _size(sides: tuple[float, ...] | None) -> str:
+    return " x ".join(f"{side:.{SIZE_DIGITS}g}" for side in sides or ())
 
 
 def _layout(height: int, width: int, image_width: int) -> str:
@@ -201,7 +208,7 @@ def _row(image: Inspected) -> dict[str, str]:
         "dtype": image.dtype,
         "layout": ", ".join(filter(None, [image.layout, compression])),
         "levels": str(image.levels),
-        "CRS or mpp": crs or image.mpp,
+        "CRS or mpp": crs or image.mpp or (f"no CRS, gsd {image.gsd}" if image.gsd else ""),
         "patches": f"{image.patches:,}",
         "mem_mb": f"{image.mem_mb:,}",
     }
