@@ -158,6 +158,10 @@ def test_rotated_image_is_found_where_it_lies(on_earth):
 def test_image_that_is_not_on_earth_is_refused(on_earth):
     with pytest.raises(ImageError, match=r"it has no georeference, which the regions a\.gpkg need"):
         on_earth([shapely.box(0, 0, 1, 1)], "a.gpkg", crs="EPSG:32612", transform=None)
+    regions = {"path": "a.gpkg", "hash": "", "in_pixels": False}
+    beside_world_file = info(transform=(30.0, 0.0, 400_000.0, 0.0, -30.0, 4_500_000.0))
+    with pytest.raises(ImageError, match=r"it has no reference system, which the regions a\.gpkg need"):
+        lies_inside(regions, GRID, beside_world_file)
 
 
 def test_polygon_with_corners_at_infinity_is_refused_by_name(on_earth):

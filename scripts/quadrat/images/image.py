@@ -53,8 +53,8 @@ class ImageInfo:
     crs : str or None
         Coordinate reference system of a georeferenced image ('EPSG:32612', or WKT).
     transform : tuple of 6 float or None
-        Affine transform of level-0 pixel corners to the CRS, as (a, b, c, d, e, f) with
-        x = a * column + b * row + c and y = d * column + e * row + f.
+        Affine transform of level-0 pixel corners to the CRS, or to coordinates without one, as
+        (a, b, c, d, e, f) with x = a * column + b * row + c and y = d * column + e * row + f.
     mpp : tuple of 2 float or None
         Micrometres per level-0 pixel along y and x.
     scales, offsets : tuple of float or None

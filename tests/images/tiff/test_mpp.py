@@ -239,14 +239,17 @@ def test_doubtful_resolution_is_noted_with_what_was_made_of_it(tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", GRAY, **PLAIN, **options)
         (note,) = info_of(tmp_path / "a.tif").notes
         size = "21.2" if unit == "INCH" else "20"
-        assert f"it is {taken} as {size} micrometres per pixel" in note
+        assert note.startswith(f"its resolution is {taken} as {size} micrometres per pixel")
+        assert ("default_mpp" in note) == (unit == "INCH")
 
 
-def test_resolution_is_not_that_of_print_where_a_description_has_another(tmp_path):
-    options = {"description": APERIO.format(0.25), "resolution": (1200, 1200), "resolutionunit": "INCH"}
-    tifffile.imwrite(tmp_path / "a.svs", GRAY, **PLAIN, **options)
-    info = info_of(tmp_path / "a.svs")
-    assert (info.mpp, info.notes) == ((0.25, 0.25), ())
+@pytest.mark.parametrize(("unit", "per_unit"), [("INCH", 1200), ("CENTIMETER", 500)])
+def test_resolution_is_not_doubtful_where_a_description_has_the_size_of_a_pixel(unit, per_unit, tmp_path):
+    for size in (0.25, 20.0):
+        options = {"resolution": (per_unit, per_unit), "resolutionunit": unit}
+        tifffile.imwrite(tmp_path / "a.svs", GRAY, description=APERIO.format(size), **PLAIN, **options)
+        info = info_of(tmp_path / "a.svs")
+        assert (info.mpp, info.notes) == ((size, size), ())
 
 
 def test_resolution_of_an_image_on_earth_is_not_its_mpp(tmp_path):

@@ -27,7 +27,26 @@ FINEST, FINER_THAN_PRINT, COARSEST = 0.01, 10.0, 50.0
 
 def mpp_of(page: TiffPage) -> Sides | None:
     """Return micrometres per pixel along y and x, None if the file does not contain credible values."""
-    for source in (_ome, _aperio, _philips, _imagej, _resolution):
+    unit, tagged = _resolution(page)
+    coarsest = FINER_THAN_PRINT if unit == INCH else COARSEST
+    is_credible = tagged and all(FINEST <= side <= coarsest for side in tagged)
+    return _described(page) or (tagged if is_credible else None)
+
+
+def mpp_notes(page: TiffPage) -> list[str]:
+    """Return a note on a resolution that may be the one for print."""
+    unit, tagged = _resolution(page)
+    if not tagged or not FINER_THAN_PRINT < max(tagged) <= COARSEST or _described(page):
+        return []
+    size = f"as {max(tagged):.3g} micrometres per pixel"
+    if unit == CENTIMETRE:
+        return [f"its resolution is taken {size}, and may be for print"]
+    return [f"its resolution is not taken {size}, since it may be for print (config.yaml: default_mpp)"]
+
+
+def _described(page: TiffPage) -> Sides | None:
+    """Return the mpp of a description that has them."""
+    for source in (_ome, _aperio, _philips, _imagej):
         try:
             mpp = source(page)
         except (ValueError, TypeError, ElementTree.ParseError):  # a text in place of a number, broken XML
@@ -37,35 +56,20 @@ def mpp_of(page: TiffPage) -> Sides | None:
     return None
 
 
-def mpp_notes(page: TiffPage) -> list[str]:
-    """Return a note on a resolution that is that of an image as it was scanned, or as it is to be printed."""
-    try:
-        unit, tagged = _tagged(page)
-    except (ValueError, TypeError):
-        return []
-    if not tagged or not FINER_THAN_PRINT < max(tagged) <= COARSEST or mpp_of(page) not in (tagged, None):
-        return []
-    taken = "not taken as" if unit == INCH else "taken as"
-    return [
-        f"its resolution may be for print: it is {taken} {max(tagged):.3g} micrometres per pixel "
-        "(default_mpp in config.yaml)"
-    ]
-
-
 def _ome(page: TiffPage) -> Sides | None:
     first = page.parent.pages.first
     if not first.is_ome:
         return None
     sizes = {
-        tuple(float(pixels.get(f"PhysicalSize{axis}", "nan")) * _unit(pixels, axis) for axis in "YX")
+        tuple(
+            float(pixels.get(f"PhysicalSize{axis}", "nan"))
+            * _micrometres(pixels.get(f"PhysicalSize{axis}Unit", "um"))
+            for axis in "YX"
+        )
         for pixels in _ome_pixels(first.description, page)
     }
     (y, x), *others = sizes
     return None if others else (y, x)
-
-
-def _unit(pixels: ElementTree.Element, axis: str) -> float:
-    return _micrometres(pixels.get(f"PhysicalSize{axis}Unit", "um")) or math.nan
 
 
 def _ome_pixels(xml: str, page: TiffPage) -> list[ElementTree.Element]:
@@ -127,27 +131,19 @@ def _micrometres(unit: str) -> float:
     return MICROMETRES.get(unicodedata.normalize("NFKC", unit.strip()), math.nan)
 
 
-def _resolution(page: TiffPage) -> Sides | None:
-    """Return mpp from resolution tags as scanners of slides write them; coarser ones are for print."""
-    unit, mpp = _tagged(page)
-    coarsest = FINER_THAN_PRINT if unit == INCH else COARSEST
-    return mpp if mpp and all(FINEST <= side <= coarsest for side in mpp) else None
-
-
-def _tagged(page: TiffPage) -> tuple[float | None, Sides | None]:
+def _resolution(page: TiffPage) -> tuple[float | None, Sides | None]:
     """Return the unit of the resolution tags in micrometres, and the size of a pixel by them."""
     unit = RESOLUTION_UNITS.get(page.tags.valueof(296, 2))
     if unit is None or geo_keys(page):
         return None, None
-    y, x = _per_unit(page)
+    try:
+        y, x = _per_unit(page)
+    except (ValueError, TypeError):  # no fractions
+        return None, None
     return unit, (unit / y, unit / x)
 
 
 def _per_unit(page: TiffPage) -> Sides:
-    """Return pixels per unit along y and x; infinite where the file holds none."""
-    y, x = ((page.tags.valueof(tag) or (0, 0)) for tag in (283, 282))
-    return _ratio(*y), _ratio(*x)
-
-
-def _ratio(numerator: int, denominator: int) -> float:
-    return numerator / denominator if numerator and denominator else math.inf
+    """Return pixels per unit along y and x; infinite where the file contains none."""
+    (y, per_y), (x, per_x) = (page.tags.valueof(tag) or (0, 0) for tag in (283, 282))
+    return (y / per_y if y and per_y else math.inf), (x / per_x if x and per_x else math.inf)
