@@ -82,7 +82,7 @@ def test_world_file_that_is_not_usable_is_noted(write):
     with open_image(write(WORLD_FILE.replace("-10", "ten"))) as image:
         assert image.info.transform is None
         assert image.info.notes == (
-            "no place on Earth: its world file is not usable, line 4 is not a number",
+            "no place on Earth: its world file is not usable (line 4 is not a number)",
         )
 
 

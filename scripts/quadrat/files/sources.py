@@ -99,7 +99,7 @@ def _mrxs_files(path: str) -> Sources:
         names = sorted(os.listdir(folder))
     except OSError as error:
         return Sources({}, f"its folder {os.path.basename(folder)} cannot be read: {error.strerror}")
-    found = {name: _status(name) for name in (os.path.join(folder, name) for name in names)}
+    found = {name: file_status(name) for name in (os.path.join(folder, name) for name in names)}
     return Sources({name: status for name, status in found.items() if status}, "")
 
 
@@ -134,7 +134,7 @@ def _of_vrt(path: str) -> Sources:
                 continue
             if NO_PATH.match(text) or INLINE in name.lower():
                 problems.append((f"its source {text}: not the path of a local file", LOCAL_HINT))
-            elif status := _status(name):
+            elif status := file_status(name):
                 files[name] = status
                 if is_vrt(name):
                     pending.append((name, level + 1))
@@ -148,7 +148,8 @@ def is_vrt(path: str) -> bool:
     return path.lower().endswith(VRT_ENDING)
 
 
-def _status(path: str) -> os.stat_result | None:
+def file_status(path: str) -> os.stat_result | None:
+    """Return the status of a file, None if there is no file of that path."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):  # ValueError: a null byte

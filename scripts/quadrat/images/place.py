@@ -40,7 +40,7 @@ def placed(info: ImageInfo, world_file: WorldFile | None) -> ImageInfo:
     transform, problem = info.transform, ""
     if transform is None and world_file is not None and info.is_first:
         transform, problem = world_file
-        problem = problem and f"its world file is not usable, {problem}"
+        problem = problem and f"its world file is not usable ({problem})"
     if transform is not None and not _has_area(transform):
         transform, problem = None, "its pixels would have no area"
     if transform is info.transform and not problem:

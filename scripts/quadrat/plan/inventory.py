@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from quadrat.errors import ConfigError
-from quadrat.files.sources import VRT_ENDING, find_sources, is_vrt, linked_parts
+from quadrat.files.sources import VRT_ENDING, file_status, find_sources, is_vrt, linked_parts
 from quadrat.files.text import CONTROL, NOT_UTF_8, visible
 from quadrat.files.unread import SIDECARS, find_sidecars, not_taken
 from quadrat.files.world_files import WORLD_ENDINGS, find_world_file
@@ -202,7 +202,8 @@ def _with_beside(
 
 def _with_world_file(image: FoundImage, beside: set[str], root: str | None) -> FoundImage:
     world_file = find_world_file(image.path, lambda path: path in beside and os.path.isfile(path))
-    if world_file is None or image.problem:
+    status = world_file and file_status(world_file)
+    if not world_file or not status or image.problem:
         return image
     problem, hint = _unreadable(world_file), ""
     if not problem and root is not None and os.path.islink(world_file) and not _is_within(world_file, root):
@@ -210,7 +211,7 @@ def _with_world_file(image: FoundImage, beside: set[str], root: str | None) -> F
     if problem:
         problem = f"its world file {os.path.basename(world_file)}: {problem}"
         return _failed(image.filename, image.path, problem, hint, image.columns)
-    return replace(image, files=image.files | {world_file: os.stat(world_file)})
+    return replace(image, files=image.files | {world_file: status})
 
 
 def _image(filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str]) -> FoundImage:

@@ -106,10 +106,6 @@ PLACED = {
     "several tie points and a scale": [UTM, SCALE, TIES],
     "a scale below 0": [UTM, doubles(33550, -10, -20, 0), TIE],
     "a scale along two axes": [UTM, doubles(33550, 10, 20), TIE],
-    "a scale without a tie point": [UTM, SCALE],
-    "a scale without a tie point for the pixels' centres": [UTM_POINT, SCALE],
-    "a scale without a tie point, and a matrix": [UTM, SCALE, MATRIX],
-    "half a tie point": [UTM, SCALE, doubles(33922, 3, 4, 0, 5e5)],
     "a scale of 0 and a matrix": [UTM, doubles(33550, 0, 20, 0), TIE, MATRIX],
     "half a matrix": [UTM, doubles(34264, 8, 3, 0, 5e5, 2, -9, 0, 4e6)],
     "no keys": [SCALE, TIE],
@@ -135,6 +131,28 @@ def test_image_lies_where_gdal_has_it_by_its_tags(name, tmp_path):
         tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=PLACED[name]
     )
     assert_lies_where_gdal_has_it(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("others", [[], [doubles(33922, 3, 4, 0, 5e5)]])
+def test_scale_without_a_tie_point_is_no_place(others, tmp_path):
+    """GDAL puts the image at 0, 0, or where a world file has it."""
+    tags = [UTM, SCALE, *others]
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=tags)
+    with rasterio.open(tmp_path / "a.tif") as image:
+        assert (image.transform.c, image.transform.f) == (0, 0)
+    info = info_of(tmp_path / "a.tif")
+    assert (info.crs, info.transform) == ("EPSG:32612", None)
+    assert info.notes == ("no place on Earth: it has a scale without a tie point",)
+    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    with rasterio.open(tmp_path / "a.tif") as image:
+        info = info_of(tmp_path / "a.tif")
+        assert (info.transform, info.notes) == (tuple(image.transform)[:6], ())
+
+
+def test_matrix_beside_a_scale_without_a_tie_point_is_the_place(tmp_path):
+    tags = [UTM, SCALE, MATRIX]
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=tags)
+    assert info_of(tmp_path / "a.tif").transform == (8, 3, 5e5, 2, -9, 4e6)
 
 
 def test_geographic_system_needs_no_type_of_model(tmp_path):

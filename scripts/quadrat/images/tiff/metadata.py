@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 from tifffile import TiffPage
 
+from quadrat.files.unread import NO_PLACE
 from quadrat.images.nodata import declared_nodata
 from quadrat.images.place import CONTROL_POINTS
 from quadrat.images.tiff.pages import JPEG_2000, JPEG_FAMILY, PALETTE
@@ -73,13 +74,11 @@ def transform_of(page: TiffPage) -> tuple[float, ...] | None:
     References
     ----------
     OGC GeoTIFF 1.1 (19-008r4), 7.3 and Annex B.6: a tie point and a scale, or ModelTransformation. In
-    PixelIsPoint rasters both refer to the pixels' centres. GDAL takes the first of several tie points, leaves
-    out the sign of the scale along y, and begins at 0 if there is a scale and no tie point.
+    PixelIsPoint rasters both refer to the pixels' centres. GDAL takes the first of several tie points, and
+    leaves out the sign of the scale along y.
     """
     matrix, scale, tie = (_numbers(page, tag) for tag in (MODEL_MATRIX, MODEL_SCALE, TIE_POINTS))
-    if len(scale) >= 2 and scale[0] and scale[1]:
-        if len(tie) < 6:
-            return scale[0], 0.0, 0.0, 0.0, -abs(scale[1]), 0.0
+    if len(tie) >= 6 and len(scale) >= 2 and scale[0] and scale[1]:
         a, b, c = scale[0], 0.0, tie[3] - tie[0] * scale[0]
         d, e, f = 0.0, -abs(scale[1]), tie[4] + tie[1] * abs(scale[1])
     elif len(matrix) == 16:
@@ -98,9 +97,12 @@ def _numbers(page: TiffPage, tag: int) -> tuple[float, ...]:
 
 
 def place_notes(page: TiffPage) -> list[str]:
-    """Return a note if a page has control points in place of a transform."""
-    has_points = len(_numbers(page, TIE_POINTS)) >= 6
-    return [CONTROL_POINTS] if has_points and transform_of(page) is None else []
+    """Return a note if a page has control points, or the size of its pixels, in place of a transform."""
+    if transform_of(page) is not None:
+        return []
+    if len(_numbers(page, TIE_POINTS)) >= 6:
+        return [CONTROL_POINTS]
+    return [f"{NO_PLACE}: it has a scale without a tie point"] if any(_numbers(page, MODEL_SCALE)) else []
 
 
 def nodata_of(page: TiffPage, dtype: np.dtype) -> int | float | None:
