@@ -48,6 +48,8 @@ class ImageInfo:
     nodata : tuple of (int, float or None), or None
         For each channel that is read, the value of samples that are no data, as the file declares or the
         configuration sets it; None if there is no value.
+    names : tuple of str
+        Of the channels that are read; empty if they have none.
     alpha : int or None
         The file's channel that is 0 where a pixel is transparent, counted from 1; it need not be read.
     crs : str or None
@@ -85,6 +87,7 @@ class ImageInfo:
     is_first: bool = True
     compression: str = ""
     nodata: tuple[int | float | None, ...] | None = None
+    names: tuple[str, ...] = ()
     alpha: int | None = None
     crs: str | None = None
     transform: tuple[float, ...] | None = None

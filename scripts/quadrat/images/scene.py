@@ -1,0 +1,349 @@
+"""Scenes: images whose channels are files of their own, brought to the pixels of the finest one."""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from quadrat.errors import ImageError
+from quadrat.grid import Window
+from quadrat.images.blocks import BlockGrid
+from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
+from quadrat.images.nodata import nodata_mask
+from quadrat.images.rows import StripePipeline
+from quadrat.images.selection import channel_indices, check_level
+
+# Bytes of pixels of a coarser band that are read at a time.
+STRIP_BYTES = 1 << 20
+
+# Share of a pixel by which the corners of two bands may differ.
+NEAR = 0.01
+
+
+class SceneImage(ImageFile):
+    """The open bands of a scene.
+
+    Parameters
+    ----------
+    bands : dict of str to ImageFile
+        By their names, in the order of the channels. They are closed with the scene.
+    resample : {'nearest', 'bilinear'}
+        How coarser bands are brought to the pixels of the finest.
+
+    Raises
+    ------
+    ImageError
+        If a band has several channels, or if bands differ in type, place or reference system.
+    """
+
+    def __init__(self, bands: dict[str, ImageFile], resample: str):
+        self._names, self._bands, self._resample = tuple(bands), tuple(bands.values()), resample
+        with ExitStack() as held:
+            for band in self._bands:
+                held.callback(band.close)
+            infos = {name: _info(name, band) for name, band in bands.items()}
+            finest = max(infos, key=lambda name: infos[name].height)
+            self._finest = self._names.index(finest)
+            for name, info in infos.items():
+                _check_fit(name, info, finest, infos[finest])
+            self._held = held.pop_all()
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels of the finest band for which each other band has a level that is not finer."""
+        found = []
+        for level in self._bands[self._finest].levels:
+            if all(_level_for(band, level.shape) is not None for band in self._bands):
+                found.append(replace(level, index=len(found)))
+            else:
+                break
+        return tuple(found)
+
+    def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
+        """Return a reader of a level; see `ImageFile.reader`. Its bands share the memory."""
+        check_level(level, len(self.levels))
+        places = channel_indices(channels, len(self._bands))
+        shape, share = self.levels[level].shape, memory_mb and memory_mb / len(places)
+        readers: list[Reader] = []
+        for place in places:
+            with _of_band(self._names[place]):
+                index = _level_for(self._bands[place], shape)
+                assert index is not None
+                reader = self._bands[place].reader(index, (1,), share)
+            is_fine = (reader.info.height, reader.info.width) == shape
+            readers.append(reader if is_fine else UpsampledReader(reader, shape, self._resample))
+        with _of_band(self._names[self._finest]):
+            finest = self._bands[self._finest].reader(level, (1,), None).info
+        names = tuple(self._names[place] for place in places)
+        return SceneReader(readers, _joined(names, [one.info for one in readers], finest, len(self.levels)))
+
+
+class SceneReader:
+    """Reads one level of all bands at once.
+
+    Parameters
+    ----------
+    readers : list of Reader
+        Of one channel each, and of one size.
+    info : ImageInfo
+        Of the scene.
+    """
+
+    def __init__(self, readers: list[Reader], info: ImageInfo):
+        self._readers, self.info = readers, info
+
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Generator[np.ndarray, None, None]:
+        """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
+        windows, wanted = list(blocks), None if wanted is None else list(wanted)
+        each = max(1, -(-threads // len(self._readers)))
+        with ExitStack() as held:
+            streams = []
+            for name, reader in zip(self.info.names, self._readers, strict=True):
+                with _of_band(name):
+                    stream = held.enter_context(closing(reader.read_blocks(windows, each, wanted)))
+                streams.append(_with_name(name, stream))
+            return self._blocks(held.pop_all(), streams)
+
+    def _blocks(
+        self, held: ExitStack, streams: list[Iterator[np.ndarray]]
+    ) -> Generator[np.ndarray, None, None]:
+        with held:
+            for bands in zip(*streams, strict=True):
+                yield np.concatenate(bands, axis=-1)
+
+
+def _with_name(name: str, stream: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    with _of_band(name):
+        yield from stream
+
+
+class UpsampledReader:
+    """Reads an image as if its pixels were smaller.
+
+    The pixels of both grids share the corner of the image. Samples with the nodata value do not count in
+    `bilinear`; if no sample counts, so is the result.
+
+    Parameters
+    ----------
+    reader : Reader
+    shape : tuple of 2 int
+        Height and width in pixels, at least those of the image.
+    method : {'nearest', 'bilinear'}
+    """
+
+    def __init__(self, reader: Reader, shape: tuple[int, int], method: str):
+        self._reader, self._is_linear = reader, method == "bilinear"
+        source = reader.info
+        self._scale = source.height / shape[0], source.width / shape[1]
+        self.info = replace(source, height=shape[0], width=shape[1], segment_height=1, segment_width=shape[1])
+
+    def read_blocks(
+        self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
+    ) -> Generator[np.ndarray, None, None]:
+        """Yield the pixels of each block while the next ones are read; see `Reader.read_blocks`."""
+        grid = BlockGrid.from_windows(blocks)
+        if not len(grid):
+            none: list[np.ndarray] = []
+            return (array for array in none)
+        bottom, right = min(grid.rows.stops[-1], self.info.height), min(grid.cols.stops[-1], self.info.width)
+        whole = self._source_window(grid.rows.starts[0], grid.cols.starts[0], bottom, right)
+        row_bytes = whole.width * self._reader.info.dtype.itemsize
+        step = min(whole.height, max(1, STRIP_BYTES // row_bytes))
+        tops = range(whole.y, whole.y + whole.height, step)
+        strips = [Window(y, whole.x, min(step, whole.y + whole.height - y), whole.width) for y in tops]
+        if wanted is None:
+            wanted = grid.windows()
+        needed = [self._source_window(y, x, y + height, x + width) for y, x, height, width in wanted]
+        arrays = self._reader.read_blocks(strips, threads, needed)
+        rows = _Rows(arrays, whole, self._taps, self._reader.info.nodata)
+        return self._blocks(arrays, StripePipeline(rows, grid, self.info))
+
+    def _blocks(
+        self, arrays: Generator[np.ndarray, None, None], pipeline: StripePipeline
+    ) -> Generator[np.ndarray, None, None]:
+        with closing(arrays):
+            yield from pipeline.blocks()
+            for _ in arrays:  # its reader may end with pixels that no block needs
+                pass
+
+    def _source_window(self, top: int, left: int, bottom: int, right: int) -> Window:
+        """Return the window of the source that a rectangle of pixels is made from."""
+        down, across = self._taps(0, top, bottom), self._taps(1, left, right)
+        y, x = int(down.first[0]), int(across.first[0])
+        return Window(y, x, int(down.second[-1]) + 1 - y, int(across.second[-1]) + 1 - x)
+
+    def _taps(self, axis: int, start: int, stop: int) -> "_Taps":
+        info = self._reader.info
+        length, places = (info.height, info.width)[axis], np.arange(start, stop) + 0.5
+        if not self._is_linear:
+            # GDAL adds as much before it cuts, for quotients that are just below a whole number.
+            nearest = np.minimum((places * self._scale[axis] + 1e-10).astype(np.int64), length - 1)
+            return _Taps(nearest, nearest, np.zeros(len(nearest)))
+        centres = places * self._scale[axis] - 0.5
+        first = np.floor(centres).astype(np.int64)
+        return _Taps(np.maximum(first, 0), np.minimum(first + 1, length - 1), centres - first)
+
+
+class _Taps(NamedTuple):
+    """The two source pixels that each pixel is made from, along an axis.
+
+    Attributes
+    ----------
+    first, second : (n,) int array
+    share : (n,) float array
+        Of the second.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    share: np.ndarray
+
+
+class _Rows:
+    """Rows of an upsampled reader, from top to bottom."""
+
+    def __init__(self, arrays: Iterator[np.ndarray], whole: Window, taps, nodata) -> None:
+        self._arrays, self._whole, self._taps, self._nodata = arrays, whole, taps, nodata
+        self._held, self._top = np.empty((0, whole.width, 1)), whole.y
+
+    def read_rows(self, top: int, bottom: int, left: int, right: int, out: np.ndarray) -> None:
+        """Write the pixels of a rectangle to `out`."""
+        down, across = self._taps(0, top, bottom), self._taps(1, left, right)
+        self._hold(int(down.first[0]), int(down.second[-1]) + 1)
+        down = _Taps(down.first - self._top, down.second - self._top, down.share)
+        across = _Taps(across.first - self._whole.x, across.second - self._whole.x, across.share)
+        if down.first is down.second:
+            out[...] = np.take(np.take(self._held, down.first, 0), across.first, 1)
+        else:
+            _interpolate(self._held, down, across, self._nodata, out)
+
+    def _hold(self, top: int, bottom: int) -> None:
+        """Read on until some rows of the source are held; forget the rows above them."""
+        parts, held_to = [self._held], self._top + len(self._held)
+        while held_to < bottom:
+            if top >= held_to:
+                parts, self._top = [], held_to
+            parts.append(next(self._arrays).copy())
+            held_to += len(parts[-1])
+        held = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        self._held, self._top = held[max(0, top - self._top) :], max(top, self._top)
+
+
+def _interpolate(
+    pixels: np.ndarray,
+    down: _Taps,
+    across: _Taps,
+    nodata: tuple[int | float | None, ...] | None,
+    out: np.ndarray,
+) -> None:
+    """Write the mean of four source pixels, weighted by their nearness, to `out`.
+
+    As in GDAL the means of rows are made first, each of its samples that are data, and then their mean.
+    """
+    is_data = np.ones(pixels.shape, bool) if nodata is None else ~nodata_mask(pixels, nodata)
+    means, is_data = _mixed(np.where(is_data, pixels, 0), is_data, across, 1)
+    means, is_data = _mixed(means, is_data, down, 0)
+    out[...] = np.rint(means, out=means) if out.dtype.kind in "iub" else means
+    if nodata is not None and nodata[0] is not None:
+        out[~is_data] = nodata[0]
+
+
+def _mixed(pixels: np.ndarray, is_data: np.ndarray, taps: _Taps, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of two pixels along an axis, of those that are data, and whether there is one."""
+    share = taps.share.reshape(-1, *[1] * (2 - axis))
+    first, second = np.take(is_data, taps.first, axis), np.take(is_data, taps.second, axis) & (share > 0)
+    share = np.where(second, np.where(first, share, 1.0), 0.0)
+    ones, others = np.take(pixels, taps.first, axis), np.take(pixels, taps.second, axis)
+    # Not multiplied where only one counts, since the other may be no number.
+    means = np.where(share == 0, ones, np.where(share == 1, others, ones * (1 - share) + others * share))
+    return means, first | second
+
+
+def _info(name: str, band: ImageFile) -> ImageInfo:
+    with _of_band(name):
+        info = band.reader(0, None, None).info
+    if info.channels != 1:
+        raise ImageError(f"its band {name} has {info.channels} channels; a band is expected to have one")
+    return info
+
+
+def _check_fit(name: str, info: ImageInfo, finest: str, other: ImageInfo) -> None:
+    """Refuse a band that is not of the type and place of the finest one."""
+    if info.dtype != other.dtype:
+        raise ImageError(f"its bands differ in type: {finest} is {other.dtype}, {name} is {info.dtype}")
+    if info.crs != other.crs:
+        raise ImageError(
+            f"its bands differ in reference system: {finest} has {other.crs}, {name} has {info.crs}"
+        )
+    if (info.transform is None) != (other.transform is None):
+        placed = finest if info.transform is None else name
+        raise ImageError(f"of its bands {finest} and {name}, only {placed} contains its place on Earth")
+    ours, theirs = _corners(info), _corners(other)
+    if np.abs(ours - theirs).max() > NEAR * _pixel(other):
+        raise ImageError(
+            f"its bands differ in extent: {finest} reaches from {_named(theirs)}, {name} from {_named(ours)}"
+        )
+
+
+def _corners(info: ImageInfo) -> np.ndarray:
+    """Return the top left, top right and bottom left corner as (3, 2) array; without a place, of a square."""
+    if info.transform is None:
+        return np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    a, b, c, d, e, f = info.transform
+    columns, rows = np.array([0, info.width, 0]), np.array([0, 0, info.height])
+    return np.stack([a * columns + b * rows + c, d * columns + e * rows + f], axis=1)
+
+
+def _pixel(info: ImageInfo) -> float:
+    return 1.0 if info.transform is None else max(abs(number) for number in info.transform[:2])
+
+
+def _named(corners: np.ndarray) -> str:
+    (x, y), (right, _), (_, bottom) = corners.tolist()
+    return f"({x:.10g}, {y:.10g}) to ({right:.10g}, {bottom:.10g})"
+
+
+def _level_for(band: ImageFile, shape: tuple[int, int]) -> int | None:
+    """Return the level of a band whose pixels are as large as in a shape, or larger by least."""
+    fitting = [level for level in band.levels if level.shape[0] <= shape[0] and level.shape[1] <= shape[1]]
+    return max(fitting, key=lambda level: level.shape).index if fitting else None
+
+
+def _joined(names: tuple[str, ...], infos: list[ImageInfo], finest: ImageInfo, level_count: int) -> ImageInfo:
+    """Return the metadata of a scene."""
+    nodata = tuple(chain.from_iterable(info.nodata or (None,) for info in infos))
+    scales = tuple(chain.from_iterable(info.scales or (1.0,) for info in infos))
+    offsets = tuple(chain.from_iterable(info.offsets or (0.0,) for info in infos))
+    is_scaled = any(info.scales or info.offsets for info in infos)
+    decoders: dict[str, str] = {}
+    for info in infos:
+        decoders |= info.decoders
+    return replace(
+        finest,
+        format=f"scene of {finest.format}",
+        channels=len(names),
+        names=names,
+        level_count=level_count,
+        is_first=False,
+        alpha=None,
+        nodata=None if set(nodata) == {None} else nodata,
+        scales=scales if is_scaled else None,
+        offsets=offsets if is_scaled else None,
+        decoders=decoders,
+        notes=tuple(dict.fromkeys(chain.from_iterable(info.notes for info in infos))),
+    )
+
+
+@contextmanager
+def _of_band(name: str) -> Iterator[None]:
+    """Let errors name the band."""
+    try:
+        yield
+    except ImageError as error:
+        raise type(error)(f"its band {name}: {error}", error.hint) from error

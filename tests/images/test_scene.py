@@ -1,0 +1,207 @@
+"""Scenes of several files, compared with what GDAL's VRT shows of the same bands."""
+
+import subprocess
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import Affine
+
+from quadrat.errors import ImageError
+from quadrat.grid import PatchGrid, Window
+from quadrat.images.open import _open_file
+from quadrat.images.scene import SceneImage
+
+SIZES = {"fine": (240, 360), "half": (120, 180), "sixth": (40, 60)}
+
+
+def write_band(
+    path, size, *, seed=0, dtype="uint16", nodata=None, crs="EPSG:32632", extent=(2400, 3600), **options
+):
+    """Write a band of random pixels that covers an extent in metres; a third of them may be nodata."""
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(1, 200, size).astype(dtype)
+    if dtype.startswith("float"):
+        pixels += generator.random(size).astype(dtype)
+    if nodata is not None:
+        pixels[generator.random(size) < 0.3] = nodata
+    transform = Affine(extent[1] / size[1], 0, 500_000, 0, -extent[0] / size[0], 5_000_000)
+    profile = {"height": size[0], "width": size[1], "count": 1, "dtype": dtype, "nodata": nodata}
+    profile |= {"crs": crs, "transform": transform, "driver": "GTiff", **options}
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(pixels, 1)
+    return path
+
+
+@pytest.fixture
+def opened():
+    """Return a function that opens a scene of the bands at some paths."""
+    with ExitStack() as held:
+
+        def opened(paths, resample="nearest"):
+            bands = {name: _open_file(str(path), None) for name, path in paths.items()}
+            return held.enter_context(SceneImage(bands, resample))
+
+        yield opened
+
+
+def shown_by_gdal(paths, folder, *options):
+    """Return the pixels of a VRT of bands as (height, width, channel)."""
+    vrt = folder / "all.vrt"
+    command = ["gdalbuildvrt", "-q", "-separate", "-resolution", "highest", *options, vrt, *paths.values()]
+    subprocess.run(command, check=True)
+    with rasterio.open(vrt) as file:
+        return file.read().transpose(1, 2, 0)
+
+
+def read(reader, patch_size=64, stride=None, threads=2):
+    """Put an image together from its patches."""
+    info = reader.info
+    grid = PatchGrid(info.height, info.width, patch_size, stride or patch_size, "partial")
+    windows = [*grid.windows()]
+    whole = np.zeros((info.height, info.width, info.channels), info.dtype)
+    for window, pixels in zip(windows, reader.read_blocks(windows, threads), strict=True):
+        whole[window.y : window.y + window.height, window.x : window.x + window.width] = pixels
+    return whole
+
+
+@pytest.mark.parametrize("options", [{}, {"tiled": True, "blockxsize": 16, "blockysize": 16}], ids=str)
+def test_nearest_is_what_gdal_shows_of_the_same_bands(options, opened, tmp_path):
+    paths = {
+        name: write_band(tmp_path / f"{name}.tif", size, seed=seed, compress="deflate", **options)
+        for seed, (name, size) in enumerate(SIZES.items())
+    }
+    expected = shown_by_gdal(paths, tmp_path)
+    scene = opened(paths)
+    for patch_size in (64, 7, 500):
+        assert np.array_equal(read(scene.reader(0, None, None), patch_size), expected), patch_size
+    assert np.array_equal(read(scene.reader(0, (3, 1), None)), expected[..., [2, 0]])
+
+
+@pytest.mark.parametrize("size", [(100, 150), (80, 111), (239, 359), (1, 1)], ids=str)
+def test_pixels_that_do_not_divide_the_finest_are_placed_as_by_gdal(size, opened, tmp_path):
+    paths = {"fine": write_band(tmp_path / "fine.tif", (240, 360))}
+    paths["coarse"] = write_band(tmp_path / "coarse.tif", size, seed=1)
+    expected = shown_by_gdal(paths, tmp_path)
+    assert np.array_equal(read(opened(paths).reader(0, None, None)), expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("nodata", [None, 0], ids=str)
+def test_bilinear_is_within_one_of_gdal(dtype, nodata, opened, tmp_path):
+    paths = {
+        name: write_band(tmp_path / f"{name}.tif", size, seed=seed, dtype=dtype, nodata=nodata)
+        for seed, (name, size) in enumerate(SIZES.items())
+    }
+    expected = shown_by_gdal(paths, tmp_path, "-r", "bilinear")
+    found = [read(opened(paths, "bilinear").reader(0, None, None), size) for size in (64, 7, 500)]
+    for each in found[1:]:
+        assert np.array_equal(each, found[0])
+    difference = np.abs(found[0].astype(float) - expected)
+    assert difference.max() <= (1 if dtype[0] in "ui" else 1e-6 * expected.max())
+
+
+def test_pixels_do_not_depend_on_threads_overlaps_and_which_patches_are_wanted(opened, tmp_path):
+    paths = {
+        name: write_band(tmp_path / f"{name}.tif", size, seed=seed, tiled=True, blockxsize=32, blockysize=32)
+        for seed, (name, size) in enumerate(SIZES.items())
+    }
+    expected = shown_by_gdal(paths, tmp_path)
+    reader = opened(paths).reader(0, None, None)
+    for threads in (1, 5):
+        assert np.array_equal(read(reader, 48, 16, threads), expected)
+    windows = [*PatchGrid(240, 360, 50, 90, "pad").windows()]
+    wanted = windows[3:9:2]
+    found = [*map(np.copy, reader.read_blocks(windows, 2, wanted))]
+    for window, pixels in zip(windows, found, strict=True):
+        if window in wanted:
+            shown = expected[window.y : window.y + 50, window.x : window.x + 50]
+            assert np.array_equal(pixels[: shown.shape[0], : shown.shape[1]], shown)
+            assert not pixels[shown.shape[0] :].any()
+
+
+def test_bands_differ_in_level_0_and_share_the_levels_that_fit(opened, tmp_path):
+    paths, pyramids = {}, {}
+    for seed, (name, size) in enumerate(SIZES.items()):
+        paths[name] = write_band(
+            tmp_path / f"{name}.tif", size, seed=seed, tiled=True, blockxsize=16, blockysize=16
+        )
+        with rasterio.open(paths[name], "r+") as file:
+            file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+        pyramids[name] = []
+        for options in ({}, {"overview_level": 0}, {"overview_level": 1}):
+            with rasterio.open(paths[name], **options) as file:
+                pyramids[name].append(file.read(1))
+    scene = opened(paths)
+    assert [level.shape for level in scene.levels] == [(240, 360), (120, 180), (60, 90)]
+    # The finest that is not finer: 120, 120 and 40 rows; then 60, 60 and 40.
+    rows = np.minimum(((np.arange(120) + 0.5) / 3).astype(int), 39)
+    cols = np.minimum(((np.arange(180) + 0.5) / 3).astype(int), 59)
+    found = read(scene.reader(1, None, None))
+    assert np.array_equal(found[..., 0], pyramids["fine"][1])
+    assert np.array_equal(found[..., 1], pyramids["half"][0])
+    assert np.array_equal(found[..., 2], pyramids["sixth"][0][np.ix_(rows, cols)])
+    found = read(scene.reader(2, None, None))
+    assert np.array_equal(found[..., 1], pyramids["half"][1])
+
+
+def test_metadata_are_those_of_the_finest_band_and_name_the_bands(opened, tmp_path):
+    paths = {
+        "B11": write_band(tmp_path / "b11.tif", (20, 30), nodata=7),
+        "B02": write_band(tmp_path / "b02.tif", (240, 360)),
+    }
+    info = opened(paths).reader(0, None, None).info
+    assert (info.names, info.channels, info.dtype) == (("B11", "B02"), 2, np.uint16)
+    assert info.nodata == (7, None)
+    with rasterio.open(paths["B02"]) as file:
+        assert info.transform == tuple(file.transform)[:6]
+        assert info.crs == file.crs.to_string()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"dtype": "uint8"}, "its bands differ in type: fine is uint16, other is uint8"),
+        (
+            {"crs": "EPSG:32633"},
+            "its bands differ in reference system: fine has EPSG:32632, other has EPSG:32633",
+        ),
+        ({"extent": (2390, 3600)}, "its bands differ in extent: fine reaches from .* to .*, other from .*"),
+        ({"crs": None}, "its bands differ in reference system: fine has EPSG:32632, other has None"),
+    ],
+)
+def test_bands_that_do_not_fit_are_one_failure(other, message, opened, tmp_path):
+    paths = {
+        "fine": write_band(tmp_path / "fine.tif", (240, 360)),
+        "other": write_band(tmp_path / "other.tif", (120, 180), **other),
+    }
+    with pytest.raises(ImageError, match=f"^{message}"):
+        opened(paths)
+
+
+def test_band_of_several_channels_is_refused(opened, tmp_path):
+    write_band(tmp_path / "rgb.tif", (24, 36))
+    with rasterio.open(
+        tmp_path / "tci.tif", "w", driver="GTiff", width=36, height=24, count=3, dtype="uint8"
+    ) as file:
+        file.write(np.zeros((3, 24, 36), "uint8"))
+    with pytest.raises(ImageError, match="^its band TCI has 3 channels; a band is expected to have one$"):
+        opened({"B02": tmp_path / "rgb.tif", "TCI": tmp_path / "tci.tif"})
+
+
+def test_band_that_is_broken_is_named(opened, tmp_path):
+    paths = {
+        name: write_band(
+            tmp_path / f"{name}.tif", size, tiled=True, blockxsize=16, blockysize=16, compress="deflate"
+        )
+        for name, size in SIZES.items()
+    }
+    with rasterio.open(paths["half"]) as file:
+        place = int(file.tags(1, ns="TIFF")["BLOCK_OFFSET_5_5"]) if file.tags(1, ns="TIFF") else None
+    data = bytearray(paths["half"].read_bytes())
+    middle = place or len(data) * 2 // 3
+    data[middle : middle + 300] = b"\xff" * 300
+    paths["half"].write_bytes(data)
+    with pytest.raises(ImageError, match="^its band half: "):
+        read(opened(paths).reader(0, None, None))
