@@ -121,6 +121,8 @@ def complete(config: dict[str, Any], keys: Iterable[str] | None = None) -> dict[
         values["stride"] = values["patch_size"]
     _refuse_two_resolutions(values)
     _refuse_other_count(values["nodata"], values["channels"])
+    if "channels" in values:
+        _refuse_wrong_channels(values["channels"], values.get("scenes"), properties["channels"])
     if "predictor" in values:
         if isinstance(values["predictor"], str):
             values["predictor"] = {"kind": values["predictor"]}
@@ -171,6 +173,20 @@ def _as_samples(value: Any) -> Any:
     if not math.isfinite(value):
         return str(value)
     return int(value) if value.is_integer() and abs(value) < LARGEST_EXACT else value
+
+
+def _refuse_wrong_channels(
+    channels: list[Any] | None, scenes: str | dict[str, Any] | None, rule: dict[str, Any]
+) -> None:
+    are_names = channels is not None and isinstance(channels[0], str)
+    if are_names and not scenes:
+        raise ConfigError(_refusal(channels, rule, ("channels",)))
+    if scenes and not (are_names or (channels is None and scenes == "sentinel-2")):
+        given = "is missing" if channels is None else f"is {_as_typed(channels)}"
+        raise ConfigError(
+            f"channels {given}; with scenes, set it to the names of the bands, such as [SR_B4, SR_B3, SR_B2] "
+            "(config.yaml: channels)"
+        )
 
 
 def _coerce(value: Any, rule: dict[str, Any]) -> Any:

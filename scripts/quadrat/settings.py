@@ -24,8 +24,8 @@ class ReadSettings:
         In pixels of the level that is read.
     edge : {'drop', 'pad', 'partial', 'shift'}
         The rule for patches that do not fit.
-    channels : list of int or None
-        Channels to read, counted from 1; None for all.
+    channels : list of int, list of str, or None
+        Channels to read, counted from 1, or bands of scenes; None for all.
     level : int
         Pyramid level, 0 is full resolution.
     nodata : int, float, str, list or None
@@ -44,7 +44,7 @@ class ReadSettings:
     patch_size: int = 512
     stride: int = 512
     edge: str = "drop"
-    channels: list[int] | None = None
+    channels: list[Any] | None = None
     level: int = 0
     plane: dict[str, int] | None = None
     mpp: float | None = None
@@ -74,6 +74,7 @@ class Settings(ReadSettings):
     """All settings of a run; `config.schema.yaml` describes each key and its default."""
 
     images: str | list[str]
+    scenes: str | dict[str, Any] | None
     include: list[str]
     exclude: list[str]
     extensions: list[str]
@@ -91,8 +92,9 @@ class Settings(ReadSettings):
 
     @property
     def reading(self) -> ReadSettings:
-        """The settings by which each image is read."""
-        return ReadSettings(**{field.name: getattr(self, field.name) for field in fields(ReadSettings)})
+        """The settings by which each image is read; a scene consists of the bands that `channels` names."""
+        values = {field.name: getattr(self, field.name) for field in fields(ReadSettings)}
+        return ReadSettings(**values | ({"channels": None} if self.scenes else {}))
 
     @property
     def needs_trial(self) -> bool:

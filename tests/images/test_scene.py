@@ -9,7 +9,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from quadrat.errors import ImageError
-from quadrat.grid import PatchGrid, Window
+from quadrat.grid import PatchGrid
 from quadrat.images.open import _open_file
 from quadrat.images.scene import SceneImage
 
@@ -186,7 +186,7 @@ def test_band_of_several_channels_is_refused(opened, tmp_path):
         tmp_path / "tci.tif", "w", driver="GTiff", width=36, height=24, count=3, dtype="uint8"
     ) as file:
         file.write(np.zeros((3, 24, 36), "uint8"))
-    with pytest.raises(ImageError, match="^its band TCI has 3 channels; a band is expected to have one$"):
+    with pytest.raises(ImageError, match=r"^its band TCI has 3 channels; a band is expected to have one$"):
         opened({"B02": tmp_path / "rgb.tif", "TCI": tmp_path / "tci.tif"})
 
 
@@ -203,5 +203,5 @@ def test_band_that_is_broken_is_named(opened, tmp_path):
     middle = place or len(data) * 2 // 3
     data[middle : middle + 300] = b"\xff" * 300
     paths["half"].write_bytes(data)
-    with pytest.raises(ImageError, match="^its band half: "):
+    with pytest.raises(ImageError, match=r"^its band half: "):
         read(opened(paths).reader(0, None, None))

@@ -8,7 +8,7 @@ from quadrat.files.sources import find_sources
 from quadrat.files.world_files import find_world_file
 from quadrat.plan import content_ids
 from quadrat.plan.content_ids import ContentLog, hash_known, identify
-from quadrat.plan.inventory import FoundImage
+from quadrat.plan.found import FoundImage
 
 
 def status(image):

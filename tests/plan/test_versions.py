@@ -53,6 +53,7 @@ CHANGES_RESULTS = (
     {"nodata": 0},
     {"regions": "."},
     {"regions": {"path": ".", "classes": ["Tumor"]}},
+    {"scenes": "landsat", "channels": ["SR_B4"]},
 )
 KEEPS_RESULTS = (
     {"include": ["a*"]},

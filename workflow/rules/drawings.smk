@@ -20,8 +20,8 @@ CAPTIONS = workflow.current_basedir.join("../report")
 DRAWINGS = {
     "results": settings.results,
     "maps": settings.maps,
-    "channels": settings.channels,
-    "nodata": settings.nodata_by_channel,
+    "channels": settings.reading.channels,
+    "nodata": settings.reading.nodata_by_channel,
 }
 drawings = DrawingsFolder(**DRAWINGS)
 this_run.at_end.append(drawings.forget_parts)

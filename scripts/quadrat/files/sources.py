@@ -3,11 +3,13 @@
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
 from quadrat.errors import ImageError
+from quadrat.files.scenes import named_files
+from quadrat.files.world_files import find_world_file
 
 VRT_ENDING, MRXS_ENDING = ".vrt", ".mrxs"
 # The size of a mosaic of 100,000 scenes; a larger file is no VRT.
@@ -90,6 +92,33 @@ def find_sources(path: str) -> Sources:
         The sources that exist, also of a broken image, which may be whole after a change of its sources.
     """
     return _mrxs_files(path) if path.lower().endswith(MRXS_ENDING) else _of_vrt(path)
+
+
+def image_files(path: str) -> dict[str, os.stat_result]:
+    """Return the path and status of each file of an image, in the order in which its hash covers them.
+
+    Parameters
+    ----------
+    path : str
+        Of a file, which comes before the files that it names, or of a scene.
+
+    Raises
+    ------
+    OSError
+        If a file that the path itself names cannot be looked at.
+    """
+    return {
+        file: status
+        for own in named_files(path)
+        for file, status in _files_of(own)
+    }
+
+
+def _files_of(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    yield path, os.stat(path)
+    yield from find_sources(path).files.items()
+    if world_file := find_world_file(path):
+        yield world_file, os.stat(world_file)
 
 
 def _mrxs_files(path: str) -> Sources:

@@ -20,7 +20,10 @@ _ENDINGS = {
         .arw .avif .cr2 .cr3 .dng .exr .heic .heif .jxl .nef .orf .pgm .ppm .psd .raf .rw2 .tga
     """,
 }
+# The key of files that are left out since the run reads scenes.
+NO_BAND = "files that are no bands of scenes"
 _HELP = {ending: text for text, endings in _ENDINGS.items() for ending in endings.split()}
+_HELP[NO_BAND] = "change the layout, or the pattern, to take them (config.yaml: scenes)"
 # More lines would hide the others on the terminal.
 MOST_LINES = 3
 

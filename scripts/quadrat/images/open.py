@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quadrat.errors import ImageError, MissingReaderError
+from quadrat.files.scenes import Scene, as_scene
 from quadrat.files.sources import MRXS_ENDING
 from quadrat.grid import Window
 from quadrat.images.budget import MB
@@ -51,7 +52,7 @@ def open_image(
     Parameters
     ----------
     path : str or os.PathLike
-        The image file.
+        The image file, or a scene of several files; see `quadrat.files.scenes`.
     plane : dict of str to int, optional
         Which plane of a stack to read: its 'z', 't' and 'series', each counted from 1. Default: the first.
     memory_mb : float, optional
@@ -300,7 +301,21 @@ class Image(HeldFiles):
             return next(blocks).copy()
 
 
+def _open_scene(scene: Scene, plane: dict[str, int] | None) -> ImageFile:
+    from quadrat.images.scene import SceneImage, of_band
+
+    with ExitStack() as held:
+        bands: dict[str, ImageFile] = {}
+        for name, path in scene.bands.items():
+            with of_band(name):
+                bands[name] = held.enter_context(_open_file(path, plane))
+        held.pop_all()
+        return SceneImage(bands, scene.resample)
+
+
 def _open_file(path: str, plane: dict[str, int] | None) -> ImageFile:
+    if scene := as_scene(path):
+        return _open_scene(scene, plane)
     magic = _magic(path)
     if path.lower().endswith(UNWATCHED_SLIDE):
         raise ImageError(

@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from quadrat.errors import ImageError
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
+from quadrat.images.budget import require_memory
 from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import nodata_mask
 from quadrat.images.rows import StripePipeline
@@ -55,7 +57,7 @@ class SceneImage(ImageFile):
     @cached_property
     def levels(self) -> tuple[Level, ...]:
         """The levels of the finest band for which each other band has a level that is not finer."""
-        found = []
+        found: list[Level] = []
         for level in self._bands[self._finest].levels:
             if all(_level_for(band, level.shape) is not None for band in self._bands):
                 found.append(replace(level, index=len(found)))
@@ -67,16 +69,20 @@ class SceneImage(ImageFile):
         """Return a reader of a level; see `ImageFile.reader`. Its bands share the memory."""
         check_level(level, len(self.levels))
         places = channel_indices(channels, len(self._bands))
-        shape, share = self.levels[level].shape, memory_mb and memory_mb / len(places)
+        shape, share = self.levels[level].shape, None if memory_mb is None else memory_mb / len(places)
         readers: list[Reader] = []
         for place in places:
-            with _of_band(self._names[place]):
+            with of_band(self._names[place]):
                 index = _level_for(self._bands[place], shape)
                 assert index is not None
-                reader = self._bands[place].reader(index, (1,), share)
-            is_fine = (reader.info.height, reader.info.width) == shape
-            readers.append(reader if is_fine else UpsampledReader(reader, shape, self._resample))
-        with _of_band(self._names[self._finest]):
+                is_fine = self._bands[place].levels[index].shape == shape
+                # The other half is for the pixels that are made of it.
+                memory = share if share is None or is_fine else share / 2
+                reader = self._bands[place].reader(index, (1,), memory)
+            if not is_fine:
+                reader = UpsampledReader(reader, shape, self._resample, memory)
+            readers.append(reader)
+        with of_band(self._names[self._finest]):
             finest = self._bands[self._finest].reader(level, (1,), None).info
         names = tuple(self._names[place] for place in places)
         return SceneReader(readers, _joined(names, [one.info for one in readers], finest, len(self.levels)))
@@ -105,7 +111,7 @@ class SceneReader:
         with ExitStack() as held:
             streams = []
             for name, reader in zip(self.info.names, self._readers, strict=True):
-                with _of_band(name):
+                with of_band(name):
                     stream = held.enter_context(closing(reader.read_blocks(windows, each, wanted)))
                 streams.append(_with_name(name, stream))
             return self._blocks(held.pop_all(), streams)
@@ -119,7 +125,7 @@ class SceneReader:
 
 
 def _with_name(name: str, stream: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    with _of_band(name):
+    with of_band(name):
         yield from stream
 
 
@@ -133,15 +139,18 @@ class UpsampledReader:
     ----------
     reader : Reader
     shape : tuple of 2 int
-        Height and width in pixels, at least those of the image.
+        Height and width in pixels, at least the ones of the image.
     method : {'nearest', 'bilinear'}
+    memory_mb : float or None
+        Memory that it may take besides the reader, in megabytes; None for no limit.
     """
 
-    def __init__(self, reader: Reader, shape: tuple[int, int], method: str):
-        self._reader, self._is_linear = reader, method == "bilinear"
+    def __init__(self, reader: Reader, shape: tuple[int, int], method: str, memory_mb: float | None):
+        self._reader, self._is_linear, self._memory_mb = reader, method == "bilinear", memory_mb
         source = reader.info
         self._scale = source.height / shape[0], source.width / shape[1]
-        self.info = replace(source, height=shape[0], width=shape[1], segment_height=1, segment_width=shape[1])
+        seek_height = ceil(source.seek_height / self._scale[0])
+        self.info = replace(source, height=shape[0], width=shape[1], seek_height=seek_height)
 
     def read_blocks(
         self, blocks: Iterable[Window], threads: int, wanted: Iterable[Window] | None = None
@@ -161,8 +170,13 @@ class UpsampledReader:
             wanted = grid.windows()
         needed = [self._source_window(y, x, y + height, x + width) for y, x, height, width in wanted]
         arrays = self._reader.read_blocks(strips, threads, needed)
-        rows = _Rows(arrays, whole, self._taps, self._reader.info.nodata)
-        return self._blocks(arrays, StripePipeline(rows, grid, self.info))
+        pipeline = StripePipeline(_Rows(arrays, whole, self._taps, self._reader.info.nodata), grid, self.info)
+        rows = int(grid.rows.largest * self._scale[0]) + 2 + step
+        needed = pipeline.memory_bytes() + rows * row_bytes
+        if self._is_linear:
+            needed += 8 * grid.rows.largest * (right - grid.cols.starts[0]) * 3
+        require_memory(needed, self._memory_mb, "bringing a band to the pixels of the finest")
+        return self._blocks(arrays, pipeline)
 
     def _blocks(
         self, arrays: Generator[np.ndarray, None, None], pipeline: StripePipeline
@@ -244,7 +258,7 @@ def _interpolate(
 ) -> None:
     """Write the mean of four source pixels, weighted by their nearness, to `out`.
 
-    As in GDAL the means of rows are made first, each of its samples that are data, and then their mean.
+    As in GDAL the means of rows are made first, of the samples that are data, and then their mean.
     """
     is_data = np.ones(pixels.shape, bool) if nodata is None else ~nodata_mask(pixels, nodata)
     means, is_data = _mixed(np.where(is_data, pixels, 0), is_data, across, 1)
@@ -255,7 +269,7 @@ def _interpolate(
 
 
 def _mixed(pixels: np.ndarray, is_data: np.ndarray, taps: _Taps, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of two pixels along an axis, of those that are data, and whether there is one."""
+    """Return the mean of two pixels along an axis, of the samples that are data, and whether there is one."""
     share = taps.share.reshape(-1, *[1] * (2 - axis))
     first, second = np.take(is_data, taps.first, axis), np.take(is_data, taps.second, axis) & (share > 0)
     share = np.where(second, np.where(first, share, 1.0), 0.0)
@@ -266,7 +280,7 @@ def _mixed(pixels: np.ndarray, is_data: np.ndarray, taps: _Taps, axis: int) -> t
 
 
 def _info(name: str, band: ImageFile) -> ImageInfo:
-    with _of_band(name):
+    with of_band(name):
         info = band.reader(0, None, None).info
     if info.channels != 1:
         raise ImageError(f"its band {name} has {info.channels} channels; a band is expected to have one")
@@ -329,6 +343,7 @@ def _joined(names: tuple[str, ...], infos: list[ImageInfo], finest: ImageInfo, l
         format=f"scene of {finest.format}",
         channels=len(names),
         names=names,
+        seek_height=max(info.seek_height for info in infos),
         level_count=level_count,
         is_first=False,
         alpha=None,
@@ -341,7 +356,7 @@ def _joined(names: tuple[str, ...], infos: list[ImageInfo], finest: ImageInfo, l
 
 
 @contextmanager
-def _of_band(name: str) -> Iterator[None]:
+def of_band(name: str) -> Iterator[None]:
     """Let errors name the band."""
     try:
         yield

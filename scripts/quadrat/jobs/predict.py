@@ -14,9 +14,8 @@ from quadrat._version import __version__
 from quadrat.errors import FileChangedError, ImageError, MemoryBudgetError, PredictorError
 from quadrat.files.hashing import hash_file, is_hash, join_hashes, stat_token
 from quadrat.files.log import FAILURE
-from quadrat.files.sources import find_sources
+from quadrat.files.sources import image_files
 from quadrat.files.text import show
-from quadrat.files.world_files import find_world_file
 from quadrat.grid import PatchGrid
 from quadrat.images.budget import REST_MB
 from quadrat.images.image import ImageInfo
@@ -56,14 +55,13 @@ def predict_image(task: ImageTask) -> None:
         If the result cannot be written.
     """
     show(f"quadrat {__version__} from {os.path.dirname(os.path.dirname(__file__))}")
-    paths = [task.path, *find_sources(task.path).files, *filter(None, [find_world_file(task.path)])]
-    image_files = {path: stat_token(os.stat(path)) for path in paths}
+    own_files = {path: stat_token(status) for path, status in image_files(task.path).items()}
     _refuse_changed(task.predictor_files | task.image_files)
-    files = task.predictor_files | task.image_files | image_files
+    files = task.predictor_files | task.image_files | own_files
     load = partial(load_predictor, task.predictor, task.threads)
     with ThreadPoolExecutor(1) as pool:
         # Hashed while it is decoded: bytes that one reads are in the page cache for the other.
-        hashing = pool.submit(_hash, task, list(image_files))
+        hashing = pool.submit(_hash, task, list(own_files))
         try:
             with task.writer() as writer:
                 made_from = write_predictions(task, writer, load)
@@ -108,7 +106,7 @@ def _refuse_changed(files: Mapping[str, Sequence[int]]) -> None:
 def _refuse_other_content(task: ImageTask, content_hash: str | None) -> None:
     """Refuse an image that was replaced between planning and job, since its version names other bytes."""
     if content_hash and is_hash(task.content_id) and task.content_id != content_hash:
-        raise FileChangedError(f"{task.path} was replaced during the run; run again")
+        raise FileChangedError(f"{task.filename} was replaced during the run; run again")
 
 
 class OpenPatches(NamedTuple):
@@ -246,4 +244,5 @@ def _image_footer(info: ImageInfo) -> dict[str, Any]:
         "mpp": info.mpp,
         "bounds": info.bounds,
         "notes": info.notes,
+        **({"bands": info.names} if info.names else {}),
     }

@@ -21,7 +21,7 @@ from quadrat.errors import ResultsError
 from quadrat.files.atomic import replace_file, writing
 from quadrat.files.hashing import StatToken, hash_file, join_hashes, stat_token
 from quadrat.files.inside import open_file
-from quadrat.plan.inventory import FoundImage
+from quadrat.plan.found import FoundImage
 from quadrat.results.schema import read_footer
 
 # A run saves its hashes at this interval; after a kill it hashes later files again. To save each hash would

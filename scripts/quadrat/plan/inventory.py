@@ -4,9 +4,9 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,9 @@ from quadrat.files.sources import VRT_ENDING, file_status, find_sources, is_vrt,
 from quadrat.files.text import CONTROL, NOT_UTF_8, visible
 from quadrat.files.unread import SIDECARS, find_sidecars, not_taken
 from quadrat.files.world_files import WORLD_ENDINGS, find_world_file
+from quadrat.plan.found import FoundImage
 from quadrat.plan.image_table import ending_of, is_table, read_rows
+from quadrat.plan.scenes import as_scenes
 from quadrat.plan.tree import walk
 from quadrat.settings import Settings
 
@@ -31,40 +33,6 @@ NO_VRT_HINT = "add .vrt to extensions (config.yaml)"
 RENAME_HINT = "rename the file: its name would not survive the workflow"
 
 NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-
-
-@dataclass(frozen=True)
-class FoundImage:
-    """One image as the inventory finds it.
-
-    Attributes
-    ----------
-    filename : str
-        Path relative to the images folder, or the name that a table has for it.
-    path : str
-        Path to open it by.
-    files : dict of str to os.stat_result
-        Path and status of each file that it is read from, its own first; empty if it has a problem.
-    problem, hint : str
-        The reason why it is listed but cannot be predicted, and a way out; empty if it can.
-    columns : dict of str to str
-        The user's own columns, if `images` is a table.
-    sidecars : sequence of str
-        Endings of the files beside it that GDAL would read; see `quadrat.files.unread.find_sidecars`.
-    """
-
-    filename: str
-    path: str
-    files: dict[str, os.stat_result] = field(default_factory=dict)
-    problem: str = ""
-    hint: str = ""
-    columns: dict[str, str] = field(default_factory=dict)
-    sidecars: Sequence[str] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of all its files."""
-        return sum(status.st_size for status in self.files.values())
 
 
 # Last endings of files that are looked for beside an image.
@@ -98,6 +66,8 @@ def find_images(settings: Settings, left_out: Counter[str] | None = None) -> lis
     """
     left_out = Counter() if left_out is None else left_out
     images = _found(settings, left_out)
+    if images and settings.scenes:
+        images = _scenes_of(images, settings, left_out)
     if not images:
         found = "".join(f"; {line}" for line in not_taken(left_out))
         raise ConfigError(
@@ -112,6 +82,16 @@ def find_images(settings: Settings, left_out: Counter[str] | None = None) -> lis
             "change them (config.yaml: include, exclude)"
         )
     return sorted(chosen, key=lambda image: image.filename)
+
+
+def _scenes_of(files: list[FoundImage], settings: Settings, left_out: Counter[str]) -> list[FoundImage]:
+    scenes = as_scenes(files, settings, left_out)
+    if not scenes:
+        raise ConfigError(
+            f"images {settings.images}: none of the {len(files):,} files, such as {files[0].filename}, is a "
+            "band of a scene; change the layout or the pattern (config.yaml: scenes)"
+        )
+    return scenes
 
 
 def _found(settings: Settings, left_out: Counter[str]) -> list[FoundImage]:

@@ -20,8 +20,10 @@ from quadrat.files.text import counted
 from quadrat.files.unread import not_taken
 from quadrat.plan import versions
 from quadrat.plan.content_ids import ContentLog, hash_known, identify
-from quadrat.plan.inventory import FoundImage, find_images, is_chosen
+from quadrat.plan.found import FoundImage
+from quadrat.plan.inventory import find_images, is_chosen
 from quadrat.plan.region_files import RegionFiles, split_classes
+from quadrat.plan.scenes import describe_layouts
 from quadrat.plan.sharding import Shards, plan_shards, read_shard_plan
 from quadrat.results.folder import ResultsFolder
 from quadrat.results.state import StateRow, state
@@ -354,6 +356,8 @@ def _announcement(plan: Plan, merged: dict[str, Any], vanished: set[str]) -> lis
             f"regions {path}: {len(without):,} images have no file there, such as "
             f"{without[0]}.geojson; all of their patches are outside"
         )
+    if not plan.settings.scenes:
+        lines += describe_layouts([image.filename for image in plan.images])
     if plan.settings.verify == "stat":
         lines.append("verify: stat would miss a file replaced by one of the same size and modification time")
     before = merged.get("recipe", plan.recipe)

@@ -6,6 +6,7 @@ from typing import Any
 from quadrat._version import RESULTS_VERSION
 from quadrat.files.hashing import digest
 from quadrat.plan.region_files import split_classes
+from quadrat.plan.scenes import SceneNames
 from quadrat.predictors.files import files_of
 from quadrat.settings import Settings
 
@@ -45,6 +46,9 @@ def recipe(settings: Settings, hash_path: Callable[[str], str], regions_hash: st
         regions, classes = regions_hash or "of each image", split_classes(settings.regions)[1]
         regions = [regions, sorted(classes)] if classes else regions
     made_from = settings.reading.as_dict() | {"regions": regions}
+    if settings.scenes:
+        names = SceneNames(settings.scenes, settings.channels)
+        made_from |= {"channels": names.bands, "resample": names.resample}
     return {
         "results_version": RESULTS_VERSION,
         **{key: value for key, value in made_from.items() if value is not None},

@@ -3,6 +3,7 @@
 import os
 import tempfile
 
+from quadrat.files.scenes import named_files
 from quadrat.plan.plan import Plan
 
 # A disk with less room is as good as full.
@@ -25,7 +26,9 @@ def diagnose(plan: Plan, folders: list[str]) -> list[str]:
     """
     refused = {folder: _why_unwritable(folder) for folder in folders}
     lines = [f"{folder}: cannot be written to: {why}" for folder, why in refused.items() if why]
-    gone = [image.path for image in plan.images if image.version and not os.path.exists(image.path)]
+    files = [named_files(image.path) for image in plan.images if image.version]
+    missing = [[path for path in paths if not os.path.exists(path)] for paths in files]
+    gone = [paths[0] for paths in missing if paths]
     if gone:
         lines.append(
             f"{len(gone):,} of the {len(plan.images):,} images are gone since the run began, "

@@ -11,7 +11,9 @@ from quadrat.files.atomic import replace_file
 from quadrat.files.log import JobLog
 from quadrat.files.text import counted, table_bytes
 from quadrat.files.unread import not_taken
-from quadrat.plan.inventory import FoundImage, find_images
+from quadrat.plan.found import FoundImage
+from quadrat.plan.inventory import find_images
+from quadrat.plan.scenes import describe_layouts
 from quadrat.processes.limits import Ended
 from quadrat.results.folder import ResultsFolder
 from quadrat.settings import ReadSettings, Settings
@@ -110,7 +112,8 @@ def inspect_images(settings: Settings, ask: Callable[[list[Any]], Iterable[Any]]
     header = [field.name for field in fields(Inspected)]
     rows = ([image.filename, *(_cell(getattr(image, name)) for name in header[1:])] for image in inspected)
     replace_file(table, table_bytes(header, rows), folder.path)
-    for line in [*_table_lines(inspected, table), *_totals(inspected, left_out)]:
+    layouts = [] if settings.scenes else describe_layouts([image.filename for image in found])
+    for line in [*_table_lines(inspected, table), *_totals(inspected, left_out), *layouts]:
         log(line)
 
 
