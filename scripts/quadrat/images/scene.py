@@ -172,10 +172,10 @@ class UpsampledReader:
         arrays = self._reader.read_blocks(strips, threads, needed)
         pipeline = StripePipeline(_Rows(arrays, whole, self._taps, self._reader.info.nodata), grid, self.info)
         rows = int(grid.rows.largest * self._scale[0]) + 2 + step
-        needed = pipeline.memory_bytes() + rows * row_bytes
+        memory = pipeline.memory_bytes() + rows * row_bytes
         if self._is_linear:
-            needed += 8 * grid.rows.largest * (right - grid.cols.starts[0]) * 3
-        require_memory(needed, self._memory_mb, "bringing a band to the pixels of the finest")
+            memory += 8 * grid.rows.largest * (right - grid.cols.starts[0]) * 3
+        require_memory(memory, self._memory_mb, "bringing a band to the pixels of the finest")
         return self._blocks(arrays, pipeline)
 
     def _blocks(
