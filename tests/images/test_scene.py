@@ -6,12 +6,13 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.transform import Affine
 
 from quadrat.errors import ImageError
+from quadrat.files.scenes import Scene, scene_path
 from quadrat.grid import PatchGrid
 from quadrat.images.open import _open_file
-from quadrat.images.scene import SceneImage
 
 SIZES = {"fine": (240, 360), "half": (120, 180), "sixth": (40, 60)}
 
@@ -40,8 +41,8 @@ def opened():
     with ExitStack() as held:
 
         def opened(paths, resample="nearest"):
-            bands = {name: _open_file(str(path), None) for name, path in paths.items()}
-            return held.enter_context(SceneImage(bands, resample))
+            path = scene_path(Scene({name: str(path) for name, path in paths.items()}, resample))
+            return held.enter_context(_open_file(path, None))
 
         yield opened
 
@@ -157,6 +158,20 @@ def test_metadata_are_those_of_the_finest_band_and_name_the_bands(opened, tmp_pa
     with rasterio.open(paths["B02"]) as file:
         assert info.transform == tuple(file.transform)[:6]
         assert info.crs == file.crs.to_string()
+
+
+def test_bands_are_placed_by_their_world_files(opened, tmp_path):
+    paths = {}
+    for name, metres in (("fine", 10), ("half", 20)):
+        paths[name] = tmp_path / f"{name}.png"
+        Image.fromarray(np.full(SIZES[name], 7, np.uint8)).save(paths[name])
+        lines = (metres, 0, 0, -metres, 500_000 + metres / 2, 5_000_000 - metres / 2)
+        paths[name].with_suffix(".pgw").write_text("\n".join(map(str, lines)))
+    with rasterio.open(paths["fine"]) as file:
+        assert opened(paths).reader(0, None, None).info.transform == tuple(file.transform)[:6]
+    paths["half"].with_suffix(".pgw").unlink()
+    with pytest.raises(ImageError, match="of its bands fine and half, only fine contains its place on Earth"):
+        opened(paths)
 
 
 @pytest.mark.parametrize(

@@ -448,7 +448,7 @@ def test_image_replaced_while_it_is_read_by_one_of_its_size_and_time_leaves_noth
         f"        os.replace({str(other.path)!r}, {str(image.path)!r})\n    return 1\n"
     )
     line = refused(image.path, FileChangedError, predictor=user_code(source))
-    assert line == f"{image.path} was replaced during the run; run again"
+    assert line == "a.tif was replaced during the run; run again"
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
@@ -474,7 +474,7 @@ def test_image_replaced_after_its_content_was_planned_leaves_nothing(write_tiff,
     image = write_tiff("a.tif")
     damage(image.path)
     line = refused(image.path, FileChangedError, content_id=xxh3_128_hexdigest(b"what was planned"))
-    assert line == f"{image.path} was replaced during the run; run again"
+    assert line == "a.tif was replaced during the run; run again"
 
 
 def test_image_whose_content_was_planned_by_its_hash_is_predicted(write_tiff, run):

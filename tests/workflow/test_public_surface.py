@@ -18,6 +18,7 @@ RULES = """
 
 DEFAULTS = {
     "images": "images",
+    "scenes": None,
     "include": ["*"],
     "exclude": [],
     "extensions": [

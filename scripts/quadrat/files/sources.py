@@ -107,11 +107,7 @@ def image_files(path: str) -> dict[str, os.stat_result]:
     OSError
         If a file that the path itself names cannot be looked at.
     """
-    return {
-        file: status
-        for own in named_files(path)
-        for file, status in _files_of(own)
-    }
+    return {file: status for own in named_files(path) for file, status in _files_of(own)}
 
 
 def _files_of(path: str) -> Iterator[tuple[str, os.stat_result]]:

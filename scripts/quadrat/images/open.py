@@ -310,7 +310,8 @@ def _open_scene(scene: Scene, plane: dict[str, int] | None) -> ImageFile:
             with of_band(name):
                 bands[name] = held.enter_context(_open_file(path, plane))
         held.pop_all()
-        return SceneImage(bands, scene.resample)
+        world_files = {name: world_file_of(path) for name, path in scene.bands.items()}
+        return SceneImage(bands, scene.resample, world_files)
 
 
 def _open_file(path: str, plane: dict[str, int] | None) -> ImageFile:

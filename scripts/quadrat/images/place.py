@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 
 from quadrat.errors import ImageError
+from quadrat.files.scenes import as_scene
 from quadrat.files.unread import NO_PLACE
 from quadrat.files.world_files import WorldFile, find_world_file, read_world_file
 from quadrat.images.image import ImageInfo
@@ -21,7 +22,7 @@ def world_file_of(path: str) -> WorldFile | None:
     ImageError
         If it cannot be read.
     """
-    found = find_world_file(path)
+    found = None if as_scene(path) else find_world_file(path)
     if found is None:
         return None
     try:

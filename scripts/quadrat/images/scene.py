@@ -1,6 +1,6 @@
 """Scenes: images whose channels are files of their own, brought to the pixels of the finest one."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -11,11 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from quadrat.errors import ImageError
+from quadrat.files.world_files import WorldFile
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.budget import require_memory
 from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import nodata_mask
+from quadrat.images.place import placed
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level
 
@@ -35,6 +37,8 @@ class SceneImage(ImageFile):
         By their names, in the order of the channels. They are closed with the scene.
     resample : {'nearest', 'bilinear'}
         How coarser bands are brought to the pixels of the finest.
+    world_files : mapping of str to WorldFile or None
+        The world file beside each band, if it has one.
 
     Raises
     ------
@@ -42,16 +46,19 @@ class SceneImage(ImageFile):
         If a band has several channels, or if bands differ in type, place or reference system.
     """
 
-    def __init__(self, bands: dict[str, ImageFile], resample: str):
+    def __init__(
+        self, bands: dict[str, ImageFile], resample: str, world_files: Mapping[str, WorldFile | None]
+    ):
         self._names, self._bands, self._resample = tuple(bands), tuple(bands.values()), resample
         with ExitStack() as held:
             for band in self._bands:
                 held.callback(band.close)
-            infos = {name: _info(name, band) for name, band in bands.items()}
+            infos = {name: placed(_info(name, band), world_files[name]) for name, band in bands.items()}
             finest = max(infos, key=lambda name: infos[name].height)
             self._finest = self._names.index(finest)
             for name, info in infos.items():
                 _check_fit(name, info, finest, infos[finest])
+            self._place = infos[finest].transform
             self._held = held.pop_all()
 
     @cached_property
@@ -83,7 +90,7 @@ class SceneImage(ImageFile):
                 reader = UpsampledReader(reader, shape, self._resample, memory)
             readers.append(reader)
         with of_band(self._names[self._finest]):
-            finest = self._bands[self._finest].reader(level, (1,), None).info
+            finest = replace(self._bands[self._finest].reader(level, (1,), None).info, transform=self._place)
         names = tuple(self._names[place] for place in places)
         return SceneReader(readers, _joined(names, [one.info for one in readers], finest, len(self.levels)))
 
