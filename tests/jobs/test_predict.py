@@ -448,7 +448,7 @@ def test_image_replaced_while_it_is_read_by_one_of_its_size_and_time_leaves_noth
         f"        os.replace({str(other.path)!r}, {str(image.path)!r})\n    return 1\n"
     )
     line = refused(image.path, FileChangedError, predictor=user_code(source))
-    assert line == "a.tif was replaced during the run; run again"
+    assert line == f"{image.path} was replaced during the run; run again"
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
