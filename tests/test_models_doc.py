@@ -332,6 +332,7 @@ FAULTS = {
     "missing file": ({"kind": "onnx", "path": "model.onnx"}, ""),
     "missing ends": ({"kind": "statistics", "of": ["mean", "histogram"]}, ""),
     "pickle": ({"kind": "torch", "path": "checkpoint.pt"}, ""),
+    "weights": ({"kind": "torch", "path": "model.safetensors"}, ""),
     "channels": (CLASSIFIER | {"resize": "area"}, ""),
     "scales": (CLASSIFIER | {"resize": "area", "scale": "file", "offset": "file"}, ""),
     "size": (CLASSIFIER, ""),
@@ -342,6 +343,7 @@ FAULTS = {
     "no function": (PYTHON, "def predict(patch):\n    return 1\n"),
     "no library": (PYTHON, "import sklaern\n"),
     "exception": (PYTHON, "def predict_patch(patch):\n    return patch.mean() / patch.gain\n"),
+    "no return": (PYTHON, "def predict_patch(patch):\n    patch.mean()\n"),
     "count": (
         PYTHON | {"name": "predict_batch"},
         "def predict_batch(patches):\n    return patches.mean(axis=0)\n",
@@ -356,6 +358,7 @@ def test_message_of_the_page_is_the_one_that_users_see(fault, predict):
         pytest.skip("PyTorch is not installed")
     write_classifier()
     Path("checkpoint.pt").write_bytes(b"\x80\x04N.")
+    Path("model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
     Path("my_model.py").write_text(source)
     write_image(noise(4 if fault == "channels" else 3))
     try:
