@@ -9,6 +9,8 @@ PNG_START, LERC_START = b"\x89PNG\r\n\x1a\n", b"Lerc2 "
 # Frame headers: SOF0 to SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1), and JPEG-LS's.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 JPEG_SCAN = 0xDA
+# Markers without content: none, TEM, RST0 to SOI; and a fill byte.
+JPEG_ALONE = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}
 # Of JPEG XL's ratio field: width per height (ISO/IEC 18181-1, SizeHeader).
 JPEG_XL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 JPEG_XL_BITS = (9, 13, 18, 30)
@@ -50,17 +52,15 @@ def claimed_size(data: bytes | bytearray) -> tuple[int, int] | None:
 
 
 def _jpeg_size(data: bytes | bytearray) -> tuple[int, int] | None:
-    position = 2
-    while data[position] == 0xFF:
+    """Read the markers; pass over bytes between them that libjpeg passes over."""
+    position = marker = 0
+    while marker != JPEG_SCAN:
+        position = data.index(b"\xff", position + 1)
         marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
         if marker in JPEG_FRAMES:
             return struct.unpack_from(">HH", data, position + 5)
-        if marker == JPEG_SCAN:
-            return None
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker not in JPEG_ALONE:
+            position += 1 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
     return None
 
 
