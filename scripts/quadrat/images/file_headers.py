@@ -2,7 +2,7 @@
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from quadrat.errors import ImageError
@@ -36,6 +36,8 @@ class FileHeader:
     samples : float
         Stored for each pixel: an index of a palette is one, and coarser colours of a JPEG are parts of one.
     has_palette : bool
+    has_end : bool
+        Whether a PNG has its last chunk, which comes after all pixels.
     """
 
     format: str
@@ -44,6 +46,7 @@ class FileHeader:
     bits: int
     samples: float
     has_palette: bool = False
+    has_end: bool = True
 
 
 def read_header(path: str) -> FileHeader:
@@ -61,9 +64,8 @@ def read_header(path: str) -> FileHeader:
         except (struct.error, IndexError) as error:
             raise ImageError("truncated: the file ends within its header", COPY) from error
         if is_png:
-            _check_png_end(file)
-        else:
-            _check_jpeg_end(file)
+            return replace(header, has_end=_has_png_end(file))
+        _check_jpeg_end(file)
         return header
 
 
@@ -80,25 +82,22 @@ def _png_header(file: BinaryIO) -> FileHeader:
     return FileHeader("PNG", height, width, bits, samples, color == PNG_PALETTE)
 
 
-def _check_png_end(file: BinaryIO) -> None:
-    """Refuse a PNG whose last chunk is missing."""
+def _has_png_end(file: BinaryIO) -> bool:
+    """Return whether a PNG has its last chunk, IEND; refuse a PNG if another chunk is cut."""
     file_bytes = file.seek(0, os.SEEK_END)
-    file.seek(-12, os.SEEK_END)
-    if file.read(8) == b"\0\0\0\0IEND":
-        return
-    position = len(PNG_MAGIC)  # other data may follow the last chunk, so the chunks are counted
+    position = len(PNG_MAGIC)
     while position + 8 <= file_bytes:
         file.seek(position)
         length, kind = struct.unpack(">I4s", file.read(8))
         position += 12 + length
-        if kind == b"IEND" and position <= file_bytes:
-            return
-    beyond = position - file_bytes
-    if beyond <= 0:
-        raise ImageError("truncated: its last chunk, IEND, is missing", COPY)
-    raise ImageError(
-        f"truncated: its last chunk ends at least {beyond:,} bytes past the end of the file", COPY
-    )
+        if kind == b"IEND":
+            return position <= file_bytes
+        if position > file_bytes:
+            name, beyond = kind.decode("ascii", "replace"), position - file_bytes
+            raise ImageError(
+                f"truncated: its chunk {name} ends {beyond:,} bytes past the end of the file", COPY
+            )
+    return False
 
 
 def _check_jpeg_end(file: BinaryIO) -> None:

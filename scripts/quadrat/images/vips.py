@@ -219,6 +219,8 @@ def _notes(image: pyvips.Image, header: FileHeader) -> tuple[str, ...]:
         notes.append("CMYK inverted, not RGB: 0 is no ink")
     if _field(image, "orientation") > 1:
         notes.append("EXIF orientation is not applied")
+    if not header.has_end:
+        notes.append("its last chunk, IEND, is missing")
     return tuple(notes)
 
 
