@@ -202,6 +202,17 @@ def test_file_that_is_odd_but_whole_has_the_pixels_that_pillow_reads(name, tmp_p
         assert reader.info.notes == ()
 
 
+def test_damaged_pixels_of_a_jpeg_are_mended_as_in_pillow(tmp_path):
+    restarts = ODD["restarts.jpg"]
+    lost = restarts.index(b"\xff\xd2", restarts.index(SCAN))
+    for content in (JPEG[: len(JPEG) // 2] + JPEG[-2:], restarts[:lost] + restarts[lost + 2 :]):
+        (tmp_path / "a.jpg").write_bytes(content)
+        with Image.open(tmp_path / "a.jpg") as loaded:
+            pixels = np.array(loaded)
+        with open_reader(tmp_path / "a.jpg") as reader:
+            assert_reads(reader, pixels, row_blocks(reader.info, 256, 256, "partial"))
+
+
 @pytest.mark.parametrize("colours", ["CMYK", "YCCK"])
 def test_cmyk_is_what_libjpeg_decodes_but_inverted(colours, tmp_path):
     stored = np.array(COLOR.convert("CMYK"))
