@@ -43,6 +43,18 @@ def test_job_imports_no_library_that_it_does_not_need(tmp_path):
     assert not {*SPARED} & {*done.stdout.splitlines()}
 
 
+def test_run_begins_without_the_libraries_of_its_jobs():
+    code = "import sys, quadrat.run.snakemake; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(SCRIPTS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"pyarrow", "rasterio", "tifffile", "pyvips"} & {*done.stdout.split()}
+
+
 MERGE_AND_DRAW = """
 import os, sys
 from pathlib import Path

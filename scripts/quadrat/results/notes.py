@@ -1,8 +1,6 @@
-"""Notes and failures: what a person should know of how images were read, each and in short of all."""
+"""Notes: what a person should know of how images were read, of each for the table and in short of all."""
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from quadrat.files.unread import NO_PLACE, sidecar_notes
 from quadrat.results.result import Result
@@ -11,11 +9,6 @@ from quadrat.results.schema import SKIPPED_BY
 ALL_SKIPPED = "all patches were skipped"
 # Longer lists are cut: images.tsv has all notes.
 MOST_LINES = 3
-# More failures are listed by their reasons.
-MOST_FAILURES = 20
-MOST_EXAMPLES = 3
-# Parts of messages that differ from image to image: numbers, and names with numbers or folders.
-DIFFERING = re.compile(r"[^\s(]*[\d/][^\s)]*")
 
 
 def image_notes(result: Result, sidecars: Sequence[str]) -> list[str]:
@@ -63,48 +56,6 @@ def run_notes(results: Sequence[Result], notes: Sequence[Sequence[str]]) -> list
     lines += [f"{_shown(noted[note])}: {note}" for note in ranked[:MOST_LINES]]
     if len(ranked) > MOST_LINES:
         lines.append("more notes: see column `notes` of images.tsv")
-    return lines
-
-
-class Failure(NamedTuple):
-    """A line of the list of failures.
-
-    Attributes
-    ----------
-    images : str
-        The filename; or how many images have the reason, with examples.
-    number : int
-        Number of images.
-    message, hint : str
-        The reason and the way out of the first image.
-    """
-
-    images: str
-    number: int
-    message: str
-    hint: str
-
-
-def list_failures(failed: Sequence[Mapping[str, str]]) -> list[Failure]:
-    """List failures: a line per image, or a line per reason if there are many.
-
-    Parameters
-    ----------
-    failed : sequence of mapping of str to str
-        Rows of images.tsv.
-    """
-    is_grouped = len(failed) > MOST_FAILURES
-    groups: dict[str, list[Mapping[str, str]]] = {}
-    for row in failed:
-        reason = DIFFERING.sub("", f"{row['message']} {row['hint']}")
-        groups.setdefault(reason if is_grouped else row["filename"], []).append(row)
-    lines = []
-    for rows in sorted(groups.values(), key=len, reverse=True):
-        names = [row["filename"] for row in rows]
-        *first, last = names[:MOST_EXAMPLES]
-        examples = f"{', '.join(first)} and {last}" if first else last
-        images = last if len(names) == 1 else f"{len(names):,} images, such as {examples}"
-        lines.append(Failure(images, len(names), rows[0]["message"], rows[0]["hint"]))
     return lines
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,11 @@ from quadrat.files.text import table_bytes
 from quadrat.results.folder import TABLE_COLUMNS
 
 _NUMBER = re.compile("[0-9]{1,18}")
+# More failures are listed by their reasons.
+MOST_FAILURES = 20
+MOST_EXAMPLES = 3
+# Parts of messages that differ from image to image: numbers, and names with numbers or folders.
+DIFFERING = re.compile(r"[^\s(]*[\d/][^\s)]*")
 
 
 class PlannedImage(NamedTuple):
@@ -108,6 +113,48 @@ def read_image_table(path: str) -> list[dict[str, str]]:
     # Earlier versions wrote no notes.
     header, rows = _read_table(path, TABLE_COLUMNS[:-1], "patches")
     return [{"notes": ""} | dict(zip(header, row, strict=True)) for row in rows]
+
+
+class Failure(NamedTuple):
+    """A line of the list of failures.
+
+    Attributes
+    ----------
+    images : str
+        The filename; or how many images have the reason, with examples.
+    number : int
+        Number of images.
+    message, hint : str
+        The reason and the way out of the first image.
+    """
+
+    images: str
+    number: int
+    message: str
+    hint: str
+
+
+def list_failures(failed: Sequence[Mapping[str, str]]) -> list[Failure]:
+    """List failures: a line per image, or a line per reason if there are many.
+
+    Parameters
+    ----------
+    failed : sequence of mapping of str to str
+        Rows of images.tsv.
+    """
+    is_grouped = len(failed) > MOST_FAILURES
+    groups: dict[str, list[Mapping[str, str]]] = {}
+    for row in failed:
+        reason = DIFFERING.sub("", f"{row['message']} {row['hint']}")
+        groups.setdefault(reason if is_grouped else row["filename"], []).append(row)
+    lines = []
+    for rows in sorted(groups.values(), key=len, reverse=True):
+        names = [row["filename"] for row in rows]
+        *first, last = names[:MOST_EXAMPLES]
+        examples = f"{', '.join(first)} and {last}" if first else last
+        images = last if len(names) == 1 else f"{len(names):,} images, such as {examples}"
+        lines.append(Failure(images, len(names), rows[0]["message"], rows[0]["hint"]))
+    return lines
 
 
 def _read_table(path: str, columns: tuple[str, ...], number: str) -> tuple[list[str], list[list[str]]]:

@@ -12,8 +12,7 @@ from quadrat.files.text import counted
 from quadrat.plan.plan import Plan, is_merged
 from quadrat.plan.trial import awaited_trial
 from quadrat.results.folder import ResultsFolder
-from quadrat.results.notes import list_failures
-from quadrat.results.tables import read_image_table
+from quadrat.results.tables import list_failures, read_image_table
 
 # Longer lists are cut: images.tsv lists all images.
 MOST_LINES = 20

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from quadrat.files.log import read_failure
 from quadrat.files.text import counted, show
 from quadrat.plan.plan import Plan
-from quadrat.results.notes import MOST_FAILURES
+from quadrat.results.tables import MOST_FAILURES
 
 # Without a bar, a line for each of many short jobs would be of no use.
 SECONDS_BETWEEN_LINES = 5.0

@@ -7,9 +7,8 @@ from jinja2 import Environment
 
 from quadrat.files.atomic import replace_file
 from quadrat.results.folder import ResultsFolder
-from quadrat.results.notes import list_failures
 from quadrat.results.predictions import open_predictions
-from quadrat.results.tables import read_image_table
+from quadrat.results.tables import list_failures, read_image_table
 from quadrat.views.distribution import count_predictions, draw_distribution
 
 # Longer tables are cut: images.tsv has all rows.
