@@ -73,7 +73,9 @@ def test_polygons_add_up_and_what_has_no_area_is_no_region(inside):
     crossing = Polygon([(40, 0), (60, 20), (60, 0), (40, 20)])  # as a hand draws a bow tie
     line, point = LineString([(0, 75), (120, 75)]), Point(5, 75)
     nothing = {"type": "Feature", "geometry": None, "properties": {}}
-    found = inside([*(feature(one) for one in (both, box(0, 0, 10, 10), crossing, line, point)), nothing])
+    empty = Polygon(), MultiPolygon(), Polygon([(90, 5), (95, 5), (99, 5)])
+    drawn = (both, box(0, 0, 10, 10), crossing, line, point, *empty)
+    found = inside([*map(feature, drawn), nothing])
     # The centres of the four cells around the bow tie lie on its borders.
     assert found == {(0, 0), (0, 2), (0, 4), (0, 5), (1, 4), (1, 5)}
 
@@ -451,5 +453,5 @@ def test_class_that_no_region_has_is_refused_while_planning(tmp_path):
     path = str(tmp_path / "a.gpkg")
     geopandas.GeoDataFrame({"class": ["rye"]}, geometry=[box(0, 0, 1, 1)], crs="EPSG:4326").to_file(path)
     assert inspect_vectors(path, ["rye"]) == inspect_vectors(path)
-    with pytest.raises(ImageError, match="it has no region of class wheat, oats"):
+    with pytest.raises(ImageError, match="it has no region of class wheat, oats; its classes are rye"):
         inspect_vectors(path, ["wheat", "oats"])

@@ -150,11 +150,14 @@ def _centres(grid: PatchGrid, downsample: tuple[float, float]) -> Iterator[np.nd
 
 def _hits(areas: _Areas, places: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield numbers of points that are in an area, or would be a turn to the west or east, and its owner."""
+    if not len(areas.polygons):
+        return
     first, bounds = 0, areas.bounds
-    for points in places if len(bounds) else ():
+    west, south, east, north = shapely.total_bounds(areas.polygons)
+    lowest, highest = [west, south], [east, north]
+    for points in places:
         for by in {0, -areas.turn, areas.turn}:
             moved = points + np.array([by, 0.0])
-            lowest, highest = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
             near = np.flatnonzero(((moved >= lowest) & (moved <= highest)).all(axis=1))
             tree = shapely.STRtree(shapely.points(moved[near]))
             box = [moved[near].min(axis=0), moved[near].max(axis=0)] if len(near) else [highest, lowest]
@@ -167,12 +170,13 @@ def _hits(areas: _Areas, places: Iterator[np.ndarray]) -> Iterator[tuple[np.ndar
 
 
 def _polygons(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the polygons among geometries and their parts, and the place of each one's geometry."""
+    """Return the polygons that have an area among geometries and their parts, and their geometry's place."""
     places = np.arange(len(geometries))
     while (shapely.get_type_id(geometries) > shapely.GeometryType.POLYGON).any():
         geometries, parts = shapely.get_parts(geometries, return_index=True)  # whose parts may have parts
         places = places[parts]
     is_polygon = shapely.get_type_id(geometries) == shapely.GeometryType.POLYGON
+    is_polygon &= ~shapely.is_empty(geometries)
     return geometries[is_polygon], places[is_polygon]
 
 

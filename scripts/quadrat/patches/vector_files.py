@@ -37,6 +37,8 @@ ENVELOPES = (0, 32, 48, 48, 64)
 
 # Attributes, in upper or lower case, with the name of a region and its class; the first that has a value.
 NAMED_BY, CLASSED_BY = ("name", "id"), ("classification", "class")
+# Classes that a message lists.
+MOST_NAMES = 10
 
 
 class Label(NamedTuple):
@@ -163,9 +165,14 @@ def answer(question: list[Any]) -> dict[str, Any]:
     """Return what `inspect_vectors` returns or raises, in JSON's types."""
     name, classes = question
     try:
-        vectors = read_vectors(name).of_classes(classes)
+        read = read_vectors(name)
+        vectors = read.of_classes(classes)
         if classes is not None and not vectors.geometries:
-            raise ImageError(f"it has no region of class {', '.join(classes)}", "(config.yaml: regions)")
+            known = ", ".join(sorted({label.class_name for label in read.labels})[:MOST_NAMES])
+            raise ImageError(
+                f"it has no region of class {', '.join(classes)}; its classes are {known or 'not named'}",
+                "change classes (config.yaml: regions)",
+            )
         return {"has_crs": vectors.crs is not None, "hash": vectors.hash}
     except ImageError as error:
         is_missing = isinstance(error, MissingReaderError)
