@@ -78,12 +78,14 @@ def test_another_series_than_the_first_has_no_world_file(write):
     assert found == [PLACE, None]
 
 
-def test_world_file_that_is_not_usable_is_noted(write):
+def test_world_file_that_is_not_usable_is_noted_and_the_reason_why_gsd_cannot_be_read(write):
+    note = "no place on Earth: its world file is not usable (line 4 is not a number)"
     with open_image(write(WORLD_FILE.replace("-10", "ten"))) as image:
         assert image.info.transform is None
-        assert image.info.notes == (
-            "no place on Earth: its world file is not usable (line 4 is not a number)",
-        )
+        assert image.info.notes == (note,)
+        with pytest.raises(ImageError, match="it has no georeference") as caught:
+            image.level_for(gsd=20)
+        assert caught.value.hint == f"{note}; read it at a level (config.yaml: level)"
 
 
 @pytest.mark.parametrize("numbers", ["0 0 0 0 1 2", "10 10 10 10 1 2", "10 0 0 -10 1e999 2"])

@@ -51,6 +51,11 @@ def placed(info: ImageInfo, world_file: WorldFile | None) -> ImageInfo:
     return replace(info, transform=transform, notes=tuple(notes))
 
 
+def way_out(info: ImageInfo, otherwise: str) -> str:
+    """Return the hint of an error that an image has no place: the reason that is known, and another way."""
+    return "; ".join([*(note for note in info.notes if note.startswith(NO_PLACE)), otherwise])
+
+
 def _has_area(transform: tuple[float, ...]) -> bool:
     a, b, _, d, e, _ = transform
     return math.isfinite(sum(transform)) and a * e != b * d

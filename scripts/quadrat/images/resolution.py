@@ -5,6 +5,7 @@ from math import hypot
 
 from quadrat.errors import ImageError
 from quadrat.images.image import ImageInfo, Level
+from quadrat.images.place import way_out
 
 # A level whose pixels are so near to the wanted size is read as it is: scanners called 40x have 0.2527 mpp as
 # well as 0.25, and resampling by such a ratio would only blur.
@@ -105,6 +106,7 @@ def _sides_um(info: ImageInfo, default_mpp: float | None) -> tuple[float, float]
 def sides_on_earth(info: ImageInfo) -> tuple[float, float]:
     """Return height and width of a level-0 pixel in units of the coordinates of an image with a place."""
     if info.transform is None:
-        raise ImageError("it has no georeference, which gsd needs", "read it at a level (config.yaml: level)")
+        hint = way_out(info, "read it at a level (config.yaml: level)")
+        raise ImageError("it has no georeference, which gsd needs", hint)
     a, b, _, d, e, _ = info.transform
     return hypot(b, e), hypot(a, d)

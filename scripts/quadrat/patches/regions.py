@@ -14,6 +14,7 @@ from quadrat.errors import FileChangedError, ImageError, MissingReaderError
 from quadrat.files.hashing import stat_token
 from quadrat.grid import PatchGrid
 from quadrat.images.image import ImageInfo
+from quadrat.images.place import way_out
 from quadrat.patches.vector_files import Label, Vectors, parse_geojson, read_vectors, split_layer
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ def _found(
         missing = "georeference" if info.transform is None else "reference system"
         raise ImageError(
             f"it has no {missing}, which the regions {name} need",
-            "name a folder of <filename>.geojson in pixels, or exclude the image (config.yaml: regions)",
+            way_out(
+                info, "name a folder of <filename>.geojson in pixels, or exclude it (config.yaml: regions)"
+            ),
         )
     classes = regions.get("classes") and tuple(regions["classes"])
     try:
