@@ -299,10 +299,13 @@ def test_image_whose_world_file_is_a_link_out_of_the_images_is_listed(put, find,
     (images / "a.tfw").symlink_to(disk / "a.tif")
     (images / "b.tfw").symlink_to("c.tfw")
     (images / "d.tfw").symlink_to("gone")
+    put("d.wld")
     assert problems(find()) == {
         "a.tif": "its world file a.tfw: a link that leaves the images folder is not followed"
     }
-    assert [len(image.files) for image in find(follow_links=True)] == [2, 2, 1]
+    found = find(follow_links=True)
+    assert [len(image.files) for image in found] == [2, 2, 2]
+    assert str(images / "d.wld") in found[2].files
 
 
 def test_vrt_that_a_table_names_is_no_image_where_extensions_leave_vrt_out(put, find, write_table):

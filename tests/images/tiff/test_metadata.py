@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
+from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 
 from comparison import open_reader
@@ -131,6 +132,20 @@ def test_image_lies_where_gdal_has_it_by_its_tags(name, tmp_path):
         tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=PLACED[name]
     )
     assert_lies_where_gdal_has_it(tmp_path / "a.tif")
+
+
+def test_control_points_may_be_in_a_reference_system_without_a_code(tmp_path):
+    crs = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m"
+    with written_by_gdal(tmp_path / "a.tif", 1, "uint8", (40, 30)) as image:
+        image.gcps = [GroundControlPoint(y, x, x, y) for x in (0, 30) for y in (0, 40)], crs
+    with rasterio.open(tmp_path / "a.tif") as image:
+        assert info_of(tmp_path / "a.tif").crs == image.gcps[1].to_string()
+
+
+def test_numbers_as_text_are_no_place(tmp_path):
+    tags = [(33550, 2, 0, "10 20 0", True), TIE, (34735, 2, 0, "1 1 0", True)]
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="minisblack", metadata=None, extratags=tags)
+    assert (info_of(tmp_path / "a.tif").crs, info_of(tmp_path / "a.tif").transform) == (None, None)
 
 
 @pytest.mark.parametrize("others", [[], [doubles(33922, 3, 4, 0, 5e5)]])
