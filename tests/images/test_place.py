@@ -121,6 +121,10 @@ def test_world_file_that_cannot_be_read_is_an_error_of_the_image(write, monkeypa
     with open_image(path) as image, pytest.raises(ImageError) as caught:
         assert image.info
     assert str(caught.value) == "its world file a.tfw cannot be read: Permission denied"
+    with written_by_gdal(path, 1, "uint8", (40, 30), crs="EPSG:32612", transform=Affine(*PLACE)):
+        pass
+    with open_image(path) as image:
+        assert image.info.transform == PLACE
 
 
 def test_gsd_of_an_image_without_a_reference_system_is_in_units_of_its_world_file(write):

@@ -139,7 +139,7 @@ class Image(HeldFiles):
     def _stored(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None = None) -> Reader:
         """Return a reader of a level that the file stores."""
         reader = self._file.reader(level, channels, memory_mb)
-        reader.info = placed(reader.info, self._world_file)
+        reader.info = placed(reader.info, self._world_file if reader.info.transform is None else None)
         if self._nodata is not None:
             reader.info = with_nodata(reader.info, self._nodata, channels)
         return reader

@@ -34,12 +34,12 @@ def world_file_of(path: str) -> WorldFile | None:
 
 
 def placed(info: ImageInfo, world_file: WorldFile | None) -> ImageInfo:
-    """Return the metadata of an image with the place of its world file, unless its own file holds one.
+    """Return the metadata of an image with the place of its world file, which counts if it has none itself.
 
     A transform that gives pixels no area is no place.
     """
     transform, problem = info.transform, ""
-    if transform is None and world_file is not None and info.is_first:
+    if world_file is not None and info.is_first:
         transform, problem = world_file
         problem = problem and f"its world file is not usable ({problem})"
     if transform is not None and not _has_area(transform):

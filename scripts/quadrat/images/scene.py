@@ -53,7 +53,7 @@ class SceneImage(ImageFile):
         with ExitStack() as held:
             for band in self._bands:
                 held.callback(band.close)
-            infos = {name: placed(_info(name, band), world_files[name]) for name, band in bands.items()}
+            infos = {name: _info(name, band, world_files[name]) for name, band in bands.items()}
             finest = max(infos, key=lambda name: infos[name].height)
             self._finest = self._names.index(finest)
             for name, info in infos.items():
@@ -286,9 +286,10 @@ def _mixed(pixels: np.ndarray, is_data: np.ndarray, taps: _Taps, axis: int) -> t
     return means, first | second
 
 
-def _info(name: str, band: ImageFile) -> ImageInfo:
+def _info(name: str, band: ImageFile, world_file: WorldFile | None) -> ImageInfo:
     with of_band(name):
         info = band.reader(0, None, None).info
+    info = placed(info, world_file if info.transform is None else None)
     if info.channels != 1:
         raise ImageError(f"its band {name} has {info.channels} channels; a band is expected to have one")
     return info
