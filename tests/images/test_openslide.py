@@ -209,7 +209,7 @@ def test_a_tile_that_is_broken_is_refused_by_its_place(slide):
     data.write_bytes(data.read_bytes()[:-20_000] + bytes(20_000))
     with (
         open_reader(slide) as reader,
-        pytest.raises(ImageError, match=r"^pixels at y 0, x 0 cannot be decoded: "),
+        pytest.raises(ImageError, match=r"^pixels at y 0, x 0 cannot be decoded$"),
     ):
         list(reader.read_blocks(row_blocks(reader.info, 256, 256, "drop"), 1))
 

@@ -30,6 +30,7 @@ BACKGROUND = "ffffff"
 # A value in the Slidedat.ini of an MRXS that names a file in another folder.
 NAMES_FILE = rb"(?im)^\s*(?:FILE_\d+|INDEXFILE)\s*=[ \t]*(.*/.*?)\s*$"
 # Starts of OpenSlide's errors that name its own work, not the file.
+NO_SLIDE = "not a slide that OpenSlide can read"
 SURPLUS = re.compile(r"^(Can(no|')t hash (images|TIFF tiles): |TIFFRGBAImageGet failed, last error: )")
 # A property that OpenSlide copies from there.
 TILE_SIDE = r"mirax\..+\.DIGITIZER_(WIDTH|HEIGHT)"
@@ -53,18 +54,16 @@ class OpenSlideImage(ImageFile):
     """
 
     def __init__(self, path: str, vendor: str, largest_tile: int | None = None):
-        sources = find_sources(path)
+        self._path, sources = path, find_sources(path)
         if sources.problem:
             raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
         for file in sources.files:
             _check_settings(file)
-        with ExitStack() as held, _openslide_errors("not a slide that OpenSlide can read"):
+        with ExitStack() as held, _openslide_errors(NO_SLIDE, self._path):
             # Other formats of OpenSlide could have the ending of an MRXS and name files anywhere.
             found = openslide.OpenSlide.detect_format(path)
             if found != vendor:
-                raise ImageError(
-                    f"not a slide that OpenSlide can read: it is {found or 'of no known format'}"
-                )
+                raise ImageError(f"{NO_SLIDE}: it is {found or 'of no known format'}")
             self._slide = held.enter_context(openslide.OpenSlide(path))
             self._slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
             _check_claims(self._slide)
@@ -82,7 +81,7 @@ class OpenSlideImage(ImageFile):
     def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
         """Return a reader of a level; see `ImageFile.reader`. Its memory holds a tile and a cache."""
         picked = channel_indices(channels, RGB)
-        with _openslide_errors("not a slide that OpenSlide can read"):
+        with _openslide_errors(NO_SLIDE, self._path):
             check_level(level, self._slide.level_count)
             squares = _Squares(self._slide, level, picked, self._tile_bytes)
             # OpenSlide allocates tiles of the size that the slide claims, and ends the process if it cannot.
@@ -186,13 +185,14 @@ def _square_spans(length: int) -> Spans:
 
 
 @contextmanager
-def _openslide_errors(doing: str) -> Iterator[None]:
+def _openslide_errors(doing: str, path: str = "") -> Iterator[None]:
     try:
         yield
     except KeyError as error:  # as openslide-python raises it
         raise ImageError(f"{doing}: the name of a property is not valid UTF-8", COPY) from error
     except openslide.OpenSlideError as error:
-        reason = SURPLUS.sub("", str(error).splitlines()[0]).replace("Key file", "Slidedat.ini")
+        line = str(error).splitlines()[0].replace(path and f" {path}", "")
+        reason = SURPLUS.sub("", line).replace("Key file", "Slidedat.ini")
         raise ImageError(f"{doing}: {reason}", COPY) from error
 
 

@@ -91,8 +91,8 @@ def test_samples_without_a_mask_are_as_they_were(tmp_path, noise, codec, dtype, 
 @pytest.mark.parametrize(
     ("blob", "reason"),
     [
-        (np.zeros((16, 24), np.float32), "16 x 24 x 1 float32 in it, 32 x 32 x 1 float32 expected"),
-        (np.zeros((32, 32), np.int16), "32 x 32 x 1 int16 in it, 32 x 32 x 1 float32 expected"),
+        (np.zeros((16, 24), np.float32), "16 x 24 x 1 float32, 32 x 32 x 1 float32 expected"),
+        (np.zeros((32, 32), np.int16), "32 x 32 x 1 int16, 32 x 32 x 1 float32 expected"),
         (np.zeros((6000, 6000), np.float32), "claims 6,000 x 6,000 px"),
     ],
 )

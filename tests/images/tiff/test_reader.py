@@ -364,7 +364,7 @@ TOO_EARLY = r"^broken: segment 2 of 2 ends [\d,]+ bytes of pixels too early$"
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        (lambda data: b"\xff" * len(data), "segment 2 of 2 cannot be decoded: "),
+        (lambda data: b"\xff" * len(data), "segment 2 of 2 cannot be decoded as DEFLATE"),
         (lambda data: zlib.compress(bytes(1000)).ljust(len(data), b"\0"), TOO_EARLY),
         (lambda data: data[: len(data) // 2], TOO_EARLY),
     ],

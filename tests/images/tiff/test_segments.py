@@ -79,7 +79,7 @@ def test_a_tile_that_decodes_to_another_size_is_refused(shape, tmp_path):
     tiles = (imagecodecs.png_encode(np.zeros(size, np.uint8)) for size in sizes)
     layout = {"shape": (256, 224, 3), "dtype": "uint8", "compression": "png", **TILE}
     tifffile.imwrite(path, tiles, photometric="rgb", metadata=None, **layout)
-    refused(path, "^segment 2 of 4 cannot be decoded: ")
+    refused(path, "^segment 2 of 4 cannot be decoded as PNG$")
 
 
 def test_too_few_segments_are_refused(written):

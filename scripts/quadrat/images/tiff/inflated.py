@@ -114,7 +114,7 @@ class _Inflater:
             try:
                 piece = self._stream.decompress(self._pending, count - filled)
             except isal_zlib.error as error:  # type: ignore[misc] # its stub has an exception for the class
-                raise ImageError(f"{self._place.name} cannot be decoded: {error}") from error
+                raise ImageError(f"{self._place.name} cannot be decoded as DEFLATE") from error
             self._pending = self._stream.unconsumed_tail
             if not piece and (self._stream.eof or self._read_to == self._place.length):
                 raise ImageError(

@@ -6,6 +6,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 
+from quadrat.errors import ImageError
 from quadrat.images.tiff.metadata import alpha_of
 from quadrat.images.tiff.tags import dtype_of
 
@@ -42,7 +43,7 @@ class LercDecoder:
 
         Raises
         ------
-        ValueError
+        ImageError
             If they are of another size or type.
         """
         pixels, mask = imagecodecs.lerc_decode(data, masks=True)
@@ -57,7 +58,6 @@ class LercDecoder:
             pixels[~mask] = np.nan
         if pixels.shape != (rows, width, samples) or pixels.dtype != self._dtype:
             expected = f"{rows} x {width} x {samples} {self._dtype}"
-            raise ValueError(
-                f"{' x '.join(map(str, pixels.shape))} {pixels.dtype} in it, {expected} expected"
-            )
+            found = f"{' x '.join(map(str, pixels.shape))} {pixels.dtype}"
+            raise ImageError(f"broken: a LERC segment contains {found}, {expected} expected")
         return pixels

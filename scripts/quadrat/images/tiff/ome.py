@@ -42,6 +42,6 @@ def ome_planes(xml: str, page: TiffPage) -> Planes | None:
             # Planes may also lie one below the other in a single page, where nothing separates them.
             if width == page.imagewidth and page.imagelength in (height, height * prod(sizes)):
                 return Planes(axes, tuple(sizes))
-    except (ElementTree.ParseError, KeyError, ValueError):
+    except (ElementTree.ParseError, LookupError, ValueError):
         return None
     return None

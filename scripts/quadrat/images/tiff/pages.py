@@ -1,9 +1,8 @@
 """TIFF pages: which planes of a TIFF file are the image, and whether they can be decoded."""
 
+import errno
 import logging
-import os
 import re
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import tifffile
-from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
+from tifffile import FileHandle, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from quadrat.errors import ImageError
 from quadrat.images.image import Level
@@ -20,19 +19,28 @@ from quadrat.images.selection import check_level, complex_error, downsample_of, 
 from quadrat.images.tiff.codecs import BYTE_CODECS, LZW
 from quadrat.images.tiff.ome import Planes, ome_planes
 from quadrat.images.tiff.segment_index import SegmentIndex, segment_indexes
-from quadrat.images.tiff.tags import DESCRIPTION, check_tags
+from quadrat.images.tiff.tags import DESCRIPTION, broken_tag, check_tags, format_of, leave_out_broken_pages
 
 logger = logging.getLogger(__name__)
 
 OLD_JPEG = 6
 JPEG_FAMILY, JPEG_2000 = (7, 34892, 33007), (33003, 33004, 33005, 34712)
 PALETTE = 3
-NDPI_FORMAT_TAG = 65420
 XMP_TAG, BIF_ROOT = 700, b"<iScan"
 QPI_ROOT = "<PerkinElmer-QPI-ImageDescription"
+# PerkinElmer's names of the scan and its other levels, in the XML of each page.
+QPI_LEVEL = re.compile(r"<ImageType>(?:Full|Reduced)Resolution<")
 SOFTWARE_TAG, TRESTLE_SOFTWARE = 305, "MedScan"
-# Axes along which each key of `plane` chooses; I and Q are pages whose meaning the file does not contain.
-PLANE_AXES = {"z": "ZIQ", "t": "T"}
+# Axes along which each key of `plane` chooses; I and Q are pages whose meaning the file does not contain, and
+# R and P are positions of a microscope.
+POSITIONS = "RP"
+PLANE_AXES = {"z": "ZIQ", "t": "T", "series": POSITIONS}
+# Kinds of metadata by which tifffile puts pages together, in its order.
+KINDS = [
+    *("shaped", "lsm", "mmstack", "ome", "imagej", "ndtiff", "fluoview", "stk", "sis", "scn", "qpi", "ndpi"),
+    *("bif", "avs", "eer", "philips", "scanimage", "nih", "mdgel"),
+]
+COMMON_NAMES = {"shaped": "tifffile", "mmstack": "Micro-Manager", "imagej": "ImageJ", "philips": "Philips"}
 # Names that Bio-Formats and scanners give other pictures of a slide: "macro image", "Label_Image",
 # "slide.ndpi [macro]", "label 387x463" (Aperio), "Macro -offset=(0,0)-pixelsize=..." (Philips).
 SLIDE_PART = re.compile(
@@ -116,7 +124,8 @@ class TiffImagePages(NamedTuple):
 def tifffile_errors(doing: Callable[[], str]) -> Iterator[None]:
     """Turn any error of tifffile and its codecs on broken data into an ImageError.
 
-    Errors of the disk and of memory pass. `doing` returns the start of the message, if an error occurs.
+    Errors of the disk and of memory pass. `doing` returns the message, if an error occurs; the error itself
+    goes to the log, since a user cannot use the words of Python and of the library.
     """
     try:
         yield
@@ -124,15 +133,20 @@ def tifffile_errors(doing: Callable[[], str]) -> Iterator[None]:
         raise
     # tifffile raises some twenty types of exception on broken files, from struct.error to AttributeError
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if _is_of_the_disk(error):
             raise
-        reason = str(error) or type(error).__name__
-        raise ImageError(f"{doing()}: {reason.splitlines()[0]}") from error
+        logger.info("tifffile: %r", error)
+        raise ImageError(doing()) from error
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    # EINVAL: a place beyond any file, which only a broken file names.
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 @contextmanager
-def reading_metadata() -> Iterator[None]:
-    """Turn any error of tifffile on broken metadata into an ImageError.
+def reading_metadata(path: str) -> Iterator[None]:
+    """Turn any error of tifffile on broken metadata of a file into an ImageError that names the broken tag.
 
     tifffile's log lines go to quadrat's logger at level INFO, since errors and notes already report what
     matters to a user.
@@ -145,28 +159,46 @@ def reading_metadata() -> Iterator[None]:
 
     messages.addFilter(forward)
     try:
-        with tifffile_errors(lambda: "not a readable TIFF"):
+        with tifffile_errors(lambda: f"not a readable TIFF: {broken_tag(path)}"):
             yield
     finally:
         messages.removeFilter(forward)
 
 
-def open_tiff(path: str) -> TiffFile:
+def open_tiff(path: str, held: ExitStack) -> tuple[TiffFile, tuple[str, ...]]:
     """Open a TIFF file.
+
+    Parameters
+    ----------
+    path : str
+    held : ExitStack
+        Closes the file.
+
+    Returns
+    -------
+    tifffile.TiffFile
+    tuple of str
+        Notes on pages that cannot be read.
 
     Raises
     ------
     ImageError
         If its metadata are broken.
     """
-    with reading_metadata(), ExitStack() as held:
-        tif = held.enter_context(TiffFile(path, is_ndpi=_is_ndpi(path)))
+    with reading_metadata(path):
+        with open(path, "rb") as file:
+            is_ndpi = format_of(file).is_ndpi
+        tif = held.enter_context(TiffFile(path, is_ndpi=is_ndpi))
         _require_page(tif)
-        # tifffile asks the tag Software, which programs that write the file anew replace.
-        if QPI_ROOT in tif.pages.first.description[:LONGEST_NAME]:
-            vars(tif)["is_qpi"] = True
-        held.pop_all()
-        return tif
+        if not tif.is_mmstack:
+            return tif, leave_out_broken_pages(tif)
+        # Without its name, tifffile does not read the other files of the data set, too.
+        tif = held.enter_context(TiffFile(held.enter_context(FileHandle(path)), name="alone.tif"))
+        assert tif.micromanager_metadata is not None
+        first = tif.micromanager_metadata["IndexMap"][:, :4].min(axis=0)
+        places = zip(("channel", "z", "t", "position"), first, strict=True)
+        named = ", ".join(f"{axis} {index + 1}" for axis, index in places if index)
+        return tif, (f"its first plane is {named} of a Micro-Manager data set",) if named else ()
 
 
 def _require_page(tif: TiffFile) -> None:
@@ -193,12 +225,15 @@ def stitched_vendor(tif: TiffFile) -> str | None:
         return "ventana"
     if str(software).startswith(TRESTLE_SOFTWARE) and page.description and page.is_tiled:
         return "trestle"
-    return "leica" if tif.is_scn and _has_brightfield(page.description) else None
+    return "leica" if page.is_scn and _has_brightfield(page.description) else None
 
 
 def _has_brightfield(description: str) -> bool:
     """Whether an image of a Leica SCN other than the overview of the whole slide was lit from below."""
-    collection = ElementTree.fromstring(description).find("{*}collection")
+    try:
+        collection = ElementTree.fromstring(description).find("{*}collection")
+    except (ElementTree.ParseError, LookupError):
+        return False
     if collection is None:
         return False
     size = {side: collection.get(side) for side in ("sizeX", "sizeY")}
@@ -211,20 +246,30 @@ def _has_brightfield(description: str) -> bool:
     )
 
 
-def image_in(tif: TiffFile, plane: dict[str, int] | None) -> TiffImagePages:
+def image_in(tif: TiffFile, plane: dict[str, int] | None, notes: tuple[str, ...] = ()) -> TiffImagePages:
     """Return the image of a TIFF file: its first series and plane, unless `plane` chooses.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+    plane : dict of str to int, or None
+    notes : tuple of str, optional
+        On the pages of the file.
 
     Raises
     ------
     ImageError
         If the file lacks the plane, or its tags are broken.
     """
-    series, notes = _series_of(tif, plane)
+    found, series_notes = _all_series(tif)
+    series, choice = _series_of(found, tif, plane)
     base = _page_of(series, 0, tif)
     check_tags(base)
     planes = _planes_of(tif, series, base)
     start, plane_notes = _start_of(planes, base, plane)
-    return TiffImagePages(tif, series, base, planes, start, tuple(plane_notes), tuple(notes))
+    return TiffImagePages(
+        tif, series, base, planes, start, tuple(plane_notes), (*choice, *notes, *series_notes)
+    )
 
 
 def level_of(image: TiffImagePages, level: int) -> TiffLevel:
@@ -249,20 +294,110 @@ def level_of(image: TiffImagePages, level: int) -> TiffLevel:
     return TiffLevel(page, indexes, level, len(stored), downsample, base, is_first, notes)
 
 
-def _series_of(tif: TiffFile, plane: dict[str, int] | None) -> tuple[TiffPageSeries, list[str]]:
+def _all_series(tif: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
+    """Return all series of a file, and notes on metadata and pages that could not be used for it."""
+    notes: list[str] = []
+    while True:
+        kinds: list[str] = []
+        try:
+            kinds += [kind for kind in KINDS if getattr(tif, f"is_{kind}")]
+            # An empty directory may be a series, too.
+            found = [one for one in _pyramids_of(tif) or tif.series if "Y" in one.axes]
+            are_whole = all(prod(level.keyframe.shaped) for one in found for level in one.levels[1:])
+            if are_whole and (found or not kinds):
+                return _with_reduced_images(found), notes
+            raise ValueError("pages without a size, or axes without Y")
+        except (ImageError, MemoryError):
+            raise
+        except Exception as error:  # as in `tifffile_errors`
+            if _is_of_the_disk(error):
+                raise
+            logger.info("tifffile: %r", error)
+            vars(tif).pop("series", None)
+            tif.pages._clear()  # an attempt that failed may have changed them
+            added = leave_out_broken_pages(tif, is_parsed=True)
+            if not (added or kinds):
+                raise
+            if not added:
+                vars(tif)[f"is_{kinds[0]}"] = False
+                name = COMMON_NAMES.get(kinds[0], kinds[0].upper())
+                added = (f"its {name} metadata are broken: its pages are read without them",)
+            notes += added
+
+
+def _pyramids_of(tif: TiffFile) -> list[TiffPageSeries]:
+    """Return the series of an Aperio or PerkinElmer slide whose pages are in any order; none of other files.
+
+    tifffile takes the second page for the thumbnail, which programs that write the file anew leave out.
+
+    References
+    ----------
+    OpenSlide, "Aperio format": all levels are tiled; thumbnail, label and macro are not.
+    """
+    base = tif.pages.first
+    if base.is_svs and base.is_tiled:
+        kind, axis = "svs", "Z"
+    elif QPI_ROOT in base.description[:LONGEST_NAME] and QPI_LEVEL.search(base.description):
+        kind, axis = "qpi", "C"
+    else:
+        return []
+
+    def series_of(pages: list[TiffPage], name: str) -> TiffPageSeries:
+        first = pages[0]
+        return TiffPageSeries(
+            pages, (len(pages), *first.shape), first.dtype, axis + first.axes, name=name, kind=kind
+        )
+
+    levels: dict[tuple[int, ...], list[TiffPage]] = {}
+    parts = []
+    for page in (page.aspage() for page in (*tif.pages, *(base.pages or ()))):
+        is_level = page.is_tiled if kind == "svs" else QPI_LEVEL.search(page.description)
+        if is_level and page.dtype == base.dtype and page.axes == base.axes and not _slide_part("", page):
+            levels.setdefault(page.shape, []).append(page)
+        else:
+            parts.append(series_of([page], {1: "Label", 9: "Macro"}.get(page.subfiletype, "Thumbnail")))
+    stacks = sorted(levels.values(), key=lambda pages: prod(pages[0].shape), reverse=True)
+    depth = len(stacks[0]) if len({len(pages) for pages in stacks}) == 1 else 1
+    scan, *coarser = [series_of(pages[:depth], "Baseline") for pages in stacks]
+    scan.levels.extend(coarser)
+    return [scan, *parts]
+
+
+def _with_reduced_images(found: list[TiffPageSeries]) -> list[TiffPageSeries]:
+    """Return series whose first has all reduced images as levels; tifffile expects equal steps between levels."""
+
+    def is_level(one: TiffPageSeries) -> bool:
+        page = one.keyframe
+        down, across = downsample_of(*((each.imagelength, each.imagewidth) for each in (base, page)))
+        is_alike = (page.dtype, page.axes, len(one)) == (base.dtype, base.axes, len(found[0]))
+        return page.is_reduced and not page.is_mask and is_alike and down == across > 1
+
+    if len(found) < 2 or found[0].kind not in ("generic", "shaped") or found[0].keyframe.is_reduced:
+        return found
+    base = found[0].keyframe
+    levels = [one for one in found[1:] if is_level(one)]
+    found[0].levels.extend(levels)
+    found[0].levels.sort(key=lambda level: prod(level.keyframe.shaped), reverse=True)
+    return [one for one in found if one not in levels]
+
+
+def _series_of(
+    found: list[TiffPageSeries], tif: TiffFile, plane: dict[str, int] | None
+) -> tuple[TiffPageSeries, list[str]]:
     """Return the series that is read, and notes."""
-    found = [series for series in tif.series if "Y" in series.axes]  # an empty directory may be a series too
     if not found:
         raise ImageError(HOLDS_NOTHING)
     if len(tif.pages) > 1:  # it may contain the meaning of the pages
         check_tags(tif.pages.first, {DESCRIPTION})
+    if len(found) == 1 and set(POSITIONS) & set(found[0].axes):
+        return found[0], []
     index = plane_index(plane, "series", len(found))
     if "series" not in (plane or {}):
         index = _image_among(found, tif)
     series = found[index]
     if len(found) == 1:
         return series, []
-    if "series" in (plane or {}) and (name := _slide_part(series)):
+    if "series" in (plane or {}) and (name := _slide_part(series.name, series.keyframe)):
         raise ImageError(
             f"series {index + 1} is the slide's {name}; choose the series of an image (config.yaml: plane)"
         )
@@ -275,35 +410,23 @@ def _image_among(found: list[TiffPageSeries], tif: TiffFile) -> int:
     images = [
         index
         for index, (series, page) in enumerate(zip(found, pages, strict=True))
-        if not (page.is_reduced or page.is_mask or _slide_part(series))
+        if not (page.is_reduced or page.is_mask or _slide_part(series.name, page))
     ]
     # Leica puts the overview of the slide first, without saying so.
-    if not images or (images[0] == 0 and not tif.is_scn):
+    if not images or (images[0] == 0 and not tif.pages.first.is_scn):
         return 0
     return max(images, key=lambda index: pages[index].imagelength * pages[index].imagewidth)
 
 
-def _slide_part(series: TiffPageSeries) -> str | None:
-    """Return the part of a slide that a series shows by its name or description, None for any other image."""
-    texts = (series.name[:LONGEST_NAME], *series.keyframe.description[:LONGEST_NAME].splitlines()[:2])
+def _slide_part(name: str, page: TiffPage) -> str | None:
+    """Return the part of a slide that a page shows by its name or description, None for any other image."""
+    texts = (name[:LONGEST_NAME], *page.description[:LONGEST_NAME].splitlines()[:2])
     found = (SLIDE_PART.fullmatch(text.strip()) for text in texts)
     return next((one[1].lower() for one in found if one), None)
 
 
 def _ordinal(index: int) -> str:
     return f"number {index + 1}" if index else "the first"
-
-
-def _is_ndpi(path: str) -> bool:
-    """Whether a little-endian TIFF has NDPI's 64-bit offsets, which its header does not declare."""
-    with open(path, "rb") as file:
-        magic, offset = struct.unpack("<4sQ", file.read(12).ljust(12, b"\0"))
-        if magic != b"II*\0" or offset > os.fstat(file.fileno()).st_size:
-            return False
-        file.seek(offset)
-        number = int.from_bytes(file.read(2), "little")
-        tags = file.read(12 * number)
-        return NDPI_FORMAT_TAG.to_bytes(2, "little") in (tags[i : i + 2] for i in range(0, len(tags), 12))
 
 
 def _page_of(series: TiffPageSeries, index: int, tif: TiffFile) -> TiffPage:
@@ -318,7 +441,7 @@ def _planes_of(tif: TiffFile, series: TiffPageSeries, page: TiffPage) -> Planes:
     """Return the axes along which the pages of a series, of which this is the first, follow each other."""
     lead = series.axes.index("Y") - page.axes.index("Y")
     planes = Planes(series.axes[:lead], series.shape[:lead])
-    if not tif.is_ome or series.kind not in ("generic", "uniform"):
+    if not tif.pages.first.is_ome or series.kind not in ("generic", "uniform"):
         return planes
     # tifffile ignores OME-XML without TiffData; Bio-Formats and QuPath use all pages in their order.
     described = ome_planes(tif.pages.first.description, page)
@@ -346,14 +469,17 @@ def _start_of(planes: Planes, page: TiffPage, plane: dict[str, int] | None) -> t
     indices = [0] * len(axes)
     for name, letters in PLANE_AXES.items():
         place = next((axes.index(letter) for letter in letters if letter in axes), None)
-        index = plane_index(plane, name, 1 if place is None else shape[place])
         if place is not None:
-            indices[place] = index
-    notes = [
-        f"axis {axis} has {size} planes: {_ordinal(index)} is read"
-        for axis, size, index in zip(axes, shape, indices, strict=True)
-        if size > 1 and axis != "C"
-    ]
+            indices[place] = plane_index(plane, name, shape[place])
+        elif name != "series":  # of which one is chosen already
+            plane_index(plane, name, 1)
+    notes = []
+    for axis, size, index in zip(axes, shape, indices, strict=True):
+        if size > 1 and axis != "C":
+            has = (
+                f"the file holds {size} positions" if axis in POSITIONS else f"axis {axis} has {size} planes"
+            )
+            notes.append(f"{has}: {_ordinal(index)} is read")
     start = 0
     for size, index in zip(shape, indices, strict=True):
         start = start * size + index

@@ -41,7 +41,7 @@ from quadrat.images.tiff.pages import (
 )
 from quadrat.images.tiff.raw import RawSegments, is_raw
 from quadrat.images.tiff.segments import OpenLevel, available_channels
-from quadrat.images.tiff.tags import dtype_of
+from quadrat.images.tiff.tags import check_tags, dtype_of
 
 # Deflate segments that decode to more are decoded row by row: on one thread, but in little memory.
 STREAM_BYTES = 1 << 27
@@ -71,14 +71,14 @@ class TiffImage(ImageFile):
         self._path, self._plane = path, plane
         self._opened: dict[int, TiffLevel] = {}
         with ExitStack() as held:
-            self._tif = held.enter_context(open_tiff(path))
-            with reading_metadata():
+            self._tif, self._notes = open_tiff(path, held)
+            with reading_metadata(path):
                 self.vendor = stitched_vendor(self._tif)
             self._held = held.pop_all()
 
     @cached_property
     def _image(self) -> TiffImagePages:
-        return image_in(self._tif, self._plane)
+        return image_in(self._tif, self._plane, self._notes)
 
     @cached_property
     def _crs(self) -> str | None:
@@ -88,19 +88,21 @@ class TiffImage(ImageFile):
     @cached_property
     def levels(self) -> tuple[Level, ...]:
         """The levels that the file stores."""
-        with reading_metadata():
+        with reading_metadata(self._path):
             return self._image.levels()
 
     @property
     def largest_tile(self) -> int:
         """Pixels of the largest tile that the file stores."""
-        with reading_metadata():
+        with reading_metadata(self._path):
             pages = [page.aspage() for page in self._tif.pages]
+            for page in pages:
+                check_tags(page)
             return max(page.tilelength * page.tilewidth for page in pages)
 
     def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
         """Return a reader of a level; see `ImageFile.reader`."""
-        with reading_metadata():
+        with reading_metadata(self._path):
             if level not in self._opened:
                 self._opened[level] = level_of(self._image, level)
             opened = self._opened[level]
