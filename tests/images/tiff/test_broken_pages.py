@@ -115,6 +115,26 @@ def test_page_after_the_image_whose_tags_are_broken_is_left_out_as_by_gdal(code,
         assert {IS_CUT.format(1), as_other} & {*image.info.notes}
 
 
+@pytest.mark.parametrize("form", ["tifffile", "ome", "no"])
+def test_levels_in_subifds_that_cannot_be_read_are_missed(form, tmp_path):
+    path = tmp_path / "a.tif"
+    metadata = None if form == "no" else {"axes": "YXS"}
+    with tifffile.TiffWriter(path, ome=form == "ome") as tif:
+        tif.write(PIXELS, photometric="rgb", subifds=2, metadata=metadata, compression="zlib")
+        for step in (2, 4):
+            tif.write(
+                PIXELS[::step, ::step], photometric="rgb", subfiletype=1, metadata=None, compression="zlib"
+            )
+    with open_image(path) as image:
+        assert (len(image.levels), image.info.notes) == (3, ())
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tag = tif.pages.first.tags[330]
+        tag.overwrite((tag.value[0], tif.filehandle.size + 100))
+    with open_image(path) as image:
+        np.testing.assert_array_equal(image.read(), PIXELS)
+        assert "1 of 2 levels in SubIFDs cannot be read" in image.info.notes
+
+
 def test_planes_that_the_metadata_promise_and_a_broken_file_lacks_are_missed(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(

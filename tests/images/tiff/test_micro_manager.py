@@ -1,11 +1,13 @@
 """Micro-Manager's files: several positions in one file, or a file for each, beside those of the others."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
 
 from comparison import open_reader
-from micro_manager import write_micro_manager
+from micro_manager import INDEX_MAP, write_micro_manager
 from quadrat.errors import ImageError
 from quadrat.images.open import open_image
 
@@ -88,3 +90,11 @@ def test_file_that_goes_on_after_another_begins_with_its_own_first_plane(planes,
     with open_image(path, {"z": 2}) as image:
         np.testing.assert_array_equal(image.read(), planes[0, 1, 1].transpose(1, 2, 0))
         assert "its first plane is t 2 of a Micro-Manager data set" in image.info.notes
+
+
+def test_file_with_an_empty_index_is_read_by_its_pages(one_file, planes):
+    data, empty = one_file.read_bytes(), struct.pack("<2I", INDEX_MAP, 0)
+    at = data.rindex(empty[:4])
+    one_file.write_bytes(data[:at] + empty + data[at + len(empty) :])
+    with open_image(one_file) as image:
+        np.testing.assert_array_equal(image.read()[..., 0], planes[0, 0, 0, 0])

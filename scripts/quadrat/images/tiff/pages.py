@@ -19,7 +19,14 @@ from quadrat.images.selection import check_level, complex_error, downsample_of, 
 from quadrat.images.tiff.codecs import BYTE_CODECS, LZW
 from quadrat.images.tiff.ome import Planes, ome_planes
 from quadrat.images.tiff.segment_index import SegmentIndex, segment_indexes
-from quadrat.images.tiff.tags import DESCRIPTION, broken_tag, check_tags, format_of, leave_out_broken_pages
+from quadrat.images.tiff.tags import (
+    DESCRIPTION,
+    broken_subifds,
+    broken_tag,
+    check_tags,
+    format_of,
+    leave_out_broken_pages,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -190,14 +197,14 @@ def open_tiff(path: str, held: ExitStack) -> tuple[TiffFile, tuple[str, ...]]:
             is_ndpi = format_of(file).is_ndpi
         tif = held.enter_context(TiffFile(path, is_ndpi=is_ndpi))
         _require_page(tif)
-        if not tif.is_mmstack:
+        settings = tif.micromanager_metadata if tif.is_mmstack else None
+        if not settings or not len(settings["IndexMap"]):
             return tif, leave_out_broken_pages(tif)
         # Without its name, tifffile does not read the other files of the data set, too.
         tif = held.enter_context(TiffFile(held.enter_context(FileHandle(path)), name="alone.tif"))
-        assert tif.micromanager_metadata is not None
-        first = tif.micromanager_metadata["IndexMap"][:, :4].min(axis=0)
+        first = settings["IndexMap"][:, :4].min(axis=0)
         places = zip(("channel", "z", "t", "position"), first, strict=True)
-        named = ", ".join(f"{axis} {index + 1}" for axis, index in places if index)
+        named = ", ".join(f"{axis} {number + 1}" for axis, number in places if number)
         return tif, (f"its first plane is {named} of a Micro-Manager data set",) if named else ()
 
 
@@ -267,9 +274,8 @@ def image_in(tif: TiffFile, plane: dict[str, int] | None, notes: tuple[str, ...]
     check_tags(base)
     planes = _planes_of(tif, series, base)
     start, plane_notes = _start_of(planes, base, plane)
-    return TiffImagePages(
-        tif, series, base, planes, start, tuple(plane_notes), (*choice, *notes, *series_notes)
-    )
+    file_notes = (*choice, *notes, *series_notes, *broken_subifds(base))
+    return TiffImagePages(tif, series, base, planes, start, tuple(plane_notes), file_notes)
 
 
 def level_of(image: TiffImagePages, level: int) -> TiffLevel:
@@ -364,7 +370,7 @@ def _pyramids_of(tif: TiffFile) -> list[TiffPageSeries]:
 
 
 def _with_reduced_images(found: list[TiffPageSeries]) -> list[TiffPageSeries]:
-    """Return series whose first has all reduced images as levels; tifffile expects equal steps between levels."""
+    """Return series with all reduced images as levels of the first; tifffile expects equal steps between."""
 
     def is_level(one: TiffPageSeries) -> bool:
         page = one.keyframe

@@ -85,21 +85,28 @@ def _size(file: BinaryIO | FileHandle) -> int:
 def _chain(file: BinaryIO | FileHandle, tiff: TiffFormat) -> tuple[list[int], bool]:
     """Return the places of the pages of a file, up to one that cannot be read, and whether they are all."""
     found: dict[int, None] = {}
-    place, size = (8 if tiff.version == BIG else 4), _size(file)
+    place = 8 if tiff.version == BIG else 4
     while True:
         file.seek(place)
         link = file.read(tiff.offsetsize)
         offset = int.from_bytes(link, ORDER[tiff.byteorder])
         if len(link) < tiff.offsetsize or offset == 0:
             return list(found), len(link) == tiff.offsetsize
-        if offset in found or offset >= size:
-            return list(found), False
-        file.seek(offset)
-        number = int.from_bytes(file.read(tiff.tagnosize), ORDER[tiff.byteorder])
-        place = offset + tiff.tagnosize + number * tiff.tagsize
-        if not 0 < number <= MOST_TAGS or place > size:
+        place = _end_of(file, tiff, offset)
+        if offset in found or not place:
             return list(found), False
         found[offset] = None
+
+
+def _end_of(file: BinaryIO | FileHandle, tiff: TiffFormat, offset: int) -> int:
+    """Return the end of the entries of a directory; 0 if it is none."""
+    size = _size(file)
+    if not 8 <= offset < size:
+        return 0
+    file.seek(offset)
+    number = int.from_bytes(file.read(tiff.tagnosize), ORDER[tiff.byteorder])
+    end = offset + tiff.tagnosize + number * tiff.tagsize
+    return end if 0 < number <= MOST_TAGS and end <= size else 0
 
 
 def leave_out_broken_pages(tif: TiffFile, is_parsed: bool = False) -> tuple[str, ...]:
@@ -129,6 +136,13 @@ def leave_out_broken_pages(tif: TiffFile, is_parsed: bool = False) -> tuple[str,
     return (
         f"the file ends or is broken after page {len(offsets)}: later pages and levels, if any, are left out",
     )
+
+
+def broken_subifds(page: TiffPage) -> tuple[str, ...]:
+    """Return a note on pages below a page, such as levels, that cannot be read."""
+    file, tiff, offsets = page.parent.filehandle, page.parent.tiff, page.subifds or ()
+    lost = sum(not _end_of(file, tiff, offset) or bool(_fault(file, tiff, offset)) for offset in offsets)
+    return (f"{lost} of {len(offsets)} levels in SubIFDs cannot be read",) if lost else ()
 
 
 def broken_tag(path: str) -> str:
