@@ -19,6 +19,8 @@ from quadrat.images.image import COPY, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.segment_pipeline import SegmentPipeline, SegmentTable
 from quadrat.images.selection import as_slice, channel_indices, check_level, downsample_of
 
+logger = logging.getLogger(__name__)
+
 # Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
 SQUARE = 512
 CACHE_BYTES = 64 * MB

@@ -126,8 +126,10 @@ class CodedSegments(TiffSegments):
             yield range(row, row + 1), col, self.finished(pixels)
 
     def _decoded_alone(self, plane: int, number: int, data: bytes) -> np.ndarray:
-        codec = tifffile.COMPRESSION(self.page.compression).name.removeprefix("ADOBE_")
-        with tifffile_errors(lambda: f"{self.name(plane, number)} cannot be decoded as {codec}"):
+        codec = tifffile.COMPRESSION(self.page.compression)
+        with tifffile_errors(
+            lambda: f"{self.name(plane, number)} cannot be decoded as {codec.name.removeprefix('ADOBE_')}"
+        ):
             blob = self._lerc.unwrapped(data) if self._lerc else data
             self._check_claim(blob, plane, number)
             whole = self._lzw or self._lerc

@@ -304,13 +304,11 @@ def _all_series(tif: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
     """Return all series of a file, and notes on metadata and pages that could not be used for it."""
     notes: list[str] = []
     while True:
-        kinds: list[str] = []
         try:
-            kinds += [kind for kind in KINDS if getattr(tif, f"is_{kind}")]
             # An empty directory may be a series, too.
             found = [one for one in _pyramids_of(tif) or tif.series if "Y" in one.axes]
             are_whole = all(prod(level.keyframe.shaped) for one in found for level in one.levels[1:])
-            if are_whole and (found or not kinds):
+            if are_whole and (found or not _kind_of(tif)):
                 return _with_reduced_images(found), notes
             raise ValueError("pages without a size, or axes without Y")
         except (ImageError, MemoryError):
@@ -321,14 +319,20 @@ def _all_series(tif: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
             logger.info("tifffile: %r", error)
             vars(tif).pop("series", None)
             tif.pages._clear()  # an attempt that failed may have changed them
-            added = leave_out_broken_pages(tif, is_parsed=True)
-            if not (added or kinds):
+            left_out = leave_out_broken_pages(tif, is_parsed=True)
+            notes += left_out
+            if left_out:
+                continue
+            kind = _kind_of(tif)
+            if kind is None:
                 raise
-            if not added:
-                vars(tif)[f"is_{kinds[0]}"] = False
-                name = COMMON_NAMES.get(kinds[0], kinds[0].upper())
-                added = (f"its {name} metadata are broken: its pages are read without them",)
-            notes += added
+            vars(tif)[f"is_{kind}"] = False
+            name = COMMON_NAMES.get(kind, kind.upper())
+            notes.append(f"its {name} metadata are broken: its pages are read without them")
+
+
+def _kind_of(tif: TiffFile) -> str | None:
+    return next((kind for kind in KINDS if getattr(tif, f"is_{kind}")), None)
 
 
 def _pyramids_of(tif: TiffFile) -> list[TiffPageSeries]:
@@ -358,10 +362,12 @@ def _pyramids_of(tif: TiffFile) -> list[TiffPageSeries]:
     parts = []
     for page in (page.aspage() for page in (*tif.pages, *(base.pages or ()))):
         is_level = page.is_tiled if kind == "svs" else QPI_LEVEL.search(page.description)
-        if is_level and page.dtype == base.dtype and page.axes == base.axes and not _slide_part("", page):
+        if is_level and _samples(page) == _samples(base) and not _slide_part("", page):
             levels.setdefault(page.shape, []).append(page)
         else:
             parts.append(series_of([page], {1: "Label", 9: "Macro"}.get(page.subfiletype, "Thumbnail")))
+    if not levels:
+        return []
     stacks = sorted(levels.values(), key=lambda pages: prod(pages[0].shape), reverse=True)
     depth = len(stacks[0]) if len({len(pages) for pages in stacks}) == 1 else 1
     scan, *coarser = [series_of(pages[:depth], "Baseline") for pages in stacks]
@@ -375,7 +381,7 @@ def _with_reduced_images(found: list[TiffPageSeries]) -> list[TiffPageSeries]:
     def is_level(one: TiffPageSeries) -> bool:
         page = one.keyframe
         down, across = downsample_of(*((each.imagelength, each.imagewidth) for each in (base, page)))
-        is_alike = (page.dtype, page.axes, len(one)) == (base.dtype, base.axes, len(found[0]))
+        is_alike = _samples(page) == _samples(base) and len(one) == len(found[0])
         return page.is_reduced and not page.is_mask and is_alike and down == across > 1
 
     if len(found) < 2 or found[0].kind not in ("generic", "shaped") or found[0].keyframe.is_reduced:
@@ -385,6 +391,10 @@ def _with_reduced_images(found: list[TiffPageSeries]) -> list[TiffPageSeries]:
     found[0].levels.extend(levels)
     found[0].levels.sort(key=lambda level: prod(level.keyframe.shaped), reverse=True)
     return [one for one in found if one not in levels]
+
+
+def _samples(page: TiffPage) -> tuple:
+    return page.dtype, page.axes, page.samplesperpixel
 
 
 def _series_of(
