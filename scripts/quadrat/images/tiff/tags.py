@@ -31,7 +31,7 @@ DECISIVE = SINGLE | OF_SAMPLES | LISTS | {JPEG_TABLES, GDAL_NODATA}
 # Bytes of each type of whole numbers.
 INTEGERS = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
 ORDER: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
-NDPI_FORMAT, BIG = 65420, 43
+NDPI_FORMAT, BIG, SAMPLE_FORMAT = 65420, 43, 339
 MOST_TAGS = 4096
 NO_INTEGERS = {
     DATATYPE.ASCII,
@@ -163,14 +163,18 @@ def _fault(file: BinaryIO | FileHandle, tiff: TiffFormat, offset: int) -> str | 
         codes.add(code)
         if code not in SINGLE | OF_SAMPLES | LISTS:
             continue
-        width, name = INTEGERS.get(kind, 0), TIFF.TAGS.get(code, None)
-        is_inside = width * values <= len(stored) or (
-            int.from_bytes(stored, order) + width * values <= _size(file)
-        )
+        width, name, place = INTEGERS.get(kind, 0), TIFF.TAGS.get(code, None), int.from_bytes(stored, order)
+        size = width * values
+        is_inside = size <= len(stored) or place + size <= _size(file)
         if not width or not is_inside or (values != 1 if code in SINGLE else values == 0):
             return f"its tag {name} cannot be read"
         if code in SIZES and not any(stored[:width]):
             return f"its tag {name} is 0"
+        if code == SAMPLE_FORMAT:
+            file.seek(place)
+            formats = stored[:size] if size <= len(stored) else file.read(size)
+            if formats[:width] * values != formats:
+                return f"its tag {name} is not the same for all channels"
     needed = REQUIRED | (TILED if codes & TILED else {STRIP_OFFSETS})
     return next((f"its tag {TIFF.TAGS[code]} is missing" for code in sorted(needed - codes)), None)
 
