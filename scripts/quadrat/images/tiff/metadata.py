@@ -138,7 +138,7 @@ def scaling_of(page: TiffPage, channels: tuple[int, ...]) -> dict[str, Any]:
             tuple(float(stored.get((role, channel)) or default) for channel in channels)
             for role, default in (("scale", 1), ("offset", 0))
         )
-    except (ElementTree.ParseError, ValueError):
+    except (ElementTree.ParseError, LookupError, ValueError):
         return {}
     if page.photometric == PALETTE or not {"scale", "offset"} & {role for role, _ in stored}:
         return {}

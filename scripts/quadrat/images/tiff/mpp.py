@@ -49,8 +49,8 @@ def _described(page: TiffPage) -> Sides | None:
     for source in (_ome, _aperio, _philips, _imagej):
         try:
             mpp = source(page)
-        except (ValueError, TypeError, ElementTree.ParseError):  # a text in place of a number, broken XML
-            continue
+        except (ValueError, TypeError, LookupError, ElementTree.ParseError):
+            continue  # a text in place of a number, broken XML, or an unknown encoding
         if mpp and all(0 < side < math.inf for side in mpp):
             return mpp
     return None
