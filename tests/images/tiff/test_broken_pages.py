@@ -115,8 +115,9 @@ def test_page_after_the_image_whose_tags_are_broken_is_left_out_as_by_gdal(code,
         assert {IS_CUT.format(1), as_other} & {*image.info.notes}
 
 
+@pytest.mark.parametrize("is_beyond", [True, False])
 @pytest.mark.parametrize("form", ["tifffile", "ome", "no"])
-def test_levels_in_subifds_that_cannot_be_read_are_missed(form, tmp_path):
+def test_levels_in_subifds_that_cannot_be_read_are_missed(form, is_beyond, tmp_path):
     path = tmp_path / "a.tif"
     metadata = None if form == "no" else {"axes": "YXS"}
     with tifffile.TiffWriter(path, ome=form == "ome") as tif:
@@ -128,10 +129,14 @@ def test_levels_in_subifds_that_cannot_be_read_are_missed(form, tmp_path):
     with open_image(path) as image:
         assert (len(image.levels), image.info.notes) == (3, ())
     with tifffile.TiffFile(path, mode="r+b") as tif:
-        tag = tif.pages.first.tags[330]
-        tag.overwrite((tag.value[0], tif.filehandle.size + 100))
+        page = tif.pages.first
+        if is_beyond:
+            page.tags[330].overwrite((page.subifds[0], tif.filehandle.size + 100))
+        else:
+            page.pages[1].tags[256].overwrite(0)
     with open_image(path) as image:
         np.testing.assert_array_equal(image.read(), PIXELS)
+        np.testing.assert_array_equal(image.read(level=1), HALF)
         assert "1 of 2 levels in SubIFDs cannot be read" in image.info.notes
 
 

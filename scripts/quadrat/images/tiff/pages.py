@@ -21,11 +21,11 @@ from quadrat.images.tiff.ome import Planes, ome_planes
 from quadrat.images.tiff.segment_index import SegmentIndex, segment_indexes
 from quadrat.images.tiff.tags import (
     DESCRIPTION,
-    broken_subifds,
     broken_tag,
     check_tags,
     format_of,
     leave_out_broken_pages,
+    leave_out_broken_subifds,
 )
 
 logger = logging.getLogger(__name__)
@@ -274,7 +274,7 @@ def image_in(tif: TiffFile, plane: dict[str, int] | None, notes: tuple[str, ...]
     check_tags(base)
     planes = _planes_of(tif, series, base)
     start, plane_notes = _start_of(planes, base, plane)
-    file_notes = (*choice, *notes, *series_notes, *broken_subifds(base))
+    file_notes = (*choice, *notes, *series_notes)
     return TiffImagePages(tif, series, base, planes, start, tuple(plane_notes), file_notes)
 
 
@@ -302,7 +302,7 @@ def level_of(image: TiffImagePages, level: int) -> TiffLevel:
 
 def _all_series(tif: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
     """Return all series of a file, and notes on metadata and pages that could not be used for it."""
-    notes: list[str] = []
+    notes = leave_out_broken_subifds(tif.pages.first)
     while True:
         try:
             # An empty directory may be a series, too.

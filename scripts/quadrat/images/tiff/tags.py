@@ -6,7 +6,7 @@ tifffile leaves out a tag that it cannot read, and uses the default: BitsPerSamp
 import os
 import struct
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, takewhile
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -138,11 +138,14 @@ def leave_out_broken_pages(tif: TiffFile, is_parsed: bool = False) -> tuple[str,
     )
 
 
-def broken_subifds(page: TiffPage) -> tuple[str, ...]:
-    """Return a note on pages below a page, such as levels, that cannot be read."""
+def leave_out_broken_subifds(page: TiffPage) -> list[str]:
+    """Leave out the levels below a page from the first one on that cannot be read, and return a note."""
     file, tiff, offsets = page.parent.filehandle, page.parent.tiff, page.subifds or ()
-    lost = sum(not _end_of(file, tiff, offset) or bool(_fault(file, tiff, offset)) for offset in offsets)
-    return (f"{lost} of {len(offsets)} levels in SubIFDs cannot be read",) if lost else ()
+    whole = tuple(takewhile(lambda one: _end_of(file, tiff, one) and not _fault(file, tiff, one), offsets))
+    if len(whole) == len(offsets):
+        return []
+    page.subifds = whole or None
+    return [f"{len(offsets) - len(whole)} of {len(offsets)} levels in SubIFDs cannot be read"]
 
 
 def broken_tag(path: str) -> str:
