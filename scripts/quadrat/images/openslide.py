@@ -19,8 +19,6 @@ from quadrat.images.image import COPY, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.segment_pipeline import SegmentPipeline, SegmentTable
 from quadrat.images.selection import as_slice, channel_indices, check_level, downsample_of
 
-logger = logging.getLogger(__name__)
-
 # Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
 SQUARE = 512
 CACHE_BYTES = 64 * MB
@@ -31,8 +29,8 @@ RGB, RGBA_BYTES = 3, 4
 BACKGROUND = "ffffff"
 # A value in the Slidedat.ini of an MRXS that names a file in another folder.
 NAMES_FILE = rb"(?im)^\s*(?:FILE_\d+|INDEXFILE)\s*=[ \t]*(.*/.*?)\s*$"
-# Starts of OpenSlide's errors that name its own work, not the file.
 NO_SLIDE = "not a slide that OpenSlide can read"
+# Starts of OpenSlide's errors that name its own work, not the file.
 SURPLUS = re.compile(r"^(Can(no|')t hash (images|TIFF tiles): |TIFFRGBAImageGet failed, last error: )")
 # A property that OpenSlide copies from there.
 TILE_SIDE = r"mirax\..+\.DIGITIZER_(WIDTH|HEIGHT)"
