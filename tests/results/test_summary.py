@@ -151,6 +151,20 @@ def test_labels_of_a_model_name_its_values(write_result, summary):
     assert not [name for name in table if name.startswith("share")]
 
 
+def test_statistics_name_their_values_and_channels(write_result, summary):
+    predictor = {"kind": "statistics", "of": ["p5", "histogram"], "bins": 2, "range": [0, 9]}
+    row = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    table = summary(write_result("a.tif", [row[:3]]), predictor=predictor)
+    assert table.filter(like="mean").loc["a.tif"].to_dict() == {
+        "mean_p5": 1,
+        "mean_histogram_1": 2,
+        "mean_histogram_2": 3,
+    }
+    table = summary(write_result("a.tif", [row]), predictor=predictor | {"per_channel": True})
+    found = table.filter(like="max").loc["a.tif"]
+    assert (found["max_p5_1"], found["max_p5_2"], found["max_histogram_2_2"]) == (1, 4, 6)
+
+
 def test_embeddings_have_counts_alone(write_result, summary):
     numbers = np.zeros((3, 17))
     numbers[1, 4] = np.nan

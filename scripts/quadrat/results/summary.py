@@ -62,7 +62,7 @@ class SummaryTables:
         measure: Measure | None = None,
         locate: Locate | None = None,
     ):
-        self._measure, self._locate = measure, locate
+        self._predictor, self._measure, self._locate = predictor, measure, locate
         self._known = list(map(str, predictor.get("labels") or ()))
         self._are_classes = bool(predictor.get("argmax"))
         self._found: set[str] = set()
@@ -157,7 +157,7 @@ class SummaryTables:
             "min": lambda numbers: numbers.min().item(),
             "max": lambda numbers: numbers.max().item(),
         }
-        names = [f"_{name}" for name in result.value_names] if result.shape else [""]
+        names = [f"_{name}" for name in self._value_names(result)] if result.shape else [""]
         if values.dtype.kind == "b":
             values = values.view(np.uint8)
         if pa.types.is_boolean(result.value_type) and not result.shape:
@@ -175,6 +175,19 @@ class SummaryTables:
             return found
 
         return statistics
+
+    def _value_names(self, result: Result) -> list[str]:
+        """Return the name of each value of an array: a statistic and its channel, a label, or a number."""
+        if self._predictor["kind"] != "statistics":
+            return result.value_names
+        of, names = self._predictor.get("of", "mean"), []
+        for name in [of] if isinstance(of, str) else of:
+            bins = self._predictor["bins"] if name == "histogram" else 0
+            names += [f"{name}_{number + 1}" for number in range(bins)] or [name]
+        if not self._predictor.get("per_channel"):
+            return names
+        channels = math.prod(result.shape) // len(names)
+        return [f"{name}_{channel + 1}" for channel in range(channels) for name in names]
 
 
 def mean(numbers: np.ndarray) -> float:
