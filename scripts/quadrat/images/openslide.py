@@ -12,6 +12,7 @@ from PIL import Image
 
 from quadrat.errors import ImageError
 from quadrat.files.sources import find_sources
+from quadrat.files.text import show
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid, Spans
 from quadrat.images.budget import MB, require_memory
@@ -137,8 +138,11 @@ class _Squares:
                 y, x = self.rows.starts[row], self.cols.starts[col]
                 at_level_0 = round(x * downsample), round(y * downsample)
                 size = self.cols.size(col), self.rows.size(row)
-                with _openslide_errors(f"pixels at y {y:,}, x {x:,} cannot be decoded"):
+                try:
                     region = self._slide.read_region(at_level_0, self._level, size)
+                except openslide.OpenSlideError as error:
+                    show(f"OpenSlide: {error}")  # its reason names its own work, and the path
+                    raise ImageError(f"pixels at y {y:,}, x {x:,} cannot be decoded") from error
                 yield range(row, row + 1), col, self._on_background(region)[..., self._picked]
 
     def _on_background(self, region: Image.Image) -> np.ndarray:
