@@ -5,7 +5,7 @@ import re
 import warnings
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
 from quadrat.errors import ImageError
@@ -92,15 +92,6 @@ def open_local(path: str, **options: int) -> DatasetReader:
             return dataset
         dataset.close()
         return DatasetReader(path, driver=drivers, **options)
-
-
-def conversion_of(path: str) -> str:
-    """Return the hint that converts an image if GDAL opens it; otherwise an empty text."""
-    try:
-        open_local(path).close()
-    except (ImageError, RasterioError):
-        return ""
-    return CONVERT
 
 
 def _drivers(path: str) -> list[str]:

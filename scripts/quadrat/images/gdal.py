@@ -300,6 +300,16 @@ def _open_checked(path: str, held: ExitStack) -> tuple[DatasetReader, int, int]:
     return full, tallest, largest
 
 
+def conversion_of(path: str) -> str:
+    """Return the hint that converts an image if GDAL opens it; otherwise an empty text."""
+    try:
+        with rasterio.Env(**OPTIONS):
+            open_local(path).close()
+    except (ImageError, RasterioError):
+        return ""
+    return CONVERT
+
+
 @contextmanager
 def _gdal_errors(doing: str, path: str) -> Iterator[None]:
     """Turn what GDAL raises on broken data into an ImageError that does not name the file."""

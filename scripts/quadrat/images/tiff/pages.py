@@ -545,7 +545,7 @@ def _decoding(page: TiffPage) -> tuple:
 
 def _conversion_of(page: tifffile.TiffPage) -> str:
     # Imported here, since it imports GDAL.
-    from quadrat.images.drivers import conversion_of
+    from quadrat.images.gdal import conversion_of
 
     return conversion_of(page.parent.filehandle.path)
 
