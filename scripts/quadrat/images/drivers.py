@@ -104,7 +104,7 @@ def _drivers(path: str) -> list[str]:
     try:
         with open(path, "rb") as file:
             start = file.read(132).lstrip()
-    except PermissionError as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise ImageError(f"cannot be opened: {error.strerror}") from error
     if start.startswith(b"BM"):
         _refuse_beside(path)
