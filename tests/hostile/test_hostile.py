@@ -16,6 +16,7 @@ from PIL import Image
 
 from corpus import RGB, corpus
 from forking import NO_THREADS
+from phrases import FORBIDDEN
 from quadrat import open_predictions
 from quadrat.config import load_settings
 from quadrat.plan.plan import make_plan
@@ -101,6 +102,15 @@ def test_every_file_is_in_the_table_once_and_its_failure_is_its_own(hostile, tab
     assert all(row["message"] for row in failed)
     assert {row["status"] for row in table} <= {"ok", "failed", "no_patch"}
     assert len(failed) > len(table) / 3
+
+
+def test_message_of_a_broken_png_or_jpeg_is_about_the_file(table):
+    messages = {
+        row["filename"]: f"{row['message']} ({row['hint']})" for row in table if row["status"] == "failed"
+    }
+    messages = {name: message for name, message in messages.items() if "tif" not in name}
+    assert len(messages) > 100
+    assert {name: message for name, message in messages.items() if FORBIDDEN.search(message)} == {}
 
 
 def test_good_files_are_good_and_bombs_are_not(table):

@@ -1,32 +1,20 @@
 """What is wrong with a file is reported in words about the file, not in those of Python or of a library."""
 
 import pickle
-import re
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from corpus import RGB, corpus, flipped, truncated
+from corpus import RGB, truncated
+from phrases import FORBIDDEN
 from quadrat.errors import ImageError, PredictorError, QuadratError
 from quadrat.images.open import open_image
 from quadrat.predictors import load_predictor
 from quadrat.predictors.files import files_of
 from quadrat.results.writer import require_storable
 
-FORBIDDEN = re.compile(
-    r"""
-    unable\ to | Vips[A-Z]\w+ | vipspng | pngload | libpng\ read\ error          # libvips
-    | \w+\(\)\ failed | IReadBlock | GetBlockRef | \w+::\w+ | \.(cpp|cc|h)\b     # GDAL and its codecs
-    | ONNXRuntimeError | Status\ code | miniz | load\ key | Memo\ value          # models
-    | \w+(Error|Exception)\b | \[Errno | Traceback | <class | \b[bu]'            # Python
-    | NoneType | OrderedDict | \bare\ object | has\ no\ attribute | not\ supported\ between
-    | substring\ not\ found | division\ by\ zero | index\ .*out\ of | unpack\ requires
-    | can't\ decode | invalid\ literal\ for | is\ ambiguous | inhomogeneous | not\ well-formed
-    """,
-    re.VERBOSE,
-)
 VRT = (
     '<VRTDataset rasterXSize="80" rasterYSize="96"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
     '<SourceFilename relativeToVRT="1">a.png</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
@@ -49,12 +37,14 @@ OTHERS = {
 
 
 def broken_images(folder):
-    """Yield the name and content of files that are broken, or no images."""
-    yield from ((name, content) for name, content in corpus() if "tif" not in name and "bomb" not in name)
+    """Yield the name and content of files that are cut, or no images.
+
+    Files with flipped bits may end the process that decodes them; test_hostile.py reads them in jobs.
+    """
     for kind in ("bmp", "gif", "webp"):
         path = folder / f"good.{kind}"
         Image.fromarray(RGB).save(path)
-        for number, (_, content) in enumerate((*truncated(path.read_bytes()), *flipped(path.read_bytes()))):
+        for number, (_, content) in enumerate(truncated(path.read_bytes())):
             yield f"{number}.{kind}", content
     vrts = {
         "band": VRT.replace("Band>1", "Band>9"),
@@ -83,7 +73,7 @@ def test_message_of_a_broken_image_is_about_the_file(tmp_path):
                     image.read()
         except ImageError as error:
             messages[name] = f"{error} ({error.hint})"
-    assert len(messages) > 200
+    assert len(messages) > 60
     assert {name: one for name, one in messages.items() if FORBIDDEN.search(one) or "\n" in one} == {}
 
 
