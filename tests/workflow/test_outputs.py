@@ -46,8 +46,8 @@ def all_formats(tmp_path_factory):
     Image.fromarray(DEEP).save(study.images / "deep.png")
     Image.fromarray(SMOOTH).save(study.images / "baseline.jpg", quality=90)
     Image.fromarray(SMOOTH).save(study.images / "progressive.jpg", quality=90, progressive=True)
-    # Beside them a world file, a scan in a format that is not read, and an array in a folder.
-    (study.images / "rgb.pgw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    # Beside them metadata of GDAL, a scan in a format that is not read, and an array in a folder.
+    (study.images / "rgb.png.aux.xml").write_text("<PAMDataset/>")
     (study.images / "scan.czi").write_bytes(b"ZISRAWFILE")
     (study.images / "array.zarr/0").mkdir(parents=True)
     (study.images / "array.zarr/0/0.png").touch()
@@ -63,7 +63,7 @@ def all_formats(tmp_path_factory):
 def test_run_says_what_it_did_not_read_and_what_was_done_to_pixels(all_formats):
     study, _ = all_formats
     notes = pd.read_csv(study.results / "images.tsv", sep="\t", index_col=0).notes.dropna()
-    place = "no place on Earth, and not read beside the image: .pgw "
+    place = "no place on Earth, and not read beside the image: .aux.xml "
     assert set(notes.index) == {"jpeg.tif", "rgb.png"}
     assert notes["jpeg.tif"] == "YCbCr converted to RGB"
     assert notes["rgb.png"].startswith(place)
