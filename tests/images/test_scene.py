@@ -1,18 +1,28 @@
 """Scenes of several files, compared with what GDAL's VRT shows of the same bands."""
 
 import subprocess
+import sys
+from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import rasterio
+import tifffile
 from PIL import Image
 from rasterio.transform import Affine
 
 from quadrat.errors import ImageError
+from quadrat.exports import geotiff
 from quadrat.files.scenes import Scene, scene_path
 from quadrat.grid import PatchGrid
-from quadrat.images.open import _open_file
+from quadrat.images.open import _open_file, open_image
+from quadrat.images.scene import SceneImage
+from quadrat.images.segment_pipeline import SegmentPipeline
+from quadrat.jobs.predict import predict_image
+from quadrat.results.result import read_result
 
 SIZES = {"fine": (240, 360), "half": (120, 180), "sixth": (40, 60)}
 
@@ -220,3 +230,178 @@ def test_band_that_is_broken_is_named(opened, tmp_path):
     paths["half"].write_bytes(data)
     with pytest.raises(ImageError, match=r"^its band half: "):
         read(opened(paths).reader(0, None, None))
+
+
+def test_large_whole_numbers_are_not_rounded(opened, tmp_path):
+    pixels = {}
+    for name, size in SIZES.items():
+        pixels[name] = np.random.default_rng(1).integers(2**60, 2**62, size)
+        write_band(tmp_path / f"{name}.tif", size, dtype="int64")
+        with rasterio.open(tmp_path / f"{name}.tif", "r+") as file:
+            file.write(pixels[name], 1)
+    found = read(opened({name: tmp_path / f"{name}.tif" for name in SIZES}).reader(0, None, None))
+    assert np.array_equal(found[..., 1], pixels["half"].repeat(2, axis=0).repeat(2, axis=1))
+    assert np.array_equal(found[..., 2], pixels["sixth"].repeat(6, axis=0).repeat(6, axis=1))
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("patch_size", [64, 37])
+def test_each_segment_is_decoded_once(resample, patch_size, opened, tmp_path, monkeypatch):
+    layouts = [{"tiled": True, "blockxsize": 16, "blockysize": 16}, {"blockysize": 7}, {"blockysize": 40}]
+    paths = {
+        name: write_band(tmp_path / f"{name}.tif", size, compress="lzw", **layout)
+        for (name, size), layout in zip(SIZES.items(), layouts, strict=True)
+    }
+    decoded, decode = Counter(), SegmentPipeline._decode
+
+    def count(self, task):
+        decode(self, task)
+        decoded[self] = self.segments_decoded
+
+    monkeypatch.setattr(SegmentPipeline, "_decode", count)
+    read(opened(paths, resample).reader(0, None, None), patch_size)
+    # A single strip, 18 strips, and tiles.
+    assert sorted(decoded.values()) == [1, 18, 15 * 23]
+
+
+# GDAL sets the size of its cache once in a process.
+READ_BYTES = """
+import re, sys
+from pathlib import Path
+from quadrat.files.scenes import Scene, scene_path
+from quadrat.grid import PatchGrid
+from quadrat.images import gdal
+from quadrat.images.open import open_image
+gdal.MIN_CACHE_BYTES = 0
+def read_bytes():
+    return int(re.search(r"rchar: (\\d+)", Path("/proc/self/io").read_text())[1])
+with open_image(scene_path(Scene({path: path for path in sys.argv[1:]}))) as image:
+    before, reader = read_bytes(), image.reader()
+    for _ in reader.read_blocks(PatchGrid(1024, 2048, 64, 64).windows(), 1):
+        pass
+print(read_bytes() - before)
+"""
+
+
+def test_bands_that_gdal_decodes_share_a_cache_in_which_all_have_room(tmp_path):
+    layout = {"driver": "JP2OpenJPEG", "blockxsize": 256, "blockysize": 256, "REVERSIBLE": "YES"}
+    names = [str(tmp_path / f"{name}.jp2") for name in "abcd"]
+    for seed, name in enumerate(names):
+        write_band(name, (1024, 2048), seed=seed, QUALITY=100, **layout)
+
+    def count(paths):
+        command = [sys.executable, "-c", READ_BYTES, *paths]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert count(names) < 1.5 * 4 * count(names[:1])
+
+
+def test_gsd_is_averaged_from_what_was_put_together(tmp_path):
+    paths = {
+        name: str(write_band(tmp_path / f"{name}.tif", size, seed=seed))
+        for seed, (name, size) in enumerate(SIZES.items())
+    }
+    whole = shown_by_gdal(paths, tmp_path).astype(float)
+    with open_image(scene_path(Scene(paths))) as image:
+        for gsd in (20, 40):
+            step = gsd // 10
+            means = whole.reshape(240 // step, step, 360 // step, step, 3).mean(axis=(1, 3))
+            found = image.read(level=image.level_for(gsd=gsd))
+            np.testing.assert_allclose(found, means, atol=0.5 if found.dtype.kind in "iu" else 1e-4)
+
+
+def test_plane_is_chosen_in_each_band(opened, tmp_path):
+    stack = np.random.default_rng(0).integers(0, 255, (3, 32, 48), np.uint8)
+    for name in ("dapi", "cy3"):
+        options = {"imagej": True, "metadata": {"axes": "ZYX"}}
+        tifffile.imwrite(tmp_path / f"{name}.tif", stack + (name == "cy3"), **options)
+    tifffile.imwrite(tmp_path / "flat.tif", stack[0])
+    paths = {name: str(tmp_path / f"{name}.tif") for name in ("dapi", "cy3", "flat")}
+    two = scene_path(Scene({name: paths[name] for name in ("dapi", "cy3")}))
+    with open_image(two, {"z": 2}) as image:
+        assert np.array_equal(image.read(), np.stack([stack[1], stack[1] + 1], axis=-1))
+    with pytest.raises(ImageError, match=r"^its band flat: plane z: 2 does not exist; the image has 1"):
+        open_image(scene_path(Scene(paths)), {"z": 2})
+
+
+def test_bands_without_a_place_on_earth_are_of_one_size(opened, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 48), np.uint8)
+    tifffile.imwrite(tmp_path / "dapi.tif", pixels[0])
+    tifffile.imwrite(tmp_path / "cy3.tif", pixels[1], tile=(16, 16))
+    tifffile.imwrite(tmp_path / "small.tif", pixels[0, ::2, ::2])
+    paths = {name: tmp_path / f"{name}.tif" for name in ("dapi", "cy3", "small")}
+    assert np.array_equal(
+        read(opened({name: paths[name] for name in ("dapi", "cy3")}).reader(0, None, None)),
+        pixels.transpose(1, 2, 0),
+    )
+    with pytest.raises(
+        ImageError, match=r"^its bands differ in extent: dapi .* to \(48, 32\), small .*24, 16"
+    ):
+        opened(paths)
+
+
+def test_bands_of_which_none_is_the_finest_are_one_failure(opened, tmp_path):
+    paths = {
+        "tall": write_band(tmp_path / "tall.tif", (240, 180)),
+        "wide": write_band(tmp_path / "wide.tif", (120, 360)),
+    }
+    with pytest.raises(ImageError, match=r"^of its bands tall and wide, each has the finer pixels along one"):
+        opened(paths)
+
+
+def predict(make_task, path, name, **options):
+    """Run the job of an image, and return its result."""
+    task = make_task(path, filename=name, **options)
+    task = replace(task, output=task.output.replace("/result.", f"/{name}."))
+    predict_image(task)
+    return read_result(task.output)
+
+
+def test_patches_without_data_are_those_of_a_vrt_of_the_same_bands(make_task, tmp_path):
+    paths = {}
+    for number, (nodata, rows) in enumerate([(0, 128), (7, 96), (None, 0)]):
+        name = f"b{number}"
+        paths[name] = str(write_band(tmp_path / f"{name}.tif", (240, 360), seed=number, nodata=nodata))
+        with rasterio.open(paths[name], "r+") as file:
+            pixels = file.read(1)
+            pixels[:rows, :64] = nodata or 0
+            file.write(pixels, 1)
+    vrt = tmp_path / "all.vrt"
+    for bands in (["b0", "b1"], ["b0", "b1", "b2"]):
+        chosen = {name: paths[name] for name in bands}
+        shown_by_gdal(chosen, tmp_path)
+        tables = [
+            pq.read_table(predict(make_task, path, name, skip={"nodata": 0.6}).path)
+            for name, path in (("scene", scene_path(Scene(chosen))), ("all.vrt", vrt))
+        ]
+        assert tables[0].equals(tables[1])
+        assert (tables[0]["skipped"].null_count == len(tables[0])) == ("b2" in bands)
+
+
+def test_a_band_may_be_a_vrt(opened, tmp_path):
+    paths = {name: write_band(tmp_path / f"{name}.tif", size) for name, size in SIZES.items()}
+    expected = shown_by_gdal(paths, tmp_path)
+    subprocess.run(["gdalbuildvrt", "-q", tmp_path / "half.vrt", paths["half"]], check=True)
+    paths["half"] = tmp_path / "half.vrt"
+    assert np.array_equal(read(opened(paths).reader(0, None, None)), expected)
+
+
+def test_exports_name_the_statistics_of_each_band(make_task, tmp_path):
+    paths = {name: str(write_band(tmp_path / f"{name}.tif", (64, 64))) for name in ("B04", "B8A")}
+    of = {
+        "kind": "statistics",
+        "of": ["mean", "histogram"],
+        "bins": 2,
+        "range": [0, 200],
+        "per_channel": True,
+    }
+    result = predict(make_task, scene_path(Scene(paths)), "scene", predictor=of)
+    geotiff.write(result, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.descriptions == (
+            *("B04 mean", "B04 histogram 1", "B04 histogram 2"),
+            *("B8A mean", "B8A histogram 1", "B8A histogram 2"),
+        )
+    # An image that is a file has numbers.
+    result = predict(make_task, paths["B04"], "b04.tif", predictor=of)
+    assert result.value_names == ["1", "2", "3"]

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import orjson
 
-# No path of a file begins so: that of an image in a folder begins with the folder.
-_START = '{"bands":'
+# The inventory has no file whose path begins so.
+SCENE_START = '{"bands":'
 
 
 class Scene(NamedTuple):
@@ -30,7 +30,7 @@ def scene_path(scene: Scene) -> str:
 
 def as_scene(path: str) -> Scene | None:
     """Return the scene that a path describes; None for the path of a file."""
-    return Scene(**orjson.loads(path)) if path.startswith(_START) else None
+    return Scene(**orjson.loads(path)) if path.startswith(SCENE_START) else None
 
 
 def named_files(path: str) -> list[str]:

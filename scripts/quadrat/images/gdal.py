@@ -49,6 +49,9 @@ OPTIONS = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",
 }
 
+# Bytes of GDAL's cache that each stream needs. They share it, and the first block that is read sets its size.
+_caches: list[int] = []
+
 
 class GdalImage(ImageFile):
     """An image that GDAL has open, with its overviews.
@@ -234,6 +237,8 @@ class GdalReader:
             # GDAL takes the number of threads from when it opens a file.
             with _gdal_errors("cannot be opened again", self._image.path), rasterio.Env(**options):
                 dataset = held.enter_context(open_local(self._image.path, **overview))
+            _caches.append(self._cache_bytes())
+            held.callback(_caches.remove, self._cache_bytes())
             source = _Rows(dataset, bands, palette, options)
             pipeline = StripePipeline(
                 source, BlockGrid.from_windows(blocks), self.info, planar=palette is None
@@ -258,7 +263,8 @@ class _Rows:
         """Write the pixels of a rectangle to `out`."""
         window = RasterWindow(left, top, right - left, bottom - top)
         doing = f"rows {top:,} to {bottom:,} cannot be decoded"
-        with _gdal_errors(doing, self._dataset.name), rasterio.Env(**self._options):
+        options = self._options | {"GDAL_CACHEMAX": sum(_caches)}
+        with _gdal_errors(doing, self._dataset.name), rasterio.Env(**options):
             if self._palette is None:
                 out[...] = self._dataset.read(self._bands, window=window).transpose(1, 2, 0)
                 return

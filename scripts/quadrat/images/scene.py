@@ -1,9 +1,9 @@
 """Scenes: images whose channels are files of their own, brought to the pixels of the finest one."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from math import ceil
 from typing import NamedTuple
@@ -14,15 +14,16 @@ from quadrat.errors import ImageError
 from quadrat.files.world_files import WorldFile
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
-from quadrat.images.budget import require_memory
+from quadrat.images.budget import MB, require_memory
 from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import nodata_mask
 from quadrat.images.place import placed
 from quadrat.images.rows import StripePipeline
 from quadrat.images.selection import channel_indices, check_level
 
-# Bytes of pixels of a coarser band that are read at a time.
+# Bytes of pixels of a coarser band that are read at a time, and pixels that are made of them at a time.
 STRIP_BYTES = 1 << 20
+MADE_PIXELS = 1 << 19
 
 # Share of a pixel by which the corners of two bands may differ.
 NEAR = 0.01
@@ -54,7 +55,7 @@ class SceneImage(ImageFile):
             for band in self._bands:
                 held.callback(band.close)
             infos = {name: _info(name, band, world_files[name]) for name, band in bands.items()}
-            finest = max(infos, key=lambda name: infos[name].height)
+            finest = max(infos, key=lambda name: (infos[name].height, infos[name].width))
             self._finest = self._names.index(finest)
             for name, info in infos.items():
                 _check_fit(name, info, finest, infos[finest])
@@ -82,13 +83,11 @@ class SceneImage(ImageFile):
             with of_band(self._names[place]):
                 index = _level_for(self._bands[place], shape)
                 assert index is not None
-                is_fine = self._bands[place].levels[index].shape == shape
-                # The other half is for the pixels that are made of it.
-                memory = share if share is None or is_fine else share / 2
-                reader = self._bands[place].reader(index, (1,), memory)
-            if not is_fine:
-                reader = UpsampledReader(reader, shape, self._resample, memory)
-            readers.append(reader)
+                read = partial(self._bands[place].reader, index, (1,))
+                if self._bands[place].levels[index].shape == shape:
+                    readers.append(read(share))
+                else:
+                    readers.append(UpsampledReader(read, shape, self._resample, share))
         with of_band(self._names[self._finest]):
             finest = replace(self._bands[self._finest].reader(level, (1,), None).info, transform=self._place)
         names = tuple(self._names[place] for place in places)
@@ -144,17 +143,24 @@ class UpsampledReader:
 
     Parameters
     ----------
-    reader : Reader
+    read : callable
+        Takes memory in megabytes, or None, and returns a reader of one channel.
     shape : tuple of 2 int
         Height and width in pixels, at least the ones of the image.
     method : {'nearest', 'bilinear'}
     memory_mb : float or None
-        Memory that it may take besides the reader, in megabytes; None for no limit.
+        Memory that it may take with its reader, in megabytes; None for no limit.
     """
 
-    def __init__(self, reader: Reader, shape: tuple[int, int], method: str, memory_mb: float | None):
-        self._reader, self._is_linear, self._memory_mb = reader, method == "bilinear", memory_mb
-        source = reader.info
+    def __init__(
+        self,
+        read: Callable[[float | None], Reader],
+        shape: tuple[int, int],
+        method: str,
+        memory_mb: float | None,
+    ):
+        self._read, self._is_linear, self._memory_mb = read, method == "bilinear", memory_mb
+        source = self._source = read(None).info
         self._scale = source.height / shape[0], source.width / shape[1]
         seek_height = ceil(source.seek_height / self._scale[0])
         self.info = replace(source, height=shape[0], width=shape[1], seek_height=seek_height)
@@ -169,21 +175,23 @@ class UpsampledReader:
             return (array for array in none)
         bottom, right = min(grid.rows.stops[-1], self.info.height), min(grid.cols.stops[-1], self.info.width)
         whole = self._source_window(grid.rows.starts[0], grid.cols.starts[0], bottom, right)
-        row_bytes = whole.width * self._reader.info.dtype.itemsize
+        row_bytes = whole.width * self.info.dtype.itemsize
         step = min(whole.height, max(1, STRIP_BYTES // row_bytes))
         tops = range(whole.y, whole.y + whole.height, step)
         strips = [Window(y, whole.x, min(step, whole.y + whole.height - y), whole.width) for y in tops]
         if wanted is None:
             wanted = grid.windows()
         needed = [self._source_window(y, x, y + height, x + width) for y, x, height, width in wanted]
-        arrays = self._reader.read_blocks(strips, threads, needed)
-        pipeline = StripePipeline(_Rows(arrays, whole, self._taps, self._reader.info.nodata), grid, self.info)
         rows = int(grid.rows.largest * self._scale[0]) + 2 + step
-        memory = pipeline.memory_bytes() + rows * row_bytes
-        if self._is_linear:
-            memory += 8 * grid.rows.largest * (right - grid.cols.starts[0]) * 3
+        stripes = min(2, len(grid.rows)) * grid.rows.largest * (grid.cols.stops[-1] - grid.cols.starts[0])
+        memory = stripes * self.info.dtype.itemsize + rows * row_bytes
+        # Means are made of some six arrays in float64.
+        memory += (48 if self._is_linear else 8) * max(MADE_PIXELS, right - grid.cols.starts[0])
         require_memory(memory, self._memory_mb, "bringing a band to the pixels of the finest")
-        return self._blocks(arrays, pipeline)
+        reader = self._read(None if self._memory_mb is None else self._memory_mb - memory / MB)
+        arrays = reader.read_blocks(strips, threads, needed)
+        source = _Rows(arrays, whole, self._taps, self.info.nodata)
+        return self._blocks(arrays, StripePipeline(source, grid, self.info))
 
     def _blocks(
         self, arrays: Generator[np.ndarray, None, None], pipeline: StripePipeline
@@ -200,12 +208,12 @@ class UpsampledReader:
         return Window(y, x, int(down.second[-1]) + 1 - y, int(across.second[-1]) + 1 - x)
 
     def _taps(self, axis: int, start: int, stop: int) -> "_Taps":
-        info = self._reader.info
+        info = self._source
         length, places = (info.height, info.width)[axis], np.arange(start, stop) + 0.5
         if not self._is_linear:
             # GDAL adds as much before it cuts, for quotients that are just below a whole number.
             nearest = np.minimum((places * self._scale[axis] + 1e-10).astype(np.int64), length - 1)
-            return _Taps(nearest, nearest, np.zeros(len(nearest)))
+            return _Taps(nearest, nearest, None)
         centres = places * self._scale[axis] - 0.5
         first = np.floor(centres).astype(np.int64)
         return _Taps(np.maximum(first, 0), np.minimum(first + 1, length - 1), centres - first)
@@ -217,13 +225,18 @@ class _Taps(NamedTuple):
     Attributes
     ----------
     first, second : (n,) int array
-    share : (n,) float array
-        Of the second.
+    share : (n,) float array or None
+        Of the second; None if the first is taken as it is.
     """
 
     first: np.ndarray
     second: np.ndarray
-    share: np.ndarray
+    share: np.ndarray | None
+
+    def part(self, span: slice, start: int) -> "_Taps":
+        """Return some of the taps, of source pixels counted from a start."""
+        share = None if self.share is None else self.share[span]
+        return _Taps(self.first[span] - start, self.second[span] - start, share)
 
 
 class _Rows:
@@ -237,12 +250,16 @@ class _Rows:
         """Write the pixels of a rectangle to `out`."""
         down, across = self._taps(0, top, bottom), self._taps(1, left, right)
         self._hold(int(down.first[0]), int(down.second[-1]) + 1)
-        down = _Taps(down.first - self._top, down.second - self._top, down.share)
-        across = _Taps(across.first - self._whole.x, across.second - self._whole.x, across.share)
-        if down.first is down.second:
-            out[...] = np.take(np.take(self._held, down.first, 0), across.first, 1)
-        else:
-            _interpolate(self._held, down, across, self._nodata, out)
+        across = across.part(slice(None), self._whole.x)
+        step = max(1, MADE_PIXELS // len(across.first))
+        for start in range(0, len(out), step):
+            span = slice(start, start + step)
+            first = int(down.first[start])
+            pixels, rows = self._held[first - self._top :], down.part(span, first)
+            if rows.share is None:
+                out[span] = np.take(np.take(pixels, rows.first, 0), across.first, 1)
+            else:
+                _interpolate(pixels[: rows.second[-1] + 1], rows, across, self._nodata, out[span])
 
     def _hold(self, top: int, bottom: int) -> None:
         """Read on until some rows of the source are held; forget the rows above them."""
@@ -277,6 +294,7 @@ def _interpolate(
 
 def _mixed(pixels: np.ndarray, is_data: np.ndarray, taps: _Taps, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of two pixels along an axis, of the samples that are data, and whether there is one."""
+    assert taps.share is not None
     share = taps.share.reshape(-1, *[1] * (2 - axis))
     first, second = np.take(is_data, taps.first, axis), np.take(is_data, taps.second, axis) & (share > 0)
     share = np.where(second, np.where(first, share, 1.0), 0.0)
@@ -306,6 +324,11 @@ def _check_fit(name: str, info: ImageInfo, finest: str, other: ImageInfo) -> Non
     if (info.transform is None) != (other.transform is None):
         placed = finest if info.transform is None else name
         raise ImageError(f"of its bands {finest} and {name}, only {placed} contains its place on Earth")
+    if info.width > other.width:
+        raise ImageError(
+            f"of its bands {finest} and {name}, each has the finer pixels along one axis; one is expected to "
+            "have them along both"
+        )
     ours, theirs = _corners(info), _corners(other)
     if np.abs(ours - theirs).max() > NEAR * _pixel(other):
         raise ImageError(
@@ -314,10 +337,8 @@ def _check_fit(name: str, info: ImageInfo, finest: str, other: ImageInfo) -> Non
 
 
 def _corners(info: ImageInfo) -> np.ndarray:
-    """Return the top left, top right and bottom left corner as (3, 2) array; without a place, of a square."""
-    if info.transform is None:
-        return np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    a, b, c, d, e, f = info.transform
+    """Return the top left, top right and bottom left corner as (3, 2) array; without a place, in pixels."""
+    a, b, c, d, e, f = info.transform or (1, 0, 0, 0, 1, 0)
     columns, rows = np.array([0, info.width, 0]), np.array([0, 0, info.height])
     return np.stack([a * columns + b * rows + c, d * columns + e * rows + f], axis=1)
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from quadrat.errors import ConfigError
+from quadrat.files.scenes import SCENE_START
 from quadrat.files.sources import VRT_ENDING, file_status, find_sources, is_vrt, linked_parts
 from quadrat.files.text import CONTROL, NOT_UTF_8, visible
 from quadrat.files.unread import SIDECARS, find_sidecars, not_taken
@@ -199,6 +200,8 @@ def _image(filename: str, path: str, root: str | None, is_link: bool, columns: d
 
     No file is opened, since a pipe would wait for its writer.
     """
+    # A file in the working folder may be called like a scene.
+    path = os.path.join(".", path) if path.startswith(SCENE_START) else path
     problem = _unusable_name(filename + path)
     if problem:
         return _failed(filename, path, problem, RENAME_HINT, columns)

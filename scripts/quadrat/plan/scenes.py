@@ -88,20 +88,24 @@ def as_scenes(images: list[FoundImage], settings: Settings, left_out: dict[str, 
     Returns
     -------
     list of FoundImage
-        A scene that lacks a band, or has two files of one, has a problem.
+        A scene that lacks a band, or has two files of one, has a problem; folders that are not searched, too.
     """
     assert settings.scenes is not None
     names = SceneNames(settings.scenes, settings.channels)
     prefix = _safe_folder(settings.images)
     found: dict[str, dict[str, dict[int, list[FoundImage]]]] = {}
+    unread: list[FoundImage] = []
     for image in images:
         place = names.place(prefix + image.filename)
+        if place is None and image.filename.endswith("/"):
+            unread.append(image)  # a folder that is not searched, which may hold scenes
+            continue
         if place is None:
             left_out[NO_BAND] += 1
             continue
         bands = found.setdefault(place.scene, {})
         bands.setdefault(place.name, defaultdict(list))[place.metres].append(image)
-    return [_scene(filename, bands, names) for filename, bands in found.items()]
+    return unread + [_scene(filename, bands, names) for filename, bands in found.items()]
 
 
 def describe_layouts(filenames: Collection[str]) -> list[str]:
@@ -122,6 +126,9 @@ def _place(form: re.Pattern[str], filename: str) -> Band | None:
     if (match := form.fullmatch(filename)) is None:
         return None
     parts = {name.removeprefix("hls_"): text for name, text in match.groupdict().items() if text}
+    # The name of a scene becomes the name of its result; `.` and `..` are folders.
+    if not os.path.basename(parts["scene"]).strip("."):
+        return None
     return Band(parts["scene"], parts["band"], int(parts.get("metres", 0)))
 
 
@@ -164,4 +171,5 @@ def _scene(filename: str, found: dict[str, dict[int, list[FoundImage]]], names: 
     if problem:
         return FoundImage(filename, path, problem=problem, hint=hint, columns=first.columns)
     files = {path: status for image in bands.values() for path, status in image.files.items()}
-    return FoundImage(filename, path, files, columns=first.columns)
+    sidecars = list(dict.fromkeys(ending for image in bands.values() for ending in image.sidecars))
+    return FoundImage(filename, path, files, columns=first.columns, sidecars=sidecars)

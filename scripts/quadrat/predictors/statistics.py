@@ -41,9 +41,11 @@ class StatisticsPredictor:
         self._per_channel = per_channel
         self._bins, self._range, self._ignores_nodata = bins, range, ignore_nodata
         self._percents = {name: float(name[1:]) for name in self._of if name[1].isdigit()}
+        self._bands: tuple[str, ...] = ()
 
     def check(self, info: ImageInfo) -> None:
-        """Take every image."""
+        """Take every image; the bands of a scene name the values."""
+        self._bands = info.names
 
     def batch_size(self, patch_bytes: int) -> None:
         """Accept any number of patches, since the statistics of a patch depend on it alone."""
@@ -80,6 +82,10 @@ class StatisticsPredictor:
             described |= {"bins": self._bins, "range": self._range}
         if self._ignores_nodata:
             described["ignore_nodata"] = True
+        if self._per_channel and self._bands:
+            bins = [f"histogram {number + 1}" for number in range(self._bins or 0)]
+            names = [name for of in self._of for name in (bins if of == "histogram" else [of])]
+            described["values"] = [f"{band} {name}" for band in self._bands for name in names]
         return described
 
     def _of_patch(self, patch: np.ndarray, of_patch: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -71,7 +71,9 @@ class Result:
     plane : dict of str to int, or None
         The plane that was read.
     labels : tuple of str
-        Names of the values of a prediction, or all labels; empty if values have no names.
+        Names of the values of a prediction, or all labels; empty if there are none.
+    names : tuple of str
+        Names of values that are no labels, such as of the statistics of bands; empty if there are none.
     """
 
     filename: str
@@ -88,6 +90,7 @@ class Result:
     grid: dict[str, Any] = field(default_factory=dict)
     plane: dict[str, int] | None = None
     labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -106,11 +109,12 @@ class Result:
 
     @property
     def value_names(self) -> list[str]:
-        """Name of each value of a prediction: its label, or its number counted from 1."""
+        """Name of each value of a prediction: its label or name, or its number counted from 1."""
         if not self.shape:
             return ["prediction"]
         count = int(np.prod(self.shape))
-        return list(self.labels) if len(self.labels) == count else [str(n + 1) for n in range(count)]
+        names = self.labels or self.names
+        return list(names) if len(names) == count else [str(n + 1) for n in range(count)]
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """Read the rows, or some of their columns."""
@@ -158,7 +162,7 @@ def read_result(path: str) -> Result:
     head, version = split_version_path(path)
     failure, counts = footer.get("failure", {}), footer.get("counts", {"patches": 0})
     right = footer["version"] == version and head.endswith("/versions/" + keys.encode(footer["filename"]))
-    image, grid = footer.get("image", {}), footer.get("grid", {})
+    image, grid, predictor = (footer.get(part, {}) for part in ("image", "grid", "predictor"))
     if footer["rows"] and (not image or grid.get("rows", 0) * grid.get("cols", 0) != footer["rows"]):
         right = False
     if not right or footer["rows"] != counts["patches"]:
@@ -181,5 +185,6 @@ def read_result(path: str) -> Result:
         image={name: image[name] for name in IMAGE if name in image},
         grid={name: grid[name] for name in GRID if grid},
         plane=footer.get("plane"),
-        labels=tuple(map(str, footer.get("predictor", {}).get("labels") or ())),
+        labels=tuple(map(str, predictor.get("labels") or ())),
+        names=tuple(predictor.get("values", ())),
     )

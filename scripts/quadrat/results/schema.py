@@ -51,7 +51,7 @@ _FOOTER = {
     "grid": (..., GRID),
     "image": (..., IMAGE),
     "plane": (..., None, {str: COUNT}),
-    "predictor": (..., {"labels": (..., None, [str])}),
+    "predictor": (..., {"labels": (..., None, [str]), "values": (..., [str])}),
     "software": (..., {str: str}),
 }
 

@@ -133,7 +133,7 @@ def _numbers(column: pa.ChunkedArray, result: Result) -> tuple[np.ndarray, tuple
     values = to_array(column.drop_null(), result.shape)
     values = values.reshape(len(values), int(np.prod(result.shape)))
     is_labels = result.is_text or (values.dtype == bool and not result.shape)
-    names = result.labels
+    names = result.labels or result.names
     if is_labels:
         found, codes = np.unique(values.astype(str), return_inverse=True)
         names, values = tuple(found.tolist()), codes.reshape(values.shape)
