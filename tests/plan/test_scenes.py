@@ -1,10 +1,13 @@
 """Files that are bands of one image."""
 
+import os
+
 import pytest
 
 from quadrat.errors import ConfigError
 from quadrat.files.scenes import as_scene
 from quadrat.plan.inventory import find_images
+from quadrat.plan.scenes import describe_layouts
 
 LC09 = "LC09_L2SP_038031_20230712_20230714_02_T1"
 L1 = LC09.replace("L2SP", "L1TP")
@@ -112,6 +115,96 @@ def test_include_and_exclude_choose_among_scenes(found):
 def test_folder_without_a_scene_is_refused(found):
     with pytest.raises(ConfigError, match=r"none of the 1 files, such as a\.tif, is a band of a scene"):
         found("a.tif", scenes="landsat", channels=["SR_B4"])
+
+
+def test_names_that_are_no_names_of_results_are_no_scenes(found):
+    pattern = {"scenes": {"pattern": "{scene}{band}.tif"}, "channels": ["B1"]}
+    odd = ["aB1.tif", "B1.tif", "x/B1.tif", "x/..B1.tif", "x/...B1.tif"]
+    assert list(found(*odd, **pattern)) == ["a"]
+
+
+def test_names_with_quotes_braces_and_spaces_are_kept(found, images):
+    names = [f"x y/it's {{\"bands\": 'a\\\\b'}}_{band}.tif" for band in ("B1", "B 2")]
+    pattern = {"pattern": "{scene}_{band}.tif"}
+    (scene,) = found(*names, scenes=pattern, channels=["B1", "B 2"]).values()
+    assert scene.filename == names[0].removesuffix("_B1.tif")
+    assert bands(scene, images) == dict(zip(["B1", "B 2"], names, strict=True))
+    (scene,) = found("a\u2028b_B1.tif", scenes=pattern, channels=["B1"], include=["a*"]).values()
+    assert scene.problem == "its band B1: the name contains a line break or another control character"
+
+
+def test_file_that_is_called_like_the_path_of_a_scene_is_a_file(found, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = '{"bands":{"a":"/etc/hostname"},"resample":"nearest"}'
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(b"pixels")
+    (tmp_path / "list.txt").write_text(name)
+    (image,) = found(images="list.txt").values()
+    assert as_scene(image.path) is None
+    assert [os.path.samefile(path, name) for path in image.files] == [True]
+    (image,) = found('{"bands":x_B1.tif', images="images").values()
+    assert (image.filename, image.problem) == ('{"bands":x_B1.tif', "")
+
+
+def test_safe_folder_of_two_granules_is_one_failure(found):
+    names = [f"{SAFE}/GRANULE/{granule}/IMG_DATA/R10m/{granule}_B02_10m.jp2" for granule in ("A", "B")]
+    (scene,) = found(*names, scenes="sentinel-2", channels=["B02"]).values()
+    assert scene.problem.startswith(f"has 2 files of band B02: {SAFE}/GRANULE/")
+
+
+def test_folder_that_is_a_link_is_listed_as_without_scenes(found, images, tmp_path):
+    (tmp_path / SAFE).mkdir()
+    (images / SAFE).symlink_to(tmp_path / SAFE)
+    scenes = found(f"{LC09}_SR_B4.TIF", scenes="landsat", channels=["SR_B4"])
+    assert {name: image.problem != "" for name, image in scenes.items()} == {f"{SAFE}/": True, LC09: False}
+    assert "follow_links" in scenes[f"{SAFE}/"].hint
+    place = tmp_path / PIXELS / "R10m/T12TUL_20230712T180919_B02_10m.jp2"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"pixels")
+    followed = found(scenes="sentinel-2", channels=["B02"], follow_links=True)
+    assert {name: image.problem for name, image in followed.items()} == {SAFE: ""}
+
+
+def test_scenes_of_several_folders_and_of_tables(found, images, tmp_path):
+    names = [f"{place}/{LC09}_SR_B4.TIF" for place in ("north", "south")]
+    config = {"scenes": "landsat", "channels": ["SR_B4"]}
+    folders = [str(images / place) for place in ("north", "south")]
+    expected = [f"{place}/{LC09}" for place in ("north", "south")]
+    assert list(found(*names, images=folders, **config)) == expected
+    (tmp_path / "list.txt").write_text("".join(f"images/{name}\n" for name in names))
+    assert list(found(images=str(tmp_path / "list.txt"), **config)) == [f"images/{name}" for name in expected]
+    table = "filename,path,site\n" + "".join(f"{name},images/{name},{name[0]}\n" for name in names)
+    (tmp_path / "list.csv").write_text(table)
+    scenes = found(images=str(tmp_path / "list.csv"), **config)
+    assert {name: image.columns["site"] for name, image in scenes.items()} == {
+        name: name[0] for name in expected
+    }
+
+
+def test_files_beside_a_band_are_beside_the_scene(found):
+    names = [f"{LC09}_SR_B4.TIF", f"{LC09}_SR_B4.TIF.ovr", f"{LC09}_SR_B5.TIF", f"{LC09}_SR_B5.TIF.ovr"]
+    (scene,) = found(*names, scenes="landsat", channels=["SR_B4", "SR_B5"]).values()
+    assert scene.sidecars == [".ovr"]
+
+
+def test_bands_without_the_key_are_described_with_the_layout():
+    names = [f"{LC09}_SR_B4.TIF", f"{LC09}_SR_B5.TIF", f"{HLS}.B05.tif", "a.tif", f"{PIXELS}/T12_TCI.jp2"]
+    assert describe_layouts(names) == [
+        "3 of the images are single bands of 2 scenes; `scenes: landsat` makes one image of each scene "
+        "(config.yaml: scenes)",
+        "1 of the images is a single band of 1 scene; `scenes: sentinel-2` makes one image of each scene "
+        "(config.yaml: scenes)",
+    ]
+
+
+def test_scenes_look_at_each_file_once(found, images, monkeypatch):
+    names = [f"{scene}_{band}.tif" for scene in range(50) for band in ("r", "g", "b", "n")]
+    for name in names:
+        (images / name).write_bytes(b"pixels")
+    looked, stat = [], os.stat
+    monkeypatch.setattr(os, "stat", lambda path, *given, **options: (looked.append(path), stat(path))[1])
+    assert len(found(scenes={"pattern": "{scene}_{band}.tif"}, channels=["r", "g", "b", "n"])) == 50
+    assert len([path for path in looked if str(path).endswith(".tif")]) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,9 @@ def describe_layouts(filenames: Collection[str]) -> list[str]:
         places = [place for filename in filenames if (place := _place(form, filename))]
         if places:
             scenes = len({place.scene for place in places})
+            are = "is a single band" if len(places) == 1 else "are single bands"
             lines.append(
-                f"{len(places):,} of the images are single bands of {counted(scenes, 'scene')}; "
+                f"{len(places):,} of the images {are} of {counted(scenes, 'scene')}; "
                 f"`scenes: {layout}` makes one image of each scene (config.yaml: scenes)"
             )
     return lines
