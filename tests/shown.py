@@ -172,6 +172,11 @@ SHOWN = (
         ("tests/workflow/test_module.py::test_example_finds_the_brightest_patches_that_its_page_shows",),
     ),
     Shown(
+        r"snakemake --cores all --configfile examples/rocky_mountains/config\.yaml",
+        (OPTIONS, f"{EXAMPLES}::test_bands_of_the_rocky_mountains_are_one_image"),
+        "its one job is run without Snakemake",
+    ),
+    Shown(
         r"snakemake --cores all --configfile examples/tissue/config\.yaml",
         (
             OPTIONS,

@@ -19,6 +19,7 @@ from rasterio.transform import Affine
 from documents import blocks, cell_values, pieces, rows
 from quadrat.config import load_settings
 from quadrat.jobs.predict import predict_image
+from quadrat.plan.inventory import find_images
 from quadrat.results.merge import merge_predictions
 from wheels import write_wheel
 
@@ -198,7 +199,7 @@ def settings_of(example: str):
     return load_settings(config)
 
 
-@pytest.mark.parametrize("example", ["great_salt_lake", "mixed_formats", "tissue"])
+@pytest.mark.parametrize("example", ["great_salt_lake", "mixed_formats", "rocky_mountains", "tissue"])
 def test_configuration_of_an_example_is_valid_and_names_inputs_that_are_fetched(example):
     settings = settings_of(example)
     fetched = {f".cache/inputs/{item.path}" for item in fetch_inputs.INPUTS}
@@ -262,6 +263,28 @@ def test_images_of_mixed_formats_are_as_its_page_shows():
         grid = (image.imagelength // 512, image.imagewidth // 512)
         assert patches == ("1" if grid == (1, 1) else f"{grid[0]} x {grid[1]}")
         assert kind.startswith(str(image.dtype)) or filename.endswith(".svs")
+
+
+# rocky_mountains
+
+
+def test_bands_of_the_rocky_mountains_are_one_image(make_task, monkeypatch):
+    folder = inputs_of("rocky_mountains") / "rmnp"
+    monkeypatch.chdir(TOP)
+    settings = settings_of("rocky_mountains")
+    (scene,) = find_images(settings)
+    assert (scene.filename, scene.problem) == ("rmnp", "")
+    task = make_task(scene.path, predictor=settings.predictor, **settings.reading.as_dict())
+    predict_image(task)
+    bands = []
+    for name in ("red", "green", "blue"):
+        with rasterio.open(folder / f"{name}.tif") as file:
+            bands.append(file.read(1).astype(float))
+    rows = pq.ParquetFile(task.output).read().to_pylist()
+    assert len(rows) == 6 * 8
+    for row in rows:
+        place = np.s_[row["y"] : row["y"] + row["height"], row["x"] : row["x"] + row["width"]]
+        np.testing.assert_allclose(row["prediction"], [band[place].mean() for band in bands])
 
 
 # tissue

@@ -19,7 +19,6 @@ from quadrat.exports import geotiff
 from quadrat.files.scenes import Scene, scene_path
 from quadrat.grid import PatchGrid
 from quadrat.images.open import _open_file, open_image
-from quadrat.images.scene import SceneImage
 from quadrat.images.segment_pipeline import SegmentPipeline
 from quadrat.jobs.predict import predict_image
 from quadrat.results.result import read_result
