@@ -153,7 +153,6 @@ SHOWN = (
     *(
         Shown(rf"gdal{pattern}.*", (f"tests/images/test_conversions.py::test_{test}",))
         for pattern, test in {
-            "buildvrt -separate S2": "bands_of_sentinel_2_become_the_channels_of_one_image",
             "buildvrt -separate LC09": "bands_of_landsat_become_the_channels_of_one_image",
             "_translate -co": "a_format_of_several_files_is_converted_by_the_command_of_its_error",
             "_translate -ot": "channels_of_different_types_are_converted_by_the_documented_command",
@@ -161,6 +160,11 @@ SHOWN = (
             "_translate -a_srs": "place_of_a_world_file_and_a_reference_system_are_written_into_the_image",
             "_translate IN": "an_image_in_pieces_that_gdal_caches_is_converted_by_the_documented_command",
         }.items()
+    ),
+    Shown(
+        r"gdalbuildvrt -separate -resolution highest",
+        ("tests/images/test_scene.py::test_nearest_is_what_gdal_shows_of_the_same_bands",),
+        "is a part of a command",
     ),
     Shown(r"python examples/fetch_inputs\.py|python examples/great_salt_lake/draw\.py", ("Makefile",)),
     Shown(

@@ -209,7 +209,7 @@ def commented(text):
 
 def test_examples_in_the_comments_of_config_yaml_are_taken_and_have_every_key(load):
     scenes, skip, *predictors = commented(CONFIG.read_text())
-    load(scenes | {"channels": ["SR_B4"]})
+    load(scenes | {"channels": ["red"]})
     load(skip)
     of_kinds = yaml.safe_load(SCHEMA.read_text())["properties"]["predictor"]["anyOf"][2:]
     keys = {kind["properties"]["kind"]["enum"][0]: set(kind["properties"]) for kind in of_kinds}
