@@ -205,13 +205,10 @@ def test_bands_that_do_not_fit_are_one_failure(other, message, opened, tmp_path)
 
 
 def test_band_of_several_channels_is_refused(opened, tmp_path):
-    write_band(tmp_path / "rgb.tif", (24, 36))
-    with rasterio.open(
-        tmp_path / "tci.tif", "w", driver="GTiff", width=36, height=24, count=3, dtype="uint8"
-    ) as file:
-        file.write(np.zeros((3, 24, 36), "uint8"))
+    write_band(tmp_path / "b02.tif", (24, 36))
+    tifffile.imwrite(tmp_path / "tci.tif", np.zeros((24, 36, 3), np.uint8), photometric="rgb")
     with pytest.raises(ImageError, match=r"^its band TCI has 3 channels; a band is expected to have one$"):
-        opened({"B02": tmp_path / "rgb.tif", "TCI": tmp_path / "tci.tif"})
+        opened({"B02": tmp_path / "b02.tif", "TCI": tmp_path / "tci.tif"})
 
 
 def test_band_that_is_broken_is_named(opened, tmp_path):
@@ -404,3 +401,26 @@ def test_exports_name_the_statistics_of_each_band(make_task, tmp_path):
     # An image that is a file has numbers.
     result = predict(make_task, paths["B04"], "b04.tif", predictor=of)
     assert result.value_names == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            '{"bands":',
+            '{"bands":{}}',
+            '{"bands":{},"resample":"nearest"}',
+            '{"bands":[1],"resample":"nearest"}',
+        ),
+        '{"bands":{"a":1},"resample":"nearest"}',
+    ],
+)
+def test_path_that_only_begins_like_a_scene_is_a_file(path):
+    with pytest.raises(ImageError, match=r"^cannot be opened: No such file or directory"):
+        open_image(path)
+
+
+def test_band_of_a_scene_is_no_scene(tmp_path):
+    path = str(write_band(tmp_path / "a.tif", (16, 16)))
+    with pytest.raises(ImageError, match=r"^its band outer: cannot be opened: "):
+        open_image(scene_path(Scene({"outer": scene_path(Scene({"inner": path}))})))

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 from rasterio.transform import Affine
 
+from quadrat.files.scenes import Scene, scene_path
 from quadrat.images import drivers
 from quadrat.jobs.predict import predict_image
 from quadrat.results.schema import read_footer
@@ -63,11 +64,12 @@ def predicted(make_task):
     return predict
 
 
-def write_pyramid(path, pixels, **options):
+def write_pyramid(path, pixels, photometric="rgb"):
+    layout = {"photometric": photometric, "tile": (64, 64)}
     with tifffile.TiffWriter(path) as tif:
-        tif.write(pixels, subifds=2, photometric="rgb", tile=(64, 64), **RESOLUTION, **options)
+        tif.write(pixels, subifds=2, **layout, **RESOLUTION)
         for step in (2, 4):
-            tif.write(pixels[::step, ::step], subfiletype=1, photometric="rgb", tile=(64, 64))
+            tif.write(pixels[::step, ::step], subfiletype=1, **layout)
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -129,3 +131,13 @@ def test_gdal_opens_an_image_once_for_its_metadata_and_once_to_decode(skip, imag
     assert opened["tifffile"] == []
     # The number of threads is settled when it opens; where nodata are skipped, it looks for a mask too.
     assert len(opened["gdal"]) == (2 if skip is None else 3)
+
+
+@pytest.mark.parametrize("name", ["default", "nodata", "mpp", "level"])
+def test_each_band_of_a_scene_is_opened_once(name, images, noise, predicted, opened):
+    for band in ("red", "nir"):
+        write_pyramid(images / f"{band}.tif", noise(256, 384), photometric="minisblack")
+    scene = Scene({band: str(images / f"{band}.tif") for band in ("nir", "red")})
+    opened["tifffile"].clear()
+    predicted(scene_path(scene), filename="scene", **CONFIGURATIONS[name])
+    assert opened == {"tifffile": ["nir.tif", "red.tif"], "openslide": [], "gdal": []}

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from quadrat.files.scenes import Scene, scene_path
 from quadrat.files.text import table_bytes
 from quadrat.grid import PatchGrid
 from quadrat.results.folder import TABLE_COLUMNS, ResultsFolder
@@ -75,7 +76,7 @@ def run_job(script, job):
 def predict(folder, image):
     """Run the job that predicts an image."""
     task = {
-        "filename": image.name,
+        "filename": "image",
         "path": str(image),
         "version": "0" * 12,
         "content_id": "1-1",
@@ -141,3 +142,26 @@ def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_p
     drawn = np.asarray(Image.open(drawn).convert("RGB"))
     # The mean of a pixel of each of its two rows, shown beside the map.
     assert (np.abs(drawn[:, : drawn.shape[1] // 3] - np.array([20.0, 70, 120])).max(axis=-1) < 2).mean() > 0.3
+
+
+def test_memory_of_a_scene_does_not_grow_with_its_height(tmp_path):
+    megabytes = []
+    for height in (4096, 16_384):
+        bands = {}
+        for number, scale in enumerate((1, 1, 2, 4)):
+            tile = np.full((256, 256), 100 * number, np.uint16)
+            coded = imagecodecs.zlib_encode(tile.tobytes(), level=1)
+            shape = (height // scale, 8192 // scale)
+            count = shape[0] * shape[1] // tile.size
+            bands[f"B{number}"] = str(tmp_path / f"{number}.tif")
+            place = {"extratags": [(33550, "d", 3, (10 * scale, 10 * scale, 0)), (33922, "d", 6, (0.0,) * 6)]}
+            layout = {"tile": tile.shape, "compression": "zlib", "metadata": None, **place}
+            tifffile.imwrite(
+                bands[f"B{number}"], iter([coded] * count), shape=shape, dtype="uint16", **layout
+            )
+        code, peak = predict(tmp_path, scene_path(Scene(bands, "bilinear")))
+        assert code == 0, (tmp_path / "job.log").read_text()
+        assert (pq.read_table(tmp_path / "result.parquet")["prediction"].to_numpy() == 150).all()
+        megabytes.append(peak)
+    # Twelve thousand more rows of its four bands are 800 MB.
+    assert megabytes[1] < megabytes[0] + 30

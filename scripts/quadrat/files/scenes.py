@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import orjson
 
+from quadrat.files.records import fits
+
 # The inventory has no file whose path begins so.
 SCENE_START = '{"bands":'
+_FORM = {"bands": {str: str}, "resample": str}
 
 
 class Scene(NamedTuple):
@@ -30,7 +33,14 @@ def scene_path(scene: Scene) -> str:
 
 def as_scene(path: str) -> Scene | None:
     """Return the scene that a path describes; None for the path of a file."""
-    return Scene(**orjson.loads(path)) if path.startswith(SCENE_START) else None
+    if not path.startswith(SCENE_START):
+        return None
+    try:
+        parts = orjson.loads(path)
+    except ValueError:
+        return None
+    is_scene = fits(parts, _FORM) and len(parts["bands"]) > 0
+    return Scene(parts["bands"], parts["resample"]) if is_scene else None
 
 
 def named_files(path: str) -> list[str]:

@@ -87,7 +87,9 @@ def open_image(
     (100, 100, 1)
     """
     path = os.fspath(path)
-    return Image(path, _open_file(path, plane), memory_mb, nodata)
+    scene = as_scene(path)
+    file = _open_scene(scene, plane) if scene else _open_file(path, plane)
+    return Image(path, file, memory_mb, nodata)
 
 
 class Image(HeldFiles):
@@ -315,8 +317,6 @@ def _open_scene(scene: Scene, plane: dict[str, int] | None) -> ImageFile:
 
 
 def _open_file(path: str, plane: dict[str, int] | None) -> ImageFile:
-    if scene := as_scene(path):
-        return _open_scene(scene, plane)
     magic = _magic(path)
     if path.lower().endswith(UNWATCHED_SLIDE):
         raise ImageError(
