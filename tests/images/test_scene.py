@@ -22,6 +22,7 @@ from quadrat.images.open import _open_file, open_image
 from quadrat.images.segment_pipeline import SegmentPipeline
 from quadrat.jobs.predict import predict_image
 from quadrat.results.result import read_result
+from quadrat.results.schema import read_footer
 
 SIZES = {"fine": (240, 360), "half": (120, 180), "sixth": (40, 60)}
 
@@ -398,6 +399,7 @@ def test_exports_name_the_statistics_of_each_band(make_task, tmp_path):
             *("B04 mean", "B04 histogram 1", "B04 histogram 2"),
             *("B8A mean", "B8A histogram 1", "B8A histogram 2"),
         )
+    assert read_footer(result.path)[0]["image"]["bands"] == ["B04", "B8A"]
     # An image that is a file has numbers.
     result = predict(make_task, paths["B04"], "b04.tif", predictor=of)
     assert result.value_names == ["1", "2", "3"]
