@@ -18,7 +18,7 @@ from quadrat.errors import ImageError
 from quadrat.exports import geotiff
 from quadrat.files.scenes import Scene, scene_path
 from quadrat.grid import PatchGrid
-from quadrat.images.open import _open_file, open_image
+from quadrat.images.open import _open_scene, open_image
 from quadrat.images.segment_pipeline import SegmentPipeline
 from quadrat.jobs.predict import predict_image
 from quadrat.results.result import read_result
@@ -51,8 +51,8 @@ def opened():
     with ExitStack() as held:
 
         def opened(paths, resample="nearest"):
-            path = scene_path(Scene({name: str(path) for name, path in paths.items()}, resample))
-            return held.enter_context(_open_file(path, None))
+            scene = Scene({name: str(path) for name, path in paths.items()}, resample)
+            return held.enter_context(_open_scene(scene, None))
 
         yield opened
 
