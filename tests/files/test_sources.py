@@ -181,3 +181,24 @@ def test_sources_of_an_mrxs_slide_are_the_files_of_its_folder_in_one_order(write
 
 def test_mrxs_slide_without_its_folder_is_a_problem(write):
     assert find_sources(write("a.mrxs")) == ({}, "its folder a cannot be read: No such file or directory", "")
+
+
+def test_sources_of_a_dicom_file_are_the_others_of_its_folder(write, tmp_path):
+    for name in ("b.dcm", "C.DCM", "._a.dcm", "d.txt"):
+        write(name)
+    (tmp_path / "e.dcm").mkdir()
+    found = find_sources(write("a.dcm"))
+    assert [os.path.basename(path) for path in found.files] == ["._a.dcm", "C.DCM", "b.dcm"]
+    assert found.problem == ""
+
+
+@pytest.mark.parametrize("name", ["../b.jpg", "/b.jpg", r"b\s.jpg", "."])
+def test_sources_of_a_hamamatsu_slide_lie_beside_it(name, write):
+    write("b.jpg")
+    found = find_sources(write("a.vms", f"[X]\nMapFile=b.jpg\nImageFile(2,1,0)={name}\n"))
+    assert found.problem == (f"names the file {name}, but one beside it is expected" if name != "." else "")
+    assert [os.path.basename(path) for path in found.files] == (["b.jpg"] if name == "." else [])
+
+
+def test_text_that_is_too_long_for_a_hamamatsu_slide_is_a_problem(write):
+    assert find_sources(write("a.vmu", "#" * (1 << 21))) == ({}, "broken: more than 1 MB of text", "")

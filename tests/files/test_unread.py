@@ -121,9 +121,9 @@ def test_sidecars_of_an_image_with_a_place_are_named_without_a_way_out():
 
 
 def test_images_that_were_not_taken_are_counted_with_what_helps():
-    left_out = {".czi": 3, ".nc": 1, ".lif": 12_000, ".txt": 5, "": 2, "hidden": 4, ".tfw": 8, ".xml": 9}
+    left_out = {".nd2": 3, ".nc": 1, ".lif": 12_000, ".txt": 5, "": 2, "hidden": 4, ".tfw": 8, ".xml": 9}
     assert not_taken(left_out) == [
-        "not taken: 12,000 .lif, 3 .czi; export them as OME-TIFF, with QuPath or bfconvert",
+        "not taken: 12,000 .lif, 3 .nd2; export them as OME-TIFF, with QuPath or bfconvert",
         "not taken: 1 .nc; convert the arrays that gdalinfo lists: gdal_translate ARRAY OUT.tif",
     ]
     assert not_taken({".txt": 5, "": 2, "hidden": 4, ".tfw": 8}) == []

@@ -201,7 +201,7 @@ def test_settings_of_a_slide_that_are_broken_are_refused_in_words_about_them(sli
     settings.write_bytes(settings.read_bytes().replace(old, new, 1))
     with pytest.raises(ImageError, match=reason) as caught:
         open_reader(slide)
-    assert caught.value.hint == "copy the file again"
+    assert caught.value.hint.startswith("copy it again; ")
 
 
 def test_a_tile_that_is_broken_is_refused_by_its_place(slide):

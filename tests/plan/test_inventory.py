@@ -182,9 +182,9 @@ def test_zarr_folder_is_one_thing_and_not_searched(put, images, make_settings):
 
 
 def test_folder_without_an_image_that_is_taken_is_refused_with_what_it_holds(put, find):
-    put("a.czi", "b.czi", "c.txt")
+    put("a.nd2", "b.nd2", "c.txt")
     with pytest.raises(
-        ConfigError, match=r"no file in it ends in .*; not taken: 2 \.czi; export them as OME-TIFF"
+        ConfigError, match=r"no file in it ends in .*; not taken: 2 \.nd2; export them as OME-TIFF"
     ):
         find()
 
@@ -841,3 +841,94 @@ def test_inventory_needs_no_image_library(put, make_settings, tmp_path):
         [sys.executable, "-c", program], cwd=scripts, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == ""
+
+
+# slides of several files
+
+
+def files_of(image, images):
+    return [os.path.relpath(file, images) for file in image.files]
+
+
+def test_folder_with_dicom_files_is_one_image_with_the_name_of_the_folder(put, find, images):
+    put("b/2.dcm", "b/1.DCM", "b/notes.txt", "c/d/e.dcm", "b/f/3.dcm", "a.tif", "slide.dcm/4.dcm")
+    found = {image.filename: files_of(image, images) for image in find()}
+    assert found == {
+        "a.tif": ["a.tif"],
+        "b": ["b/1.DCM", "b/2.dcm"],
+        "b/f": ["b/f/3.dcm"],
+        "c/d": ["c/d/e.dcm"],
+        "slide.dcm": ["slide.dcm/4.dcm"],
+    }
+
+
+def test_dicom_files_in_the_images_folder_itself_are_an_image_with_its_name(put, find, images):
+    put("1.dcm", "2.dcm")
+    for folder in (str(images), [str(images)]):
+        (image,) = find(images=folder)
+        assert (image.filename, files_of(image, images)) == ("images", ["1.dcm", "2.dcm"])
+
+
+def test_two_dicom_slides_that_would_have_one_name_stop_with_what_to_do(put, find):
+    put("1.dcm", "images/2.dcm")
+    with pytest.raises(ConfigError, match="DICOM slides in it and in its folder images would have one name"):
+        find()
+
+
+def test_table_names_the_folder_of_a_dicom_slide(put, find, write_table, images):
+    put("b/1.dcm", "b/2.dcm", "c/1.dcm", "d/notes.txt", "e.dcm/1.dcm", "f.dcm/1.dcm")
+    paths = ("images/b", "images/c/1.dcm", "images/e.dcm")
+    rows = [f"{name}\t{path}\n" for name, path in zip(("one", "two", "three"), paths, strict=True)]
+    table = write_table("filename\tpath\n" + "".join(rows))
+    assert {image.filename: files_of(image, images) for image in find(images=table)} == {
+        "one": ["b/1.dcm", "b/2.dcm"],
+        "two": ["c/1.dcm"],
+        "three": ["e.dcm/1.dcm"],
+    }
+    table = write_table("filename\nimages/b/1.dcm\nimages/b/2.dcm\nimages/d\nimages/none/1.dcm\n")
+    part, none = (
+        "it is one of the files of a DICOM slide",
+        "it is not a file but a folder",
+    )
+    assert problems(find(images=table)) == {
+        "images/b/1.dcm": part,
+        "images/b/2.dcm": part,
+        "images/d": none,
+        "images/none/1.dcm": "cannot be opened: No such file or directory",
+    }
+    assert find(images=table)[0].hint == f"name its folder, {images}/b"
+    assert problems(find(images=str(images / "b/1.dcm"))) == {"1.dcm": part}
+
+
+def test_dicom_files_are_no_image_where_extensions_leave_them_out(put, make_settings):
+    put("a.tif", "b/1.dcm")
+    left_out = Counter()
+    (image,) = find_images(make_settings(extensions=[".tif"]), left_out)
+    assert (image.filename, left_out[".dcm"]) == ("a.tif", 1)
+
+
+@pytest.mark.parametrize("ending", [".vms", ".vmu"])
+def test_files_that_a_hamamatsu_slide_names_are_parts_of_it_and_no_images(ending, put, make_settings, images):
+    put("a.jpg", "a(1,0).jpg", "a_map.jpg", "a_macro.jpg", "a.opt", "b.jpg")
+    text = (
+        "[X]\r\nImageFile=a.jpg\r\nImageFile(1,0) = a(1,0).jpg \nMapFile=a_map.jpg\nMacroImage=a_macro.jpg\n"
+    )
+    (images / f"a{ending}").write_text(
+        f"{text}OptimisationFile=a.opt\nOther=b.jpg\nImageFile(0,1)=gone.jpg\n"
+    )
+    left_out = Counter()
+    found = {image.filename: files_of(image, images) for image in find_images(make_settings(), left_out)}
+    parts = ["a.jpg", "a(1,0).jpg", "a_map.jpg", "a_macro.jpg", "a.opt"]
+    assert found == {f"a{ending}": [f"a{ending}", *parts], "b.jpg": ["b.jpg"]}
+    assert left_out["parts of slides"] == 4
+
+
+@pytest.mark.parametrize(("slide", "part"), [("b", "b/2.dcm"), ("a.vms", "a.jpg")])
+def test_slide_with_a_part_that_is_a_link_out_of_the_images_is_listed(slide, part, put, find, images, disk):
+    put("b/1.dcm")
+    (images / "a.vms").write_text("[X]\nImageFile=a.jpg\n")
+    (disk / "secret").write_bytes(b"secret")
+    (images / part).symlink_to(disk / "secret")
+    found = problems(find(extensions=[".vms", ".dcm"]))
+    assert found == {slide: f"{os.path.basename(part)}: a link that leaves the images folder is not followed"}
+    assert problems(find(extensions=[".vms", ".dcm"], follow_links=True)) == {}

@@ -427,15 +427,15 @@ def test_first_announcement_counts_all_as_new(study):
 
 
 def test_images_that_are_not_taken_are_announced_and_known_to_the_jobs(study):
-    study.put("scan.czi", "a.tab", "notes.txt")
+    study.put("scan.nd2", "a.tab", "notes.txt")
     plan = study.plan()
-    assert study.lines[1:] == ["not taken: 1 .czi; export them as OME-TIFF, with QuPath or bfconvert"]
+    assert study.lines[1:] == ["not taken: 1 .nd2; export them as OME-TIFF, with QuPath or bfconvert"]
     read = read_plan(plan.settings)
     assert (read.not_taken, read.sidecars) == (study.lines[1:], {"a.tif": [".tab"]})
 
 
 def test_sidecar_or_image_that_is_not_taken_plans_nothing(finished):
-    finished.put("scan.czi", "a.tab")
+    finished.put("scan.nd2", "a.tab")
     assert finished.run() == ([], False)
     assert len(finished.lines) == 2
 

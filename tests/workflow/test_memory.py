@@ -18,6 +18,7 @@ from quadrat.grid import PatchGrid
 from quadrat.results.folder import TABLE_COLUMNS, ResultsFolder
 from quadrat.results.tables import PlannedImage, write_manifest
 from quadrat.results.writer import PredictionWriter
+from slides import dicom
 from studies import PROJECT
 
 SIZE = 20_000
@@ -105,6 +106,20 @@ def test_an_image_of_20000_by_20000_pixels_takes_less_than_250_mb(tmp_path, writ
     assert len(predictions) == 39 * 39
     period = np.tile(tile[:rows], (512 // rows, 1, 1))
     assert (predictions == np.mean(period)).all()
+
+
+def test_a_dicom_slide_of_12288_by_12288_pixels_takes_less_than_250_mb(tmp_path):
+    pixels = np.broadcast_to(np.array([90, 120, 200], np.uint8), (12_288, 12_288, 3))
+    slide = tmp_path / "slide/a.dcm"
+    slide.parent.mkdir()
+    slide.write_bytes(dicom(pixels, 1024, jpeg={"quality": 95, "subsampling": 0}))
+    code, megabytes = predict(tmp_path, slide)
+    assert code == 0, (tmp_path / "job.log").read_text()
+    # The whole slide would take 600 MB as OpenSlide decodes it.
+    assert megabytes < 250
+    predictions = pq.read_table(tmp_path / "result.parquet")["prediction"].to_numpy()
+    assert len(predictions) == 24 * 24
+    assert np.abs(predictions - np.mean([90, 120, 200])).max() < 1
 
 
 def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_path, described):

@@ -48,7 +48,7 @@ def all_formats(tmp_path_factory):
     Image.fromarray(SMOOTH).save(study.images / "progressive.jpg", quality=90, progressive=True)
     # Beside them metadata of GDAL, a scan in a format that is not read, and an array in a folder.
     (study.images / "rgb.png.aux.xml").write_text("<PAMDataset/>")
-    (study.images / "scan.czi").write_bytes(b"ZISRAWFILE")
+    (study.images / "scan.nd2").write_bytes(b"nd2")
     (study.images / "array.zarr/0").mkdir(parents=True)
     (study.images / "array.zarr/0/0.png").touch()
     study.first = study.run()
@@ -71,7 +71,7 @@ def test_run_says_what_it_did_not_read_and_what_was_done_to_pixels(all_formats):
     for shown in (study.first.output, overview):
         assert shown.count(f"rgb.png: {place}") == 1
         assert "jpeg.tif: YCbCr converted to RGB" in shown
-        assert "not taken: 1 .czi; export them as OME-TIFF" in shown
+        assert "not taken: 1 .nd2; export them as OME-TIFF" in shown
         assert "not taken: 1 .zarr; " in shown
 
 

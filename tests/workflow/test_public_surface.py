@@ -23,7 +23,8 @@ DEFAULTS = {
     "exclude": [],
     "extensions": [
         *(".tif", ".tiff", ".tf2", ".tf8", ".btf", ".ptif", ".qptiff"),
-        *(".svs", ".ndpi", ".scn", ".bif", ".mrxs", ".png", ".jpg", ".jpeg", ".jp2", ".vrt"),
+        *(".svs", ".ndpi", ".scn", ".bif", ".mrxs", ".dcm", ".vms", ".vmu", ".svslide"),
+        *(".png", ".jpg", ".jpeg", ".jp2", ".vrt"),
     ],
     "follow_links": False,
     "results": "results",

@@ -38,7 +38,7 @@ def landsat(study):
     (study.images / f"{LANDSAT}_thumb_small.jpeg").write_bytes(b"\xff\xd8\xff")
     run = study.run()
     assert (run.code, run.predicted) == (0, 1), run.output
-    assert "not taken: 1 files that are no bands of scenes" in run.output
+    assert "not taken: 1 not bands of scenes" in run.output
     expected = np.stack([pixels["SR_B5"], pixels["SR_B4"]], axis=-1)
     assert study.dictionary == {LANDSAT: means(expected)}
     return pixels

@@ -1,4 +1,4 @@
-"""Sources: the other files that an image takes its pixels from, as a VRT and an MRXS slide do."""
+"""Sources: the other files that an image takes its pixels from, as a VRT and slides of several files do."""
 
 import os
 import re
@@ -11,7 +11,14 @@ from quadrat.errors import ImageError
 from quadrat.files.scenes import named_files
 from quadrat.files.world_files import find_world_file
 
-VRT_ENDING, MRXS_ENDING = ".vrt", ".mrxs"
+VRT_ENDING, MRXS_ENDING, DICOM_ENDING = ".vrt", ".mrxs", ".dcm"
+HAMAMATSU_ENDINGS = (".vms", ".vmu")
+# A text that names the other files of a Hamamatsu slide, and these names.
+MOST_HAMAMATSU_BYTES = 1 << 20
+HAMAMATSU_FILE = re.compile(
+    rb"^\s*(?:ImageFile[^=\n]*|MapFile|MacroImage|OptimisationFile)[^\S\n]*=[^\S\n]*(.*?)[^\S\n]*$",
+    re.MULTILINE,
+)
 # The size of a mosaic of 100,000 scenes; a larger file is no VRT.
 MOST_VRT_BYTES = 200_000_000
 LONGEST_TAG = 100  # characters of an element, in a message
@@ -84,14 +91,18 @@ def find_sources(path: str) -> Sources:
     Parameters
     ----------
     path : str
-        The image; it has sources only if its name ends in .vrt or .mrxs.
+        The image; it has sources only if its name ends in .vrt, .mrxs, .dcm, .vms or .vmu.
 
     Returns
     -------
     Sources
         The sources that exist, also of a broken image, which may be whole after a change of its sources.
     """
-    return _mrxs_files(path) if path.lower().endswith(MRXS_ENDING) else _of_vrt(path)
+    if path.lower().endswith(MRXS_ENDING):
+        return _mrxs_files(path)
+    if is_dicom(path):
+        return _parts(name for name in dicom_files(os.path.dirname(path)) if name != path)
+    return _hamamatsu_files(path) if is_hamamatsu(path) else _of_vrt(path)
 
 
 def image_files(path: str) -> dict[str, os.stat_result]:
@@ -124,15 +135,77 @@ def _mrxs_files(path: str) -> Sources:
         names = sorted(os.listdir(folder))
     except OSError as error:
         return Sources({}, f"its folder {os.path.basename(folder)} cannot be read: {error.strerror}")
-    found = {name: file_status(name) for name in (os.path.join(folder, name) for name in names)}
-    return Sources({name: status for name, status in found.items() if status}, "")
+    return _parts(os.path.join(folder, name) for name in names)
+
+
+def _parts(paths: Iterable[str]) -> Sources:
+    """Return the files of a slide among some paths. A pipe or a device, which has no end, is a problem."""
+    files, problem = {}, ""
+    for path in paths:
+        if status := file_status(path):
+            files[path] = status
+        elif os.path.exists(path) and not os.path.isdir(path):
+            problem = problem or f"its part {os.path.basename(path)} is not a file"
+    return Sources(files, problem)
+
+
+def is_dicom(path: str) -> bool:
+    """Return whether a file is taken for part of a DICOM slide; all such files of a folder are one slide."""
+    return path.lower().endswith(DICOM_ENDING)
+
+
+def dicom_files(folder: str) -> list[str]:
+    """Return the paths of the DICOM files in a folder, in order; none if it cannot be listed."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = sorted(entry.name for entry in entries if is_dicom(entry.name) and not entry.is_dir())
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names]
+
+
+def is_one_of_dicom(path: str) -> bool:
+    """Return whether a DICOM file has others beside it."""
+    own = os.path.basename(path)
+    with os.scandir(os.path.dirname(path) or ".") as entries:
+        return any(is_dicom(entry.name) and entry.name != own and not entry.is_dir() for entry in entries)
+
+
+def is_hamamatsu(path: str) -> bool:
+    """Return whether a file is taken for the text of a Hamamatsu slide, which names files beside it."""
+    return path.lower().endswith(HAMAMATSU_ENDINGS)
+
+
+def _hamamatsu_files(path: str) -> Sources:
+    """Find the files that a VMS or VMU names, which must lie beside it."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MOST_HAMAMATSU_BYTES + 1)
+    except OSError as error:
+        return Sources({}, f"cannot be read: {error.strerror}")
+    if len(text) > MOST_HAMAMATSU_BYTES:
+        return Sources({}, f"broken: more than {MOST_HAMAMATSU_BYTES // 10**6} MB of text")
+    names = [os.fsdecode(name) for name in HAMAMATSU_FILE.findall(text) if name]
+    # OpenSlide reads a backslash as the start of an escape.
+    problem = next(
+        (
+            f"names the file {name}, but one beside it is expected"
+            for name in names
+            if re.search(r"[/\\]", name)
+        ),
+        "",
+    )
+    folder = os.path.dirname(path)
+    return Sources({}, problem) if problem else _parts(os.path.join(folder, name) for name in names)
 
 
 def linked_parts(path: str, files: Iterable[str]) -> list[str]:
-    """Return the links among the folder of an MRXS slide and its files; none for any other image."""
-    if not path.lower().endswith(MRXS_ENDING):
+    """Return the links among the folder and the files of a slide; none for other kinds of images."""
+    is_mrxs = path.lower().endswith(MRXS_ENDING)
+    if not (is_mrxs or is_dicom(path) or is_hamamatsu(path)):
         return []
-    return [part for part in (path[: -len(MRXS_ENDING)], *files) if os.path.islink(part)]
+    folder = [path[: -len(MRXS_ENDING)]] if is_mrxs else []
+    return [part for part in (*folder, *files) if os.path.islink(part)]
 
 
 def _of_vrt(path: str) -> Sources:

@@ -6,12 +6,13 @@ from collections.abc import Container, Mapping, Sequence
 # Endings of images that a run may not take, by what helps.
 _ENDINGS = {
     "to take them, add their endings to `extensions` (config.yaml)": """
-        .tif .tiff .tf2 .tf8 .btf .ptif .qptiff .svs .ndpi .scn .bif .mrxs .png .jpg .jpeg .jfif .jp2
-        .j2k .vrt .bmp .gif .webp
+        .tif .tiff .tf2 .tf8 .btf .ptif .qptiff .svs .ndpi .scn .bif .mrxs .dcm .vms .vmu .svslide
+        .png .jpg .jpeg .jfif .jp2 .j2k .vrt .bmp .gif .webp
     """,
     "export them as OME-TIFF, with QuPath or bfconvert": """
-        .czi .dcm .dicom .dv .ims .lif .lsm .nd2 .oib .oif .oir .sld .stk .svslide .vms .vmu .vsi .zvi
+        .dicom .dv .ims .lif .lsm .nd2 .oib .oif .oir .sld .stk .vsi .zvi
     """,
+    "add .czi to `extensions` (config.yaml) for brightfield slides, or export them as OME-TIFF": ".czi",
     "convert them: gdal_translate IN OUT.tif": ".dem .ecw .grb .grb2 .grib .grib2 .hgt .img .nitf .ntf .sid",
     "convert the arrays that gdalinfo lists: gdal_translate ARRAY OUT.tif": """
         .h5 .hdf .hdf5 .he5 .nc .nc4 .zarr
@@ -21,7 +22,7 @@ _ENDINGS = {
     """,
 }
 # The key of files that are left out since the run reads scenes.
-NO_BAND = "files that are no bands of scenes"
+NO_BAND = "not bands of scenes"
 _HELP = {ending: text for text, endings in _ENDINGS.items() for ending in endings.split()}
 _HELP[NO_BAND] = "change the layout, or the pattern, to take them (config.yaml: scenes)"
 # More lines would hide the others on the terminal.

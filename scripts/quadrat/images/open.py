@@ -1,7 +1,7 @@
 """Open images: from a file to its levels and their pixels.
 
 The file's content, never its extension, chooses the kind of image; each imports its decoder only when needed.
-A slide in a folder is the only exception: its name chooses, since the file itself contains no pixels.
+Slides of several files are the only exception: their names choose, as they choose their other files.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy as np
 
 from quadrat.errors import ImageError, MissingReaderError
 from quadrat.files.scenes import Scene, as_scene
-from quadrat.files.sources import MRXS_ENDING
+from quadrat.files.sources import MRXS_ENDING, is_dicom, is_hamamatsu
 from quadrat.grid import Window
 from quadrat.images.budget import MB
 from quadrat.images.image import HeldFiles, ImageFile, ImageInfo, Level, Reader
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # The file of such a slide contains a preview or no pixels: they are in folders that are not watched.
 UNWATCHED_SLIDE = ".vsi"
+# It follows 128 bytes that may be anything, such as the header of a TIFF.
+DICOM_MAGIC, MAGIC_BYTES = b"DICM", 132
+# Slides whose format OpenSlide alone reads.
+SLIDE_MAGICS = ((b"SQLite format 3\0", "sakura"), (b"ZISRAWFILE", "zeiss"))
 STREAMED_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 # Memory that GDAL takes to read a mask beside the image.
@@ -323,11 +327,22 @@ def _open_file(path: str, plane: dict[str, int] | None) -> ImageFile:
             "the pixels of this slide are in a folder beside it, which quadrat does not read",
             "convert it to OME-TIFF, such as with QuPath",
         )
-    if magic.startswith(TIFF_MAGICS):
+    if magic.startswith(TIFF_MAGICS) and not is_dicom(path):
         return _open_tiff(path, plane)
     refuse_planes(plane)
     if path.lower().endswith(MRXS_ENDING):
         return _open_slide(path, "mirax")
+    if is_dicom(path):
+        return _open_slide(path, "dicom")
+    if magic[128:] == DICOM_MAGIC:
+        raise ImageError(
+            "a DICOM file by another ending", "let the names of all files of the slide end in .dcm"
+        )
+    if is_hamamatsu(path):
+        return _open_slide(path, "hamamatsu")
+    for start, vendor in SLIDE_MAGICS:
+        if magic.startswith(start):
+            return _open_slide(path, vendor)
     if magic.startswith(STREAMED_MAGICS):
         from quadrat.images.vips import VipsImage
 
@@ -362,7 +377,7 @@ def _open_slide(path: str, vendor: str, largest_tile: int | None = None) -> Imag
 def _magic(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            magic = file.read(16)
+            magic = file.read(MAGIC_BYTES)
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise ImageError(f"cannot be opened: {error.strerror}") from error
     if not magic:

@@ -1,7 +1,6 @@
 """OpenSlide reader: slides of many files, and slides whose tiles must be stitched."""
 
 import math
-import os
 import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,21 +15,18 @@ from quadrat.files.text import show
 from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid, Spans
 from quadrat.images.budget import MB, require_memory
-from quadrat.images.image import COPY, ImageFile, ImageInfo, Level, Reader
+from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.segment_pipeline import SegmentPipeline, SegmentTable
 from quadrat.images.selection import as_slice, channel_indices, check_level, downsample_of
+from quadrat.images.slide_claims import MOST_SIDE, check_claims
 
 # Slides are read in squares of the usual patch; OpenSlide keeps the stored tiles that neighbours share.
 SQUARE = 512
 CACHE_BYTES = 64 * MB
-MOST_TILES = 10_000_000  # a thousand times as many as a whole slide has
-INI_BYTES = 1 << 20
-MOST_SIDE = (1 << 31) - 1  # pixels, as in a TIFF that any program reads
 RGB, RGBA_BYTES = 3, 4
 BACKGROUND = "ffffff"
-# A value in the Slidedat.ini of an MRXS that names a file in another folder.
-NAMES_FILE = rb"(?im)^\s*(?:FILE_\d+|INDEXFILE)\s*=[ \t]*(.*/.*?)\s*$"
-NO_SLIDE = "not a slide that OpenSlide can read"
+REFUSED = "not a slide that OpenSlide can read"
+CONVERT = "copy it again; if it is whole, export it as OME-TIFF, with QuPath or bfconvert"
 # Starts of OpenSlide's errors that name its own work, not the file.
 SURPLUS = re.compile(r"^(Can(no|')t hash (images|TIFF tiles): |TIFFRGBAImageGet failed, last error: )")
 # A property that OpenSlide copies from there.
@@ -46,7 +42,7 @@ class OpenSlideImage(ImageFile):
     vendor : str
         OpenSlide's name of the format that it must be.
     largest_tile : int, optional
-        Pixels of the largest tile that the slide stores. Default: what an MRXS claims.
+        Pixels of the largest tile that a TIFF stores. Default: what other slides claim.
 
     Raises
     ------
@@ -58,19 +54,18 @@ class OpenSlideImage(ImageFile):
         self._path, sources = path, find_sources(path)
         if sources.problem:
             raise ImageError(sources.problem, "keep the slide and its folder together, as they were written")
-        for file in sources.files:
-            _check_settings(file)
-        with ExitStack() as held, _openslide_errors(NO_SLIDE, self._path):
-            # Other formats of OpenSlide could have the ending of an MRXS and name files anywhere.
-            found = openslide.OpenSlide.detect_format(path)
+        checked = check_claims(path, vendor, sources.files)
+        with ExitStack() as held, _openslide_errors(path):
+            # Other formats of OpenSlide could have the ending of this one and name files anywhere.
+            found = openslide.OpenSlide.detect_format(checked.path)
             if found != vendor:
-                raise ImageError(f"{NO_SLIDE}: it is {found or 'of no known format'}")
-            self._slide = held.enter_context(openslide.OpenSlide(path))
+                raise ImageError(f"{REFUSED}: it is {found or 'of no known format'}", CONVERT)
+            self._slide = held.enter_context(openslide.OpenSlide(checked.path))
             self._slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
-            _check_claims(self._slide)
-            self._tile_bytes = RGBA_BYTES * (
-                _mrxs_tile(self._slide) if largest_tile is None else largest_tile
-            )
+            _check_size(self._slide)
+            largest = largest_tile if checked.largest_tile is None else checked.largest_tile
+            self._tile_bytes = RGBA_BYTES * (_mrxs_tile(self._slide) if largest is None else largest)
+            self._notes = checked.notes
             self._held = held.pop_all()
 
     @property
@@ -82,13 +77,13 @@ class OpenSlideImage(ImageFile):
     def reader(self, level: int, channels: tuple[int, ...] | None, memory_mb: float | None) -> Reader:
         """Return a reader of a level; see `ImageFile.reader`. Its memory holds a tile and a cache."""
         picked = channel_indices(channels, RGB)
-        with _openslide_errors(NO_SLIDE, self._path):
+        with _openslide_errors(self._path):
             check_level(level, self._slide.level_count)
             squares = _Squares(self._slide, level, picked, self._tile_bytes)
             # OpenSlide allocates tiles of the size that the slide claims, and ends the process if it cannot.
             needed = CACHE_BYTES + squares.decode_bytes
             require_memory(needed, memory_mb, "decoding the tiles of the slide")
-            info = _info(self._slide, level, len(picked), squares.background)
+            info = _info(self._slide, level, len(picked), squares.background, self._notes)
         return OpenSlideReader(squares, info, memory_mb)
 
 
@@ -151,27 +146,7 @@ class _Squares:
         return np.asarray(canvas)
 
 
-def _check_settings(path: str) -> None:
-    """Refuse an MRXS with files outside its folder, or with more tiles than OpenSlide can handle.
-
-    OpenSlide opens the files and lists the tiles when it opens the slide.
-    """
-    if os.path.basename(path).lower() != "slidedat.ini":
-        return
-    with open(path, "rb") as file:
-        settings = file.read(INI_BYTES)
-    outside = re.search(NAMES_FILE, settings)
-    if outside:
-        raise ImageError(
-            f"parts of it lie in {outside[1].decode(errors='replace')}, which is not watched for changes"
-        )
-    claimed = re.findall(rb"IMAGENUMBER_[XY]\s*=\s*(\d+)", settings)
-    tiles = math.prod(int(number) for number in claimed)
-    if tiles > MOST_TILES:
-        raise ImageError(f"broken: it claims {tiles:,} tiles, but at most {MOST_TILES:,} are expected")
-
-
-def _check_claims(slide: openslide.OpenSlide) -> None:
+def _check_size(slide: openslide.OpenSlide) -> None:
     width, height = slide.dimensions
     if not (0 < width <= MOST_SIDE and 0 < height <= MOST_SIDE):
         raise ImageError(f"broken: its size is {width:,} x {height:,} px")
@@ -189,15 +164,15 @@ def _square_spans(length: int) -> Spans:
 
 
 @contextmanager
-def _openslide_errors(doing: str, path: str = "") -> Iterator[None]:
+def _openslide_errors(path: str) -> Iterator[None]:
     try:
         yield
     except KeyError as error:  # as openslide-python raises it
-        raise ImageError(f"{doing}: the name of a property is not valid UTF-8", COPY) from error
+        raise ImageError(f"{REFUSED}: the name of a property is not valid UTF-8", CONVERT) from error
     except openslide.OpenSlideError as error:
-        line = str(error).splitlines()[0].replace(path and f" {path}", "")
+        line = str(error).splitlines()[0].replace(f" {path}", "")
         reason = SURPLUS.sub("", line).replace("Key file", "Slidedat.ini")
-        raise ImageError(f"{doing}: {reason}", COPY) from error
+        raise ImageError(f"{REFUSED}: {reason}", CONVERT) from error
 
 
 def _scanned_areas(slide: openslide.OpenSlide) -> tuple[Window, ...]:
@@ -212,7 +187,9 @@ def _window(slide: openslide.OpenSlide, prefix: str) -> Window | None:
     return Window(*map(int, numbers)) if all(numbers) else None
 
 
-def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str) -> ImageInfo:
+def _info(
+    slide: openslide.OpenSlide, level: int, channels: int, background: str, notes: tuple[str, ...]
+) -> ImageInfo:
     width, height = slide.level_dimensions[level]
     mpp_y, mpp_x = (float(slide.properties.get(f"openslide.mpp-{axis}", 0)) for axis in "yx")
     bounds = _window(slide, "openslide.bounds-")
@@ -232,5 +209,5 @@ def _info(slide: openslide.OpenSlide, level: int, channels: int, background: str
         bounds=bounds,
         scanned=_scanned_areas(slide) or ((bounds,) if bounds else ()),
         decoders={"openslide": openslide.__library_version__, "openslide-python": openslide.__version__},
-        notes=(f"what was not scanned is {background}",),
+        notes=(f"what was not scanned is {background}", *notes),
     )

@@ -13,7 +13,17 @@ from pathlib import Path
 
 from quadrat.errors import ConfigError
 from quadrat.files.scenes import SCENE_START
-from quadrat.files.sources import VRT_ENDING, file_status, find_sources, is_vrt, linked_parts
+from quadrat.files.sources import (
+    VRT_ENDING,
+    dicom_files,
+    file_status,
+    find_sources,
+    is_dicom,
+    is_hamamatsu,
+    is_one_of_dicom,
+    is_vrt,
+    linked_parts,
+)
 from quadrat.files.text import CONTROL, NOT_UTF_8, visible
 from quadrat.files.unread import SIDECARS, find_sidecars, not_taken
 from quadrat.files.world_files import WORLD_ENDINGS, find_world_file
@@ -31,6 +41,8 @@ LEAVING_HINT = "follow_links: true follows it (config.yaml)"
 NO_VRT = "a VRT, which extensions leave out"
 NO_VRT_HINT = "add .vrt to extensions (config.yaml)"
 
+OF_SLIDE = "it is one of the files of a DICOM slide"
+
 RENAME_HINT = "rename the file: its name would not survive the workflow"
 
 NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
@@ -42,6 +54,7 @@ BESIDE = SIDECARS | WORLD_ENDINGS
 # Reasons to leave out images; the others are HIDDEN and the endings of files.
 NOT_CHOSEN = "left out by include and exclude"
 OF_RESULTS = "in the results folder"
+PART_OF_SLIDE = "parts of slides"
 
 
 def find_images(settings: Settings, left_out: Counter[str] | None = None) -> list[FoundImage]:
@@ -150,6 +163,7 @@ def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[s
     endings = tuple(ending.lower() for ending in settings.extensions)
     root = None if settings.follow_links else folder
     images: list[FoundImage] = []
+    slides: dict[str, str] = {}
     beside: set[str] = set()
     try:
         for name, path, is_link, problem, hint in walk(
@@ -157,6 +171,8 @@ def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[s
         ):
             if problem:
                 images.append(_failed(name, path, problem, hint, {}))
+            elif name.lower().endswith(endings) and is_dicom(name):
+                slides[os.path.dirname(path)] = os.path.dirname(name)
             elif name.lower().endswith(endings):
                 images.append(_image(name, path, root, is_link, {}))
             else:
@@ -167,7 +183,25 @@ def _in_folder(folder: str, prefix: str, settings: Settings, left_out: Counter[s
         raise ConfigError(
             f"images {folder}: the folder cannot be listed: {error.strerror} (config.yaml: images)"
         ) from error
+    images = _without_parts(images, left_out)
+    for path, name in slides.items():
+        filename = name or os.path.basename(os.path.abspath(folder))
+        if filename != name and filename in slides.values():
+            raise ConfigError(
+                f"images {folder}: DICOM slides in it and in its folder {filename} would have one name; "
+                "move one of them (config.yaml: images)"
+            )
+        images.append(_image(filename, path, root, False, {}))
     return _with_beside(images, beside, lambda _: root)
+
+
+def _without_parts(images: list[FoundImage], left_out: Counter[str]) -> list[FoundImage]:
+    """Return the images without the JPEG files of slides of Hamamatsu, which lie beside them."""
+    slides = {image.path: image.files.keys() for image in images if is_hamamatsu(image.path)}
+    parts = set().union(*slides.values()) - slides.keys()
+    left = [image for image in images if image.path not in parts]
+    left_out[PART_OF_SLIDE] += len(images) - len(left)
+    return left
 
 
 def _with_beside(
@@ -198,7 +232,8 @@ def _with_world_file(image: FoundImage, beside: set[str], root: str | None) -> F
 def _image(filename: str, path: str, root: str | None, is_link: bool, columns: dict[str, str]) -> FoundImage:
     """Return an image, with the problem that prevents reading it; links must stay in the root, if any.
 
-    No file is opened, since a pipe would wait for its writer.
+    The DICOM files of a folder are one image, which is opened by the first of them. Here no file is opened,
+    since a pipe would wait for its writer.
     """
     # A file in the working folder may be called like a scene.
     path = os.path.join(".", path) if path.startswith(SCENE_START) else path
@@ -209,6 +244,8 @@ def _image(filename: str, path: str, root: str | None, is_link: bool, columns: d
         status = os.stat(path)
     except OSError as error:
         return _failed(filename, path, f"cannot be opened: {error.strerror}", "", columns)
+    if stat.S_ISDIR(status.st_mode) and (parts := dicom_files(path)):
+        return _image(filename, parts[0], root, is_link, columns)
     if not stat.S_ISREG(status.st_mode):
         kind = NO_FILES.get(stat.S_IFMT(status.st_mode), "device")
         return _failed(filename, path, f"it is not a file but a {kind}", "", columns)
@@ -252,6 +289,8 @@ def _named(
     """Return an image that the configuration or a table names, whatever its ending."""
     if is_vrt(path) and VRT_ENDING not in map(str.lower, settings.extensions):
         return _failed(filename, path, NO_VRT, NO_VRT_HINT, columns)
+    if is_dicom(path) and os.path.isfile(path) and is_one_of_dicom(path):
+        return _failed(filename, path, OF_SLIDE, f"name its folder, {os.path.dirname(path)}", columns)
     return _image(filename, path, root, is_link, columns)
 
 
