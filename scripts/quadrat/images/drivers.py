@@ -34,7 +34,6 @@ REFUSED = {
     b"<WCS_GDAL": ("WCS", CONVERT),
     b"<MRF_META": ("MRF", CONVERT),
     b"<GDALTileIndexDataset": ("GTI", CONVERT),
-    b"SQLite format 3": ("SQLite", _WITH_DRIVER),
     b"EHFA_HEADER_TAG": ("HFA", CONVERT),
     b"PCIDSK": ("PCIDSK", CONVERT),
     b"NITF": ("NITF", CONVERT),
@@ -42,12 +41,9 @@ REFUSED = {
     b"%PDF": ("PDF", _WITH_DRIVER),
 }
 
-_EXPORT = "export it as OME-TIFF, with QuPath or bfconvert"
 _MAGICK = "convert it, with ImageMagick: magick IN OUT.tif"
 # Starts of other files that are found among images.
 OTHERS = {
-    rb"ZISRAWFILE": ("CZI", _EXPORT),
-    rb".{128}DICM": ("DICOM", _EXPORT),
     rb"8BPS": ("PSD", _MAGICK),
     rb".{4}ftyp(hei|hev|mif|avi)": ("HEIF", _MAGICK),
     rb"\xff\x0a|\x00{3}\x0cJXL ": ("JPEG XL", _MAGICK),

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from quadrat.errors import ImageError, MissingReaderError
 from quadrat.files.scenes import Scene, as_scene
-from quadrat.files.sources import MRXS_ENDING, is_dicom, is_hamamatsu
+from quadrat.files.sources import DICOM_ENDING, HAMAMATSU_ENDINGS, MRXS_ENDING
 from quadrat.grid import Window
 from quadrat.images.budget import MB
 from quadrat.images.image import HeldFiles, ImageFile, ImageInfo, Level, Reader
@@ -37,8 +37,6 @@ TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 UNWATCHED_SLIDE = ".vsi"
 # It follows 128 bytes that may be anything, such as the header of a TIFF.
 DICOM_MAGIC, MAGIC_BYTES = b"DICM", 132
-# Slides whose format OpenSlide alone reads.
-SLIDE_MAGICS = ((b"SQLite format 3\0", "sakura"), (b"ZISRAWFILE", "zeiss"))
 STREAMED_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 # Memory that GDAL takes to read a mask beside the image.
@@ -315,41 +313,17 @@ def _open_scene(scene: Scene, plane: dict[str, int] | None) -> ImageFile:
         for name, path in scene.bands.items():
             with of_band(name):
                 bands[name] = held.enter_context(_open_file(path, plane))
-        held.pop_all()
         world_files = {name: world_file_of(path) for name, path in scene.bands.items()}
+        held.pop_all()
         return SceneImage(bands, scene.resample, world_files)
 
 
 def _open_file(path: str, plane: dict[str, int] | None) -> ImageFile:
     magic = _magic(path)
-    if path.lower().endswith(UNWATCHED_SLIDE):
-        raise ImageError(
-            "the pixels of this slide are in a folder beside it, which quadrat does not read",
-            "convert it to OME-TIFF, such as with QuPath",
-        )
-    if magic.startswith(TIFF_MAGICS) and not is_dicom(path):
-        return _open_tiff(path, plane)
-    refuse_planes(plane)
-    if path.lower().endswith(MRXS_ENDING):
-        return _open_slide(path, "mirax")
-    if is_dicom(path):
-        return _open_slide(path, "dicom")
-    if magic[128:] == DICOM_MAGIC:
-        raise ImageError(
-            "a DICOM file by another ending", "let the names of all files of the slide end in .dcm"
-        )
-    if is_hamamatsu(path):
-        return _open_slide(path, "hamamatsu")
-    for start, vendor in SLIDE_MAGICS:
-        if magic.startswith(start):
-            return _open_slide(path, vendor)
-    if magic.startswith(STREAMED_MAGICS):
-        from quadrat.images.vips import VipsImage
-
-        return VipsImage(path)
-    from quadrat.images.gdal import GdalImage
-
-    return GdalImage(path)
+    reader = next(reader for reader in READERS if reader.matches(path, magic))
+    if not reader.has_planes:
+        refuse_planes(plane)
+    return reader.open(path, plane)
 
 
 def _open_tiff(path: str, plane: dict[str, int] | None) -> ImageFile:
@@ -374,6 +348,18 @@ def _open_slide(path: str, vendor: str, largest_tile: int | None = None) -> Imag
     return OpenSlideImage(path, vendor, largest_tile)
 
 
+def _open_streamed(path: str, plane: dict[str, int] | None) -> ImageFile:
+    from quadrat.images.vips import VipsImage
+
+    return VipsImage(path)
+
+
+def _open_gdal(path: str, plane: dict[str, int] | None) -> ImageFile:
+    from quadrat.images.gdal import GdalImage
+
+    return GdalImage(path)
+
+
 def _magic(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
@@ -383,3 +369,55 @@ def _magic(path: str) -> bytes:
     if not magic:
         raise ImageError("empty file")
     return magic
+
+
+class _Reader(NamedTuple):
+    """A kind of image: which files are of it, by path and first bytes, and what opens them."""
+
+    matches: Callable[[str, bytes], bool]
+    open: Callable[[str, dict[str, int] | None], ImageFile]
+    has_planes: bool = False
+
+
+def _begins(*magics: bytes) -> Callable[[str, bytes], bool]:
+    return lambda path, magic: magic.startswith(magics)
+
+
+def _is_called(*endings: str) -> Callable[[str, bytes], bool]:
+    return lambda path, magic: path.lower().endswith(endings)
+
+
+def _slide(vendor: str) -> Callable[[str, dict[str, int] | None], ImageFile]:
+    return lambda path, plane: _open_slide(path, vendor)
+
+
+def _refusal(reason: str, hint: str) -> Callable[[str, dict[str, int] | None], ImageFile]:
+    def refuse(path: str, plane: dict[str, int] | None) -> ImageFile:
+        raise ImageError(reason, hint)
+
+    return refuse
+
+
+# The first that matches reads a file. A new format is an entry here and a module.
+READERS = (
+    _Reader(
+        _is_called(UNWATCHED_SLIDE),
+        _refusal(
+            "the pixels of this slide are in a folder beside it, which quadrat does not read",
+            "convert it to OME-TIFF, such as with QuPath",
+        ),
+        has_planes=True,
+    ),
+    _Reader(_is_called(DICOM_ENDING), _slide("dicom")),
+    _Reader(_begins(*TIFF_MAGICS), _open_tiff, has_planes=True),
+    _Reader(_is_called(MRXS_ENDING), _slide("mirax")),
+    _Reader(
+        lambda path, magic: magic[128:] == DICOM_MAGIC,
+        _refusal("a DICOM file by another ending", "let the names of all files of the slide end in .dcm"),
+    ),
+    _Reader(_is_called(*HAMAMATSU_ENDINGS), _slide("hamamatsu")),
+    _Reader(_begins(b"SQLite format 3\0"), _slide("sakura")),
+    _Reader(_begins(b"ZISRAWFILE"), _slide("zeiss")),
+    _Reader(_begins(*STREAMED_MAGICS), _open_streamed),
+    _Reader(lambda path, magic: True, _open_gdal),
+)
