@@ -11,7 +11,7 @@ from test_hostile import run_jobs
 
 PIXELS = np.kron(np.random.default_rng(0).integers(0, 256, (16, 32, 3)), np.ones((8, 8, 1))).astype(np.uint8)
 EXTREMES = (0, 1, 2**31 - 1, 2**31, 2**32 - 1)
-EACH = 16
+EACH = 6
 
 
 def write_parts(path):

@@ -161,6 +161,7 @@ def shown(notebook):
     ]
 
 
+@pytest.mark.long
 def test_example_notebook_shows_what_it_was_saved_with(sample, monkeypatch):
     place = sample.path / NOTEBOOK
     saved, notebook = (nbformat.read(place, nbformat.NO_CONVERT) for _ in range(2))

@@ -103,6 +103,7 @@ def last_line(run):
     return run.output.strip().splitlines()[-1]
 
 
+@pytest.mark.long
 def test_images_that_vanish_in_the_middle_are_reported_and_predicted_once_they_are_back(study, pixels):
     run = run_held(study, lambda: study.images.rename(study.path / "away"))
     assert run.code == 1
@@ -128,6 +129,7 @@ def test_images_that_are_gone_do_not_empty_the_dictionary(finished):
     assert finished.run().nothing_to_be_done
 
 
+@pytest.mark.long
 def test_results_that_become_read_only_are_reported_and_go_on_once_they_are_not(study, pixels, read_only):
     run = run_held(study, lambda: read_only(study.results))
     assert run.code == 1

@@ -190,6 +190,7 @@ def test_an_image_written_to_while_it_is_read_is_not_recorded_as_done(study):
     assert (again.code, again.predicted, again.merged) == (0, 1, True), again.output
 
 
+@pytest.mark.long
 def test_a_model_replaced_during_the_run_is_not_taken_for_the_one_that_was_planned(study):
     for seed in range(3):
         write_image(study.images / f"{seed}.tif", seed)

@@ -3,6 +3,8 @@
 import os
 import subprocess
 
+import pytest
+
 from studies import write_image
 
 # Imported by every Python that starts. It raises nothing: Python drops errors that come up at a fork.
@@ -36,6 +38,7 @@ def threads_at_forks(study, *arguments):
     return counts.read_text().split()
 
 
+@pytest.mark.long
 def test_job_forks_before_it_has_threads(study):
     write_image(study.images / "small.tif", 1)
     write_image(study.images / "large.tif", 2, 2000, 1500, tile=(48, 48))

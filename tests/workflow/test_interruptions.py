@@ -118,7 +118,11 @@ def test_killed_alone_its_orphans_do_no_harm(slow_study):
     assert slow_study.run().nothing_to_be_done
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)],
+    ids=lambda number: number.name,
+)
 def test_interrupted_the_same_command_goes_on(slow_study, number):
     disturb(slow_study, number, 2.2, whole_group=number == signal.SIGINT)
     assert leftovers(slow_study) == []

@@ -108,6 +108,7 @@ def test_an_image_of_20000_by_20000_pixels_takes_less_than_250_mb(tmp_path, writ
     assert (predictions == np.mean(period)).all()
 
 
+@pytest.mark.long
 def test_a_dicom_slide_of_12288_by_12288_pixels_takes_less_than_250_mb(tmp_path):
     pixels = np.broadcast_to(np.array([90, 120, 200], np.uint8), (12_288, 12_288, 3))
     slide = tmp_path / "slide/a.dcm"
@@ -159,6 +160,7 @@ def test_a_map_of_an_image_of_36000_by_18000_pixels_takes_less_than_300_mb(tmp_p
     assert (np.abs(drawn[:, : drawn.shape[1] // 3] - np.array([20.0, 70, 120])).max(axis=-1) < 2).mean() > 0.3
 
 
+@pytest.mark.long
 def test_memory_of_a_scene_does_not_grow_with_its_height(tmp_path):
     megabytes = []
     for height in (4096, 16_384):

@@ -96,6 +96,7 @@ rule all:
 """
 
 
+@pytest.mark.long
 def test_two_modules_of_a_host_that_works_in_another_folder_have_their_own_results(host):
     """And a rule that the host changes, where another quadrat is installed and was imported."""
     pixels = write_image(host.images / "a.tif", 1, 100, 140)

@@ -89,6 +89,7 @@ def test_the_parquet_and_the_mapping_hold_what_the_json_holds(all_formats):
     assert grouped == study.dictionary
 
 
+@pytest.mark.long
 def test_one_core_and_two_give_the_same_bytes(all_formats):
     study, _ = all_formats
     before = study.merged_bytes()

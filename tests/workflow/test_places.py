@@ -68,6 +68,7 @@ def table(study):
         return {row["filename"].removeprefix("'"): row for row in csv.DictReader(file, delimiter="\t")}
 
 
+@pytest.mark.long
 def test_names_and_places_that_try_a_run(places):
     run = run_unprivileged(places)
     assert run.code == 1

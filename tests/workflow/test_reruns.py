@@ -301,6 +301,7 @@ def test_more_than_half_of_the_images_vanish(finished):
     assert list(finished.dictionary) == ["north/c.tif"]
 
 
+@pytest.mark.long
 def test_two_configurations_into_one_results_folder_in_turn(finished):
     original = (finished.path / "config.yaml").read_text()
     for turn in range(2):

@@ -11,6 +11,7 @@ from slides import dicom, write_mrxs, write_svslide, write_vms
 from studies import means
 
 
+@pytest.mark.long
 def test_data_in_the_folder_of_a_slide_replaced(study):
     first, second = np.random.default_rng(0).integers(0, 256, (2, 128, 256, 3), np.uint8)
     write_mrxs(study.images / "a.mrxs", first, tile=64, levels=1)

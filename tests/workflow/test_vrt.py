@@ -34,6 +34,7 @@ def stored(study):
     return folder
 
 
+@pytest.mark.long
 def test_source_touched_or_copied(study, stored):
     run = study.run()
     assert run.nothing_to_be_done, run.output
@@ -59,6 +60,7 @@ def test_source_replaced_by_other_bytes_of_the_same_size_and_time_and_back(study
     assert study.dictionary == earlier
 
 
+@pytest.mark.long
 def test_source_missing_and_back(study, stored):
     earlier = study.dictionary
     write_image(study.images / "other.tif", 5)

@@ -295,8 +295,8 @@ OURS = re.compile(
 def broken(data, entry, place, size, is_big):
     """Yield files in each of which one thing about a tag is wrong."""
     value = entry + (12 if is_big else 8)
-    fields = [(entry, "<H", (65535,)), (entry + 2, "<H", (2, 5, 7)), (entry + 4, "<I", (0, 2**31))]
-    fields += [(value, "<I", (0, 3, 2**31))]
+    fields = [(entry, "<H", (65535,)), (entry + 2, "<H", (2, 5)), (entry + 4, "<I", (0, 2**31))]
+    fields += [(value, "<I", (0, 2**31))]
     if place != value:
         fields += [(place, "<I", (0, 2**31))]
     for at, form, numbers in fields:
