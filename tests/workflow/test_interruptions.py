@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -59,7 +60,7 @@ def slow_study(_undisturbed, tmp_path):
 
 
 def disturb(study, number, seconds, whole_group):
-    """Start a run and send it a signal after a while."""
+    """Start a run, send it a signal after a while, and return the number of its group of processes."""
     process = study.start()
     time.sleep(seconds)
     if whole_group:
@@ -67,6 +68,15 @@ def disturb(study, number, seconds, whole_group):
     else:
         process.send_signal(number)
     process.wait(60)
+    return process.pid
+
+
+def wait_for_group(group):
+    """Wait until all processes of a group have ended: jobs clean up after Snakemake has ended."""
+    with suppress(ProcessLookupError):
+        while True:
+            os.killpg(group, 0)
+            time.sleep(0.05)
 
 
 def lines_of_a_terminal(study, must_stop=lambda: False):
@@ -124,7 +134,7 @@ def test_killed_alone_its_orphans_do_no_harm(slow_study):
     ids=lambda number: number.name,
 )
 def test_interrupted_the_same_command_goes_on(slow_study, number):
-    disturb(slow_study, number, 2.2, whole_group=number == signal.SIGINT)
+    wait_for_group(disturb(slow_study, number, 2.2, whole_group=number == signal.SIGINT))
     assert leftovers(slow_study) == []
     finished = slow_study.run()
     assert finished.code == 0, finished.output
