@@ -259,7 +259,7 @@ def test_a_dry_run_of_another_configuration(finished):
     expect(run, 0, False)
 
 
-@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("hours", [pytest.param(-1, marks=pytest.mark.long), 1])
 def test_clock_of_what_was_merged_differs(finished, hours):
     others = time.time() + 3600 * hours
     for path in finished.results.rglob("*"):
