@@ -1,7 +1,6 @@
 """Resampled reader: the pixels of another reader, averaged over the areas of larger pixels."""
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
@@ -13,7 +12,7 @@ from quadrat.grid import Window
 from quadrat.images.blocks import BlockGrid
 from quadrat.images.image import ImageInfo, Level, Reader
 from quadrat.images.nodata import nodata_mask
-from quadrat.images.rows import StripePipeline, fresh_rows
+from quadrat.images.rows import StripePipeline, blocks_made_of, fresh_rows
 
 # Bytes of pixels of the image that are read at a time, however large the resampled pixels are.
 STRIP_BYTES = 1 << 22
@@ -81,14 +80,7 @@ class ResampledReader:
             wanted = [self._source_window(y, y + height, x, x + width) for y, x, height, width in wanted]
         arrays = self._reader.read_blocks(windows, threads, wanted)
         rows = _Rows(zip(strips, arrays, strict=True), self.ratio, self.info.nodata, self._validity)
-        return self._blocks(arrays, StripePipeline(rows, grid, self.info))
-
-    def _blocks(
-        self, arrays: Generator[np.ndarray, None, None], pipeline: StripePipeline
-    ) -> Generator[np.ndarray, None, None]:
-        with closing(arrays):
-            yield from pipeline.blocks()
-            next(arrays, None)  # its reader may end with pixels that no block needs
+        return blocks_made_of(arrays, StripePipeline(rows, grid, self.info))
 
     def _strips(self, grid: BlockGrid) -> list[tuple[int, int]]:
         """List (top, bottom) of the strips that are read one after the other."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Protocol
 
 import numpy as np
@@ -107,3 +108,13 @@ class StripePipeline:
         stripe[:, right - left :] = info.fill
         self._previous = stripe
         return stripe
+
+
+def blocks_made_of(
+    arrays: Generator[np.ndarray, None, None], pipeline: StripePipeline
+) -> Generator[np.ndarray, None, None]:
+    """Yield the blocks of a pipeline whose source takes arrays of another reader, which ends with them."""
+    with closing(arrays):
+        yield from pipeline.blocks()
+        for _ in arrays:  # the reader may end with pixels that no block needs
+            pass

@@ -18,7 +18,7 @@ from quadrat.images.budget import MB, require_memory
 from quadrat.images.image import ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import nodata_mask
 from quadrat.images.place import placed
-from quadrat.images.rows import StripePipeline
+from quadrat.images.rows import StripePipeline, blocks_made_of
 from quadrat.images.selection import channel_indices, check_level
 
 # Bytes of pixels of a coarser band that are read at a time, and pixels that are made of them at a time.
@@ -191,15 +191,7 @@ class UpsampledReader:
         reader = self._read(None if self._memory_mb is None else self._memory_mb - memory / MB)
         arrays = reader.read_blocks(strips, threads, needed)
         source = _Rows(arrays, whole, self._taps, self.info.nodata)
-        return self._blocks(arrays, StripePipeline(source, grid, self.info))
-
-    def _blocks(
-        self, arrays: Generator[np.ndarray, None, None], pipeline: StripePipeline
-    ) -> Generator[np.ndarray, None, None]:
-        with closing(arrays):
-            yield from pipeline.blocks()
-            for _ in arrays:  # its reader may end with pixels that no block needs
-                pass
+        return blocks_made_of(arrays, StripePipeline(source, grid, self.info))
 
     def _source_window(self, top: int, left: int, bottom: int, right: int) -> Window:
         """Return the window of the source that a rectangle of pixels is made from."""
