@@ -18,6 +18,7 @@ from quadrat.errors import ImageError, MissingReaderError
 from quadrat.files.scenes import Scene, as_scene
 from quadrat.files.sources import DICOM_ENDING, HAMAMATSU_ENDINGS, MRXS_ENDING
 from quadrat.grid import Window
+from quadrat.images import dicom
 from quadrat.images.budget import MB
 from quadrat.images.image import HeldFiles, ImageFile, ImageInfo, Level, Reader
 from quadrat.images.nodata import with_nodata
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # The file of such a slide contains a preview or no pixels: they are in folders that are not watched.
 UNWATCHED_SLIDE = ".vsi"
-# It follows 128 bytes that may be anything, such as the header of a TIFF.
-DICOM_MAGIC, MAGIC_BYTES = b"DICM", 132
 STREAMED_MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 # Memory that GDAL takes to read a mask beside the image.
@@ -363,7 +362,7 @@ def _open_gdal(path: str, plane: dict[str, int] | None) -> ImageFile:
 def _magic(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            magic = file.read(MAGIC_BYTES)
+            magic = file.read(dicom.PREAMBLE + len(dicom.MAGIC))
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise ImageError(f"cannot be opened: {error.strerror}") from error
     if not magic:
@@ -412,7 +411,7 @@ READERS = (
     _Reader(_begins(*TIFF_MAGICS), _open_tiff, has_planes=True),
     _Reader(_is_called(MRXS_ENDING), _slide("mirax")),
     _Reader(
-        lambda path, magic: magic[128:] == DICOM_MAGIC,
+        lambda path, magic: magic[dicom.PREAMBLE :] == dicom.MAGIC,
         _refusal("a DICOM file by another ending", "let the names of all files of the slide end in .dcm"),
     ),
     _Reader(_is_called(*HAMAMATSU_ENDINGS), _slide("hamamatsu")),
