@@ -165,6 +165,13 @@ def test_statistics_name_their_values_and_channels(write_result, summary):
     assert (found["max_p5_1"], found["max_p5_2"], found["max_histogram_2_2"]) == (1, 4, 6)
 
 
+def test_statistics_of_bands_have_the_names_of_bands(write_result, summary):
+    predictor = {"kind": "statistics", "of": "mean", "per_channel": True}
+    described = {"predictor": predictor | {"values": ["B04 mean", "B8A mean"]}}
+    table = summary(write_result("a", [[1.0, 5.0], [3.0, 7.0]], **described), predictor=predictor)
+    assert table.filter(like="max").loc["a"].to_dict() == {"max_B04_mean": 3, "max_B8A_mean": 7}
+
+
 def test_embeddings_have_counts_alone(write_result, summary):
     numbers = np.zeros((3, 17))
     numbers[1, 4] = np.nan

@@ -178,6 +178,8 @@ class SummaryTables:
 
     def _value_names(self, result: Result) -> list[str]:
         """Return the name of each value of an array: a statistic and its channel, a label, or a number."""
+        if result.names:  # of the bands of a scene, as in maps and exports
+            return [name.replace(" ", "_") for name in result.value_names]
         if self._predictor["kind"] != "statistics":
             return result.value_names
         of, names = self._predictor.get("of", "mean"), []
